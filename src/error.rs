@@ -1,0 +1,220 @@
+//! Floor 0: what can go wrong, on this side of the wire and on the other.
+//!
+//! [`Error`] is what this crate's functions return. [`Exception`] is a Python exception as data: a
+//! shared object's method raises one, the wire carries it, and a client finds it in
+//! [`Error::Exception`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use crate::value::Value;
+
+/// The result of this crate's fallible functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation; the text says which.
+    Io(Cow<'static, str>, io::Error),
+    /// The peer closed the connection, or it broke. A call that was under way may have taken effect.
+    Disconnected,
+    /// The peer did not answer within the time allowed. The connection is thrown away.
+    TimedOut,
+    /// The peer does not hold the same authkey, or speaks another handshake; the text says which.
+    Authentication(String),
+    /// The peer sent bytes that break the protocol. The connection is thrown away.
+    Protocol(String),
+    /// A limit was passed: its name, and the most it allows.
+    Limit(&'static str, u64),
+    /// A method raised this exception in the manager.
+    Exception(Exception),
+    /// The manager could not carry out a request; its text says why (Python's `RemoteError`).
+    Remote(String),
+    /// A value is not of the wanted type, or does not fit it.
+    Conversion(String),
+    /// An address, a name or a setting makes no sense.
+    Invalid(String),
+}
+
+impl Error {
+    /// Whether the connection is gone, so that the manager may have ended.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Disconnected) || self.raised("builtins", "EOFError")
+    }
+
+    /// Whether the time allowed ran out.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut)
+    }
+
+    /// Whether a queue was full (`queue.Full`).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.raised("queue", "Full")
+    }
+
+    /// Whether a queue has been shut down (`queue.ShutDown`).
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.raised("queue", "ShutDown")
+    }
+
+    fn raised(&self, module: &str, name: &str) -> bool {
+        matches!(self, Self::Exception(exception) if exception.is(module, name))
+    }
+
+    /// Names the operation that an [`io::Error`] interrupted.
+    pub(crate) fn io(doing: impl Into<Cow<'static, str>>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |error| Self::Io(doing, error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(doing, _) => write!(f, "cannot {doing}"),
+            Self::Disconnected => f.write_str("the peer closed the connection"),
+            Self::TimedOut => f.write_str("the peer did not answer in time"),
+            Self::Authentication(why) => write!(f, "authentication failed: {why}"),
+            Self::Protocol(why) => write!(f, "protocol error: {why}"),
+            Self::Limit(what, most) => write!(f, "{what} exceeds the limit of {most}"),
+            Self::Exception(exception) => write!(f, "the manager raised {exception}"),
+            Self::Remote(text) => write!(f, "the manager failed: {}", text.trim_end()),
+            Self::Conversion(why) => f.write_str(why),
+            Self::Invalid(why) => write!(f, "invalid {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Sorts what a socket reports into "gone", "too late" and the rest.
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::UnexpectedEof
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::BrokenPipe
+            | Kind::NotConnected => Self::Disconnected,
+            Kind::TimedOut | Kind::WouldBlock => Self::TimedOut,
+            _ => Self::Io(Cow::Borrowed("use the connection"), error),
+        }
+    }
+}
+
+/// A Python exception as data: where its class is defined, its name, and its arguments.
+///
+/// ```
+/// use basemanager::Exception;
+/// let error = Exception::value_error("'timeout' must be a non-negative number");
+/// assert_eq!(error.to_string(), "ValueError: 'timeout' must be a non-negative number");
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exception {
+    /// The module that defines the class, such as `builtins` or `queue`.
+    pub module: Cow<'static, str>,
+    /// The class's qualified name, such as `ValueError`.
+    pub name: Cow<'static, str>,
+    /// The exception's `args`.
+    pub args: Vec<Value>,
+}
+
+impl Exception {
+    /// An exception of any class. The client must be able to import it: Python looks it up when the
+    /// reply arrives.
+    pub fn new(
+        module: impl Into<Cow<'static, str>>,
+        name: impl Into<Cow<'static, str>>,
+        args: Vec<Value>,
+    ) -> Self {
+        Self { module: module.into(), name: name.into(), args }
+    }
+
+    /// A built-in exception with one text argument.
+    pub fn builtin(name: &'static str, text: impl Into<String>) -> Self {
+        Self::new("builtins", name, vec![Value::Str(text.into())])
+    }
+
+    /// `ValueError`: an argument of the right type has no sense.
+    pub fn value_error(text: impl Into<String>) -> Self {
+        Self::builtin("ValueError", text)
+    }
+
+    /// `TypeError`: an argument is missing, unexpected or of the wrong type.
+    pub fn type_error(text: impl Into<String>) -> Self {
+        Self::builtin("TypeError", text)
+    }
+
+    /// `AttributeError`: there is no such method.
+    pub fn attribute_error(text: impl Into<String>) -> Self {
+        Self::builtin("AttributeError", text)
+    }
+
+    /// `RuntimeError`: the operation cannot be carried out.
+    pub fn runtime_error(text: impl Into<String>) -> Self {
+        Self::builtin("RuntimeError", text)
+    }
+
+    /// `queue.Empty`, pickled as `_queue.Empty`, the way CPython does.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { module: Cow::Borrowed("_queue"), name: Cow::Borrowed("Empty"), args: Vec::new() }
+    }
+
+    /// `queue.Full`.
+    #[must_use]
+    pub const fn full() -> Self {
+        Self { module: Cow::Borrowed("queue"), name: Cow::Borrowed("Full"), args: Vec::new() }
+    }
+
+    /// `queue.ShutDown`, which Python has since 3.13.
+    #[must_use]
+    pub const fn shut_down() -> Self {
+        Self { module: Cow::Borrowed("queue"), name: Cow::Borrowed("ShutDown"), args: Vec::new() }
+    }
+
+    /// Whether this is an exception of that class itself (subclasses are not known here).
+    #[must_use]
+    pub fn is(&self, module: &str, name: &str) -> bool {
+        self.module == module && self.name == name
+    }
+}
+
+impl fmt::Display for Exception {
+    /// As the last line of a Python traceback.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.module != "builtins" {
+            write!(f, "{}.", self.module)?;
+        }
+        f.write_str(&self.name)?;
+        match self.args.as_slice() {
+            [] => Ok(()),
+            [Value::Str(text)] => write!(f, ": {text}"),
+            [value] => write!(f, ": {value}"),
+            args => write!(f, ": {}", Value::Tuple(args.to_vec())),
+        }
+    }
+}
+
+impl std::error::Error for Exception {}
+
+impl From<Exception> for Error {
+    fn from(exception: Exception) -> Self {
+        Self::Exception(exception)
+    }
+}

@@ -1,0 +1,254 @@
+//! Floor 3: what a frame means.
+//!
+//! ```text
+//!  request   (None, function, args, kwargs)        to the manager itself, first on a connection
+//!            (object id, method, args, kwargs)     to an object, after accept_connection
+//!  reply     ('#RETURN', value)
+//!            ('#PROXY', (exposed methods, Token))  the result stays in the manager
+//!            ('#ERROR', exception)                 the method raised
+//!            ('#TRACEBACK', text)                  the manager could not make the call
+//!            ('#UNSERIALIZABLE', text)             the result cannot be sent
+//! ```
+//! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
+
+use crate::error::{Error, Exception, Result};
+use crate::frame;
+use crate::limits::Limits;
+use crate::pickle::{Range, Scan, Shape, Writer};
+use crate::transport::Address;
+use crate::value::{Pickle, Value};
+
+/// Names a shared object: its typeid, its manager's address and its id there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Token {
+    pub(crate) typeid: String,
+    pub(crate) address: Value,
+    pub(crate) id: String,
+}
+
+impl Token {
+    /// An address as Python has it: host and port, or a path.
+    pub(crate) fn address(address: &Address) -> Value {
+        match address.host_and_port() {
+            Some((host, port)) => Value::from((host, i64::from(port))),
+            None => Value::from(address.to_string()),
+        }
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.global("multiprocessing.managers", "Token");
+        writer.tuple(0, |_| ());
+        writer.newobj();
+        writer.tuple(3, |writer| {
+            writer.str(&self.typeid);
+            writer.value(&self.address);
+            writer.str(&self.id);
+        });
+        writer.build();
+    }
+
+    /// The token in a pickle, if it is one.
+    pub(crate) fn read(pickle: &Pickle, limits: &Limits) -> Option<Self> {
+        let instance = pickle.instance(limits)?;
+        if (instance.module.as_str(), instance.name.as_str())
+            != ("multiprocessing.managers", "Token")
+        {
+            return None;
+        }
+        let Some(Value::Tuple(state)) = instance.state else { return None };
+        match <[Value; 3]>::try_from(state) {
+            Ok([Value::Str(typeid), address, Value::Str(id)]) => Some(Self { typeid, address, id }),
+            _ => None,
+        }
+    }
+}
+
+/// A message that has been scanned: where to read its parts from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) scan: &'a Scan,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) limits: &'a Limits,
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn value(self, part: Range) -> Result<Value> {
+        self.scan.decode(self.bytes, part, self.limits)
+    }
+
+    pub(crate) fn pickle(self, part: Range) -> Result<Pickle> {
+        self.scan.cut(self.bytes, part, self.limits)
+    }
+
+    fn text(self, part: Range) -> Option<&'a str> {
+        self.scan.text(self.bytes, part)
+    }
+}
+
+/// A request, its arguments unopened.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// The object's id; the manager's own functions have none.
+    pub(crate) ident: Option<&'a str>,
+    pub(crate) method: &'a str,
+    pub(crate) message: Message<'a>,
+    pub(crate) args: &'a [Range],
+    /// Names and values in turn.
+    pub(crate) kwargs: &'a [Range],
+}
+
+impl<'a> Request<'a> {
+    /// Reads a request from a message; `scan` keeps what is found.
+    pub(crate) fn parse(scan: &'a mut Scan, bytes: &'a [u8], limits: &'a Limits) -> Result<Self> {
+        let root = scan.message(bytes, limits)?;
+        let scan = &*scan;
+        let message = Message { scan, bytes, limits };
+        let parts = scan.children(bytes, root, Shape::Sequence);
+        let Some(&[ident, method, args, kwargs]) = parts else {
+            return Err(Error::Protocol("a request is no tuple of four".to_owned()));
+        };
+        let method = message.text(method);
+        let args = scan.children(bytes, args, Shape::Sequence);
+        let kwargs = scan.children(bytes, kwargs, Shape::Mapping);
+        Ok(Self {
+            ident: message.text(ident),
+            method: method
+                .ok_or_else(|| Error::Protocol("a method's name is no text".to_owned()))?,
+            message,
+            args: args.ok_or_else(|| {
+                Error::Protocol("arguments are no tuple of fewer than 256".to_owned())
+            })?,
+            kwargs: kwargs.ok_or_else(|| {
+                Error::Protocol("keyword arguments are no dict of fewer than 128".to_owned())
+            })?,
+        })
+    }
+
+    /// The keyword arguments: name and value.
+    pub(crate) fn keywords(&self) -> impl Iterator<Item = (Option<&'a str>, Range)> {
+        let message = self.message;
+        self.kwargs.chunks_exact(2).filter_map(move |pair| match *pair {
+            [name, value] => Some((message.text(name), value)),
+            _ => None,
+        })
+    }
+
+    /// Appends a request, in its frame.
+    pub(crate) fn append(
+        out: &mut Vec<u8>,
+        ident: Option<&str>,
+        method: &str,
+        args: &[Value],
+        kwargs: &[(&str, Value)],
+    ) {
+        append(out, 4, |writer| {
+            match ident {
+                Some(ident) => writer.str(ident),
+                None => writer.value(&Value::None),
+            }
+            writer.str(method);
+            writer.tuple(args.len(), |writer| writer.values(args));
+            writer.dict(
+                kwargs.iter().map(|(name, value)| (name, value)),
+                |writer, name| writer.str(name),
+                Writer::value,
+            );
+        });
+    }
+}
+
+/// A reply, as the manager sends it and a client receives it.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Return(Value),
+    Proxy(Vec<String>, Token),
+    Error(Exception),
+    Traceback(String),
+    Unserializable(String),
+}
+
+impl Reply {
+    /// Appends the reply, in its frame.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Return(value) => tagged(out, "#RETURN", |writer| writer.value(value)),
+            Self::Error(exception) => tagged(out, "#ERROR", |writer| writer.exception(exception)),
+            Self::Traceback(text) => tagged(out, "#TRACEBACK", |writer| writer.str(text)),
+            Self::Unserializable(text) => tagged(out, "#UNSERIALIZABLE", |writer| writer.str(text)),
+            Self::Proxy(exposed, token) => tagged(out, "#PROXY", |writer| {
+                writer.tuple(2, |writer| {
+                    writer.tuple(exposed.len(), |writer| {
+                        exposed.iter().for_each(|name| writer.str(name));
+                    });
+                    token.write(writer);
+                });
+            }),
+        }
+    }
+
+    /// Appends `#RETURN` with an item that stays unopened.
+    pub(crate) fn append_item(out: &mut Vec<u8>, item: &Pickle) {
+        tagged(out, "#RETURN", |writer| writer.pickle(item));
+    }
+
+    /// Reads a reply from a message.
+    ///
+    /// A result that has no tree within the limits stays an opaque node: nothing is lost.
+    pub(crate) fn parse(scan: &mut Scan, bytes: &[u8], limits: &Limits) -> Result<Self> {
+        let root = scan.message(bytes, limits)?;
+        let message = Message { scan, bytes, limits };
+        let parts = message.scan.children(bytes, root, Shape::Sequence);
+        let Some(&[kind, result]) = parts else {
+            return Err(Error::Protocol("a reply is no pair".to_owned()));
+        };
+        let kind = message.text(kind).unwrap_or_default();
+        if kind == "#RETURN" {
+            let value =
+                message.value(result).or_else(|_| message.pickle(result).map(Value::Opaque));
+            return value.map(Self::Return);
+        }
+        match (kind, message.value(result)?) {
+            ("#TRACEBACK", Value::Str(text)) => Ok(Self::Traceback(text)),
+            ("#UNSERIALIZABLE", Value::Str(text)) => Ok(Self::Unserializable(text)),
+            ("#ERROR", Value::Opaque(pickle)) => Ok(match pickle.instance(limits) {
+                Some(class) => Self::Error(Exception::new(class.module, class.name, class.args)),
+                None => Self::Traceback("an exception that cannot be read here".to_owned()),
+            }),
+            ("#PROXY", Value::Tuple(parts)) => Self::proxy(parts, limits)
+                .ok_or_else(|| Error::Protocol("a proxy reply without a token".to_owned())),
+            (kind, value) => {
+                let what = value.type_name();
+                Err(Error::Protocol(format!("an unknown reply {kind:?} with a {what}")))
+            }
+        }
+    }
+
+    fn proxy(parts: Vec<Value>, limits: &Limits) -> Option<Self> {
+        let [exposed, Value::Opaque(token)] = <[Value; 2]>::try_from(parts).ok()? else {
+            return None;
+        };
+        Some(Self::Proxy(names(exposed)?, Token::read(&token, limits)?))
+    }
+}
+
+/// A tuple or list of method names.
+pub(crate) fn names(value: Value) -> Option<Vec<String>> {
+    let names = Vec::<Value>::try_from(value).ok()?;
+    names.into_iter().map(|name| String::try_from(name).ok()).collect()
+}
+
+fn tagged(out: &mut Vec<u8>, kind: &str, result: impl FnOnce(&mut Writer)) {
+    append(out, 2, |writer| {
+        writer.str(kind);
+        result(writer);
+    });
+}
+
+/// Appends a frame with a pickled tuple of `count` parts.
+fn append(out: &mut Vec<u8>, count: usize, parts: impl FnOnce(&mut Writer)) {
+    frame::append(out, |out| {
+        let mut writer = Writer::append_to(std::mem::take(out));
+        writer.tuple(count, parts);
+        *out = writer.into_buffer();
+    });
+}

@@ -1,0 +1,123 @@
+//! Cuts one object out of a message, so that it can stand in any other.
+//!
+//! Three things tie an object's bytes to their place, and are mended on the way out:
+//!
+//! ```text
+//!  FRAME, PROTO             dropped
+//!  BINPUT 7                 MEMOIZE: its key is the number of puts before it
+//!  BINGET 7, put inside     BINGET with the new key
+//!  BINGET 7, put before     the object itself, once; from then on BINGET
+//! ```
+//! An object without any of them, which is the common case, is copied as it is.
+
+use std::collections::BTreeMap;
+
+use super::scan::{EditKind, Range, Scan};
+use super::{encode, malformed, op};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::value::Pickle;
+
+struct Cut<'a> {
+    scan: &'a Scan,
+    bytes: &'a [u8],
+    out: Vec<u8>,
+    /// The puts written so far.
+    memo: u32,
+    /// First number -> how many follow it, and the first one's key.
+    runs: BTreeMap<u32, (u32, u32)>,
+}
+
+impl Scan {
+    /// Copies one object of `bytes`, the message that was scanned, as a pickle of its own.
+    pub(crate) fn cut(&self, bytes: &[u8], object: Range, limits: &Limits) -> Result<Pickle> {
+        let puts = self.puts_before(object.1) - self.puts_before(object.0);
+        if self.edits.get(self.edits_before(object.0)).is_none_or(|edit| edit.at >= object.1) {
+            return Ok(Pickle::new(object.of(bytes), puts));
+        }
+        let room = object.of(bytes).len();
+        let mut cut = Cut {
+            scan: self,
+            bytes,
+            out: Vec::with_capacity(room),
+            memo: 0,
+            runs: BTreeMap::new(),
+        };
+        cut.copy(object, limits)?;
+        Ok(Pickle::from_vec(cut.out, cut.memo))
+    }
+
+    fn puts_before(&self, at: u32) -> u32 {
+        self.memo.partition_point(|memoized| memoized.at < at) as u32
+    }
+
+    pub(super) fn edits_before(&self, at: u32) -> usize {
+        self.edits.partition_point(|edit| edit.at < at)
+    }
+
+    /// The object that a reference at `at` means: one that was complete by then.
+    pub(super) fn referent(&self, number: u32, at: u32) -> Result<Range> {
+        match self.memo.get(number as usize) {
+            Some(memoized) if memoized.object.1 <= at => Ok(memoized.object),
+            _ => Err(malformed("an object refers to one that holds it")),
+        }
+    }
+}
+
+impl Cut<'_> {
+    /// Copies an object, and what it refers to. With a stack of its own, for references can chain.
+    fn copy(&mut self, object: Range, limits: &Limits) -> Result<()> {
+        let mut stack = vec![object];
+        while let Some(Range(mut at, end)) = stack.pop() {
+            // From here on puts are numbered from `old` in the message, from `new` in the copy.
+            let (old, new) = (self.scan.puts_before(at), self.memo);
+            let edits = self.scan.edits.get(self.scan.edits_before(at)..).unwrap_or_default();
+            let mut edits = edits.iter().take_while(|edit| edit.at < end);
+            loop {
+                let edit = edits.next();
+                let next = edit.map_or(end, |edit| edit.at);
+                self.out.extend_from_slice(Range(at, next).of(self.bytes));
+                if self.out.len() > limits.frame_size {
+                    return Err(Error::Limit("frame size", limits.frame_size as u64));
+                }
+                let Some(edit) = edit else {
+                    self.number(old, new, end);
+                    break;
+                };
+                at = next + u32::from(edit.len);
+                match edit.kind {
+                    EditKind::Drop => {}
+                    EditKind::Put => self.out.push(op::MEMOIZE),
+                    EditKind::Get(number) if number >= old => {
+                        encode::get(&mut self.out, new + (number - old));
+                    }
+                    EditKind::Get(number) => {
+                        if let Some(key) = self.key(number) {
+                            encode::get(&mut self.out, key);
+                        } else {
+                            self.number(old, new, next);
+                            stack.push(Range(at, end));
+                            stack.push(self.scan.referent(number, next)?);
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the keys of the puts from `old` up to the place `end`.
+    fn number(&mut self, old: u32, new: u32, end: u32) {
+        let count = self.scan.puts_before(end) - old;
+        if count > 0 {
+            self.runs.insert(old, (count, new));
+        }
+        self.memo = new + count;
+    }
+
+    fn key(&self, number: u32) -> Option<u32> {
+        let (first, (count, new)) = self.runs.range(..=number).next_back()?;
+        (number - first < *count).then(|| new + (number - first))
+    }
+}

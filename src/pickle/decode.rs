@@ -1,0 +1,387 @@
+//! Opens one object: plain data becomes a tree of [`Value`]s, everything else an opaque node in it.
+//!
+//! A class or function is only a name here, a `REDUCE` or `BUILD` only a note of what Python would do.
+//! The handful of calls by which older protocols spell plain data (`bytearray(b'..')`, `set([..])`,
+//! `_codecs.encode(..)`) are recognised by name and become that data.
+//!
+//! Sharing is not kept: an object that is referred to twice is decoded twice, within a budget, so that
+//! a small pickle cannot become a huge tree. An object that holds itself has no tree, and is refused.
+
+use super::reader::Reader;
+use super::scan::{EditKind, Range, Scan, index};
+use super::{malformed, op};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::value::Value;
+
+/// What shared references may add to a message's own size: a factor, and an amount always free.
+const EXPANSION: (usize, usize) = (16, 1 << 20);
+
+/// An object of a class that means nothing here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Instance {
+    pub(crate) module: String,
+    pub(crate) name: String,
+    /// What the class, or function, is called with.
+    pub(crate) args: Vec<Value>,
+    /// What `BUILD` gives it afterwards.
+    pub(crate) state: Option<Value>,
+}
+
+#[derive(Debug)]
+enum Node {
+    Value(Value),
+    Global(String, String),
+    Instance(Box<Instance>),
+    Opaque,
+}
+
+struct Slot {
+    start: u32,
+    /// How deep its containers nest.
+    depth: usize,
+    node: Node,
+}
+
+struct Decoder<'a> {
+    scan: &'a Scan,
+    bytes: &'a [u8],
+    limits: &'a Limits,
+    /// The bytes that may still be read or cut out.
+    budget: usize,
+}
+
+impl Scan {
+    /// Decodes one object of `bytes`, the message that was scanned.
+    pub(crate) fn decode(&self, bytes: &[u8], object: Range, limits: &Limits) -> Result<Value> {
+        let mut decoder = self.decoder(bytes, limits);
+        let slot = decoder.run(object, 0)?;
+        decoder.value(slot, object.1)
+    }
+
+    /// Looks at one object that is not plain data.
+    pub(super) fn instance(
+        &self,
+        bytes: &[u8],
+        object: Range,
+        limits: &Limits,
+    ) -> Result<Option<Instance>> {
+        Ok(match self.decoder(bytes, limits).run(object, 0)?.node {
+            Node::Instance(instance) => Some(*instance),
+            _ => None,
+        })
+    }
+
+    fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
+        let budget = bytes.len().saturating_mul(EXPANSION.0).saturating_add(EXPANSION.1);
+        Decoder { scan: self, bytes, limits, budget }
+    }
+}
+
+impl Decoder<'_> {
+    fn spend(&mut self, range: Range) -> Result<()> {
+        let left = self.budget.checked_sub((range.1 - range.0) as usize);
+        self.budget =
+            left.ok_or(Error::Limit("expansion of shared objects", EXPANSION.0 as u64))?;
+        Ok(())
+    }
+
+    fn run(&mut self, object: Range, references: usize) -> Result<Slot> {
+        self.spend(object)?;
+        if references > self.limits.depth {
+            return Err(self.too_deep());
+        }
+        let mut from = Reader { bytes: object.of(self.bytes), at: 0 };
+        let edits = self.scan.edits.get(self.scan.edits_before(object.0)..).unwrap_or_default();
+        let mut edits = edits.iter();
+        let mut stack = Stack { slots: Vec::new(), marks: Vec::new(), end: object.0 };
+        while from.at < from.bytes.len() {
+            let code = from.byte()?;
+            match code {
+                op::NONE => stack.push(Value::None),
+                op::NEWTRUE => stack.push(Value::Bool(true)),
+                op::NEWFALSE => stack.push(Value::Bool(false)),
+                op::BININT1 => stack.push(Value::Int(i64::from(from.byte()?))),
+                op::BININT2 => stack.push(Value::from_le_bytes(&[from.take(2)?, &[0]].concat())),
+                op::BININT => stack.push(Value::from_le_bytes(from.take(4)?)),
+                op::LONG1 => stack.push(self.long(from.counted(1)?)?),
+                op::LONG4 => stack.push(self.long(from.counted(4)?)?),
+                op::BINFLOAT => {
+                    let bits =
+                        from.take(8)?.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+                    stack.push(Value::Float(f64::from_bits(bits)));
+                }
+                op::SHORT_BINUNICODE => stack.push_str(from.counted(1)?),
+                op::BINUNICODE => stack.push_str(from.counted(4)?),
+                op::BINUNICODE8 => stack.push_str(from.counted(8)?),
+                op::SHORT_BINBYTES => stack.push(Value::Bytes(from.counted(1)?.to_vec())),
+                op::BINBYTES => stack.push(Value::Bytes(from.counted(4)?.to_vec())),
+                op::BINBYTES8 => stack.push(Value::Bytes(from.counted(8)?.to_vec())),
+                op::BYTEARRAY8 => stack.push(Value::ByteArray(from.counted(8)?.to_vec())),
+                op::SHORT_BINSTRING => stack.push_opaque(from.counted(1)?),
+                op::BINSTRING => stack.push_opaque(from.counted(4)?),
+                op::INT | op::LONG | op::FLOAT | op::STRING | op::UNICODE => {
+                    stack.push_opaque(from.line()?);
+                }
+                op::EMPTY_LIST => stack.push(Value::List(Vec::new())),
+                op::EMPTY_TUPLE => stack.push(Value::Tuple(Vec::new())),
+                op::EMPTY_DICT => stack.push(Value::Dict(Vec::new())),
+                op::EMPTY_SET => stack.push(Value::Set(Vec::new())),
+                op::GLOBAL => {
+                    let (module, name) = (from.line()?, from.line()?);
+                    stack.push_global(
+                        std::str::from_utf8(module).ok(),
+                        std::str::from_utf8(name).ok(),
+                    );
+                }
+                op::MARK => stack.marks.push((stack.slots.len(), stack.end)),
+                op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
+                    let (start, depth, items) =
+                        self.pop(&mut stack, usize::from(code - op::TUPLE1) + 1)?;
+                    stack.put(start, depth + 1, Node::Value(Value::Tuple(items)));
+                }
+                op::TUPLE | op::LIST | op::DICT | op::FROZENSET => {
+                    let (start, depth, items) = self.pop_mark(&mut stack)?;
+                    let value = match code {
+                        op::TUPLE => Value::Tuple(items),
+                        op::LIST => Value::List(items),
+                        op::FROZENSET => Value::FrozenSet(items),
+                        _ => Value::Dict(pairs(items)),
+                    };
+                    stack.put(start, depth + 1, Node::Value(value));
+                }
+                op::APPEND => {
+                    let (_, depth, items) = self.pop(&mut stack, 1)?;
+                    stack.fill(depth, items)?;
+                }
+                op::SETITEM => {
+                    let (_, depth, items) = self.pop(&mut stack, 2)?;
+                    stack.fill(depth, items)?;
+                }
+                op::APPENDS | op::SETITEMS | op::ADDITEMS => {
+                    let (_, depth, items) = self.pop_mark(&mut stack)?;
+                    stack.fill(depth, items)?;
+                }
+                op::STACK_GLOBAL => {
+                    let (start, _, names) = self.pop(&mut stack, 2)?;
+                    let (module, name) = (names.first(), names.get(1));
+                    stack.end = start;
+                    stack.push_global(module.and_then(Value::as_str), name.and_then(Value::as_str));
+                }
+                op::REDUCE | op::NEWOBJ => {
+                    let (_, depth, args) = self.pop(&mut stack, 1)?;
+                    let class = stack.slots.pop().ok_or_else(|| malformed("a class is missing"))?;
+                    let node = match (class.node, args.into_iter().next()) {
+                        (Node::Global(module, name), Some(Value::Tuple(args))) => {
+                            Node::Instance(Box::new(Instance { module, name, args, state: None }))
+                        }
+                        _ => Node::Opaque,
+                    };
+                    stack.put(class.start, depth + 1, node);
+                }
+                op::BUILD => {
+                    let (_, depth, state) = self.pop(&mut stack, 1)?;
+                    let top = stack.top()?;
+                    top.depth = top.depth.max(depth + 1);
+                    match &mut top.node {
+                        Node::Instance(instance) if instance.state.is_none() => {
+                            instance.state = state.into_iter().next();
+                        }
+                        node => *node = Node::Opaque,
+                    }
+                }
+                op::NEWOBJ_EX => {
+                    let (start, depth, _) = self.pop(&mut stack, 3)?;
+                    stack.put(start, depth + 1, Node::Opaque);
+                }
+                op::OBJ => {
+                    let (start, depth, _) = self.pop_mark(&mut stack)?;
+                    stack.put(start, depth + 1, Node::Opaque);
+                }
+                op::INST => {
+                    from.line()?;
+                    from.line()?;
+                    let (start, depth, _) = self.pop_mark(&mut stack)?;
+                    stack.put(start, depth + 1, Node::Opaque);
+                }
+                op::POP | op::POP_MARK => {
+                    stack.discard(code == op::POP_MARK);
+                    continue;
+                }
+                op::MEMOIZE => {}
+                op::PROTO => drop(from.byte()?),
+                op::FRAME => drop(from.take(8)?),
+                op::BINPUT | op::LONG_BINPUT | op::PUT | op::BINGET | op::LONG_BINGET | op::GET => {
+                    let here = object.0 + index(from.at - 1);
+                    let edit = edits.find(|edit| edit.at == here);
+                    let edit = edit.ok_or_else(|| malformed("a reference was not scanned"))?;
+                    from.at += usize::from(edit.len) - 1;
+                    if let EditKind::Get(number) = edit.kind {
+                        let referent = self.scan.referent(number, here)?;
+                        let slot = self.run(referent, references + 1)?;
+                        stack.put(stack.end, slot.depth, slot.node);
+                    }
+                }
+                _ => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
+            }
+            stack.end = object.0 + index(from.at);
+            if stack.slots.last().is_some_and(|slot| slot.depth > self.limits.depth) {
+                return Err(self.too_deep());
+            }
+        }
+        stack.slots.pop().ok_or_else(|| malformed("it has no object"))
+    }
+    fn too_deep(&self) -> Error {
+        Error::Limit("nesting depth", self.limits.depth as u64)
+    }
+
+    fn long(&self, bytes: &[u8]) -> Result<Value> {
+        // A decimal digit holds a little over 3.32 bits.
+        if (bytes.len() as u64).saturating_mul(8) > (self.limits.digits as u64).saturating_mul(4) {
+            return Err(Error::Limit("integer digits", self.limits.digits as u64));
+        }
+        Ok(Value::from_le_bytes(bytes))
+    }
+
+    /// The last `count` objects: where they begin, how deep they are, and their values.
+    fn pop(&mut self, stack: &mut Stack, count: usize) -> Result<(u32, usize, Vec<Value>)> {
+        let first = stack.slots.len().checked_sub(count);
+        self.pop_from(stack, first.ok_or_else(|| malformed("its stack has too few objects"))?)
+    }
+
+    fn pop_mark(&mut self, stack: &mut Stack) -> Result<(u32, usize, Vec<Value>)> {
+        let (slot, start) = stack.marks.pop().ok_or_else(|| malformed("a mark is missing"))?;
+        let (_, depth, values) = self.pop_from(stack, slot)?;
+        Ok((start, depth, values))
+    }
+
+    fn pop_from(&mut self, stack: &mut Stack, first: usize) -> Result<(u32, usize, Vec<Value>)> {
+        let mut values = Vec::with_capacity(stack.slots.len().saturating_sub(first));
+        let start = stack.slots.get(first).map_or(stack.end, |slot| slot.start);
+        let mut depth = 0;
+        let mut slots = stack.slots.drain(first.min(stack.slots.len())..).peekable();
+        while let Some(slot) = slots.next() {
+            depth = depth.max(slot.depth);
+            let end = slots.peek().map_or(stack.end, |next| next.start);
+            values.push(self.value(slot, end)?);
+        }
+        Ok((start, depth, values))
+    }
+
+    /// What a slot that ends at `end` holds, as a value.
+    fn value(&mut self, slot: Slot, end: u32) -> Result<Value> {
+        let object = Range(slot.start, end);
+        match slot.node {
+            Node::Value(value) => return Ok(value),
+            Node::Instance(instance) => {
+                if let Some(value) = plain(&instance) {
+                    return Ok(value);
+                }
+            }
+            Node::Global(..) | Node::Opaque => {}
+        }
+        self.spend(object)?;
+        Ok(Value::Opaque(self.scan.cut(self.bytes, object, self.limits)?))
+    }
+}
+
+struct Stack {
+    slots: Vec<Slot>,
+    /// The slots below each mark, and where the mark stands.
+    marks: Vec<(usize, u32)>,
+    /// Where the object on top ends and the next begins.
+    end: u32,
+}
+
+impl Stack {
+    fn put(&mut self, start: u32, depth: usize, node: Node) {
+        self.slots.push(Slot { start, depth, node });
+    }
+
+    fn push(&mut self, value: Value) {
+        self.put(self.end, 0, Node::Value(value));
+    }
+
+    /// Not plain data: the operand has been passed over.
+    fn push_opaque(&mut self, _operand: &[u8]) {
+        self.put(self.end, 0, Node::Opaque);
+    }
+
+    /// Text. Lone surrogates, which Rust's text cannot hold, stay opaque.
+    fn push_str(&mut self, text: &[u8]) {
+        match std::str::from_utf8(text) {
+            Ok(text) => self.push(Value::Str(text.to_owned())),
+            Err(_) => self.push_opaque(text),
+        }
+    }
+
+    fn push_global(&mut self, module: Option<&str>, name: Option<&str>) {
+        let node = match (module, name) {
+            (Some(module), Some(name)) => Node::Global(module.to_owned(), name.to_owned()),
+            _ => Node::Opaque,
+        };
+        self.put(self.end, 0, node);
+    }
+
+    fn top(&mut self) -> Result<&mut Slot> {
+        self.slots.last_mut().ok_or_else(|| malformed("a container is missing"))
+    }
+
+    /// Adds items to the container on top.
+    fn fill(&mut self, depth: usize, items: Vec<Value>) -> Result<()> {
+        let top = self.top()?;
+        top.depth = top.depth.max(depth + 1);
+        match &mut top.node {
+            Node::Value(Value::List(list) | Value::Set(list)) => list.extend(items),
+            Node::Value(Value::Dict(dict)) => dict.extend(pairs(items)),
+            node => *node = Node::Opaque,
+        }
+        Ok(())
+    }
+
+    /// Drops the top object or mark; its bytes belong to the next object from now on.
+    fn discard(&mut self, to_mark: bool) {
+        match self.marks.last() {
+            Some(&(slots, start)) if to_mark || slots == self.slots.len() => {
+                self.marks.pop();
+                self.slots.truncate(slots);
+                self.end = start;
+            }
+            _ => self.end = self.slots.pop().map_or(self.end, |slot| slot.start),
+        }
+    }
+}
+
+fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
+    let mut items = items.into_iter();
+    std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect()
+}
+
+/// Plain data that older protocols write as a call.
+fn plain(instance: &Instance) -> Option<Value> {
+    let Instance { module, name, args, state: None } = instance else { return None };
+    match (module.as_str(), name.as_str(), args.as_slice()) {
+        ("builtins" | "__builtin__", "bytearray", []) => Some(Value::ByteArray(Vec::new())),
+        ("builtins" | "__builtin__", "bytearray", [Value::Bytes(bytes)]) => {
+            Some(Value::ByteArray(bytes.clone()))
+        }
+        ("builtins" | "__builtin__", "bytearray", [Value::Str(text), Value::Str(_)]) => {
+            latin1(text).map(Value::ByteArray)
+        }
+        ("builtins" | "__builtin__", "set", [Value::List(items)]) => {
+            Some(Value::Set(items.clone()))
+        }
+        ("builtins" | "__builtin__", "frozenset", [Value::List(items)]) => {
+            Some(Value::FrozenSet(items.clone()))
+        }
+        ("builtins" | "__builtin__", "bytes", []) => Some(Value::Bytes(Vec::new())),
+        ("_codecs", "encode", [Value::Str(text), Value::Str(codec)]) if codec == "latin1" => {
+            latin1(text).map(Value::Bytes)
+        }
+        _ => None,
+    }
+}
+
+fn latin1(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|c| u8::try_from(c).ok()).collect()
+}

@@ -1,0 +1,234 @@
+//! Values and pickles to bytes: protocol 4, without frames, and nothing memoized of our own.
+//!
+//! `bytearray` alone uses an opcode of protocol 5, which every Python from 3.8 on reads.
+
+use super::scan::{EditKind, Scan};
+use super::{HIGHEST_PROTOCOL, op};
+use crate::error::Exception;
+use crate::limits::Limits;
+use crate::value::{Pickle, Value};
+
+/// Appends pickled objects to a buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    out: Vec<u8>,
+    /// The puts so far: the first key that a spliced pickle may use.
+    memo: u32,
+}
+
+impl Writer {
+    /// Begins a whole pickle at the end of `out`.
+    pub(crate) fn append_to(mut out: Vec<u8>) -> Self {
+        out.extend([op::PROTO, 4]);
+        Self { out, memo: 0 }
+    }
+
+    /// Ends a whole pickle that [`Writer::append_to`] began.
+    pub(crate) fn into_buffer(mut self) -> Vec<u8> {
+        self.out.push(op::STOP);
+        self.out
+    }
+
+    /// The object written, as a whole pickle.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut whole = vec![op::PROTO, HIGHEST_PROTOCOL];
+        whole.extend(self.out);
+        whole.push(op::STOP);
+        whole
+    }
+
+    pub(super) fn into_pickle(self) -> Pickle {
+        Pickle::from_vec(self.out, self.memo)
+    }
+
+    /// Splices a pickle in. Its memo keys count from 0: they are shifted past those in use.
+    pub(crate) fn pickle(&mut self, pickle: &Pickle) {
+        let ops = pickle.ops();
+        let mut scan = Scan::default();
+        // It was scanned when it was cut, so it scans now.
+        if self.memo == 0 || pickle.memo() == 0 || scan.object(ops, &Limits::NONE).is_err() {
+            self.out.extend_from_slice(ops);
+        } else {
+            let mut at = 0;
+            for edit in &scan.edits {
+                if let EditKind::Get(number) = edit.kind {
+                    let next = edit.at as usize;
+                    self.out.extend_from_slice(ops.get(at..next).unwrap_or_default());
+                    get(&mut self.out, self.memo + number);
+                    at = next + usize::from(edit.len);
+                }
+            }
+            self.out.extend_from_slice(ops.get(at..).unwrap_or_default());
+        }
+        self.memo += pickle.memo();
+    }
+
+    pub(crate) fn value(&mut self, value: &Value) {
+        match value {
+            Value::None => self.out.push(op::NONE),
+            Value::Bool(true) => self.out.push(op::NEWTRUE),
+            Value::Bool(false) => self.out.push(op::NEWFALSE),
+            Value::Int(int) => self.int(*int),
+            Value::BigInt(int) => self.long(&int.to_le_bytes()),
+            Value::Float(float) => {
+                self.out.push(op::BINFLOAT);
+                self.out.extend(float.to_be_bytes());
+            }
+            Value::Str(text) => self.str(text),
+            Value::Bytes(bytes) => {
+                let codes = [op::SHORT_BINBYTES, op::BINBYTES, op::BINBYTES8];
+                self.counted(codes, bytes);
+            }
+            Value::ByteArray(bytes) => self.counted([op::BYTEARRAY8; 3], bytes),
+            Value::Tuple(items) => self.tuple(items.len(), |writer| writer.values(items)),
+            Value::List(items) => self.container(op::EMPTY_LIST, op::APPENDS, items),
+            Value::Set(items) => self.container(op::EMPTY_SET, op::ADDITEMS, items),
+            Value::FrozenSet(items) => {
+                self.out.push(op::MARK);
+                self.values(items);
+                self.out.push(op::FROZENSET);
+            }
+            Value::Dict(items) => {
+                let pairs = items.iter().map(|(key, value)| (key, value));
+                self.dict(
+                    pairs,
+                    |writer, key| writer.value(key),
+                    |writer, value| writer.value(value),
+                );
+            }
+            Value::Opaque(pickle) => self.pickle(pickle),
+        }
+    }
+
+    /// `count` objects, which `items` writes, as a tuple.
+    pub(crate) fn tuple(&mut self, count: usize, items: impl FnOnce(&mut Self)) {
+        let code = match count {
+            0 => op::EMPTY_TUPLE,
+            1 => op::TUPLE1,
+            2 => op::TUPLE2,
+            3 => op::TUPLE3,
+            _ => op::TUPLE,
+        };
+        if code == op::TUPLE {
+            self.out.push(op::MARK);
+        }
+        items(self);
+        self.out.push(code);
+    }
+
+    pub(crate) fn dict<K, V>(
+        &mut self,
+        items: impl ExactSizeIterator<Item = (K, V)>,
+        key: impl Fn(&mut Self, K),
+        value: impl Fn(&mut Self, V),
+    ) {
+        self.out.push(op::EMPTY_DICT);
+        if items.len() > 0 {
+            self.out.push(op::MARK);
+            for item in items {
+                key(self, item.0);
+                value(self, item.1);
+            }
+            self.out.push(op::SETITEMS);
+        }
+    }
+
+    pub(crate) fn str(&mut self, text: &str) {
+        let codes = [op::SHORT_BINUNICODE, op::BINUNICODE, op::BINUNICODE8];
+        self.counted(codes, text.as_bytes());
+    }
+
+    /// A class or function, by name.
+    pub(crate) fn global(&mut self, module: &str, name: &str) {
+        self.str(module);
+        self.str(name);
+        self.out.push(op::STACK_GLOBAL);
+    }
+
+    /// A call of what was written last but one with the tuple written last.
+    pub(crate) fn reduce(&mut self) {
+        self.out.push(op::REDUCE);
+    }
+
+    /// A new object of the class written last but one, made with the tuple written last.
+    pub(crate) fn newobj(&mut self) {
+        self.out.push(op::NEWOBJ);
+    }
+
+    /// Gives the object written last but one the state written last.
+    pub(crate) fn build(&mut self) {
+        self.out.push(op::BUILD);
+    }
+
+    pub(crate) fn exception(&mut self, exception: &Exception) {
+        self.global(&exception.module, &exception.name);
+        self.tuple(exception.args.len(), |writer| writer.values(&exception.args));
+        self.reduce();
+    }
+
+    pub(crate) fn values(&mut self, values: &[Value]) {
+        for value in values {
+            self.value(value);
+        }
+    }
+
+    fn container(&mut self, empty: u8, fill: u8, items: &[Value]) {
+        self.out.push(empty);
+        if !items.is_empty() {
+            self.out.push(op::MARK);
+            self.values(items);
+            self.out.push(fill);
+        }
+    }
+
+    fn int(&mut self, int: i64) {
+        if let Ok(byte) = u8::try_from(int) {
+            self.out.extend([op::BININT1, byte]);
+        } else if let Ok(short) = u16::try_from(int) {
+            self.out.push(op::BININT2);
+            self.out.extend(short.to_le_bytes());
+        } else if let Ok(word) = i32::try_from(int) {
+            self.out.push(op::BININT);
+            self.out.extend(word.to_le_bytes());
+        } else {
+            self.long(&int.to_le_bytes());
+        }
+    }
+
+    /// An integer in two's complement, little-endian.
+    fn long(&mut self, bytes: &[u8]) {
+        if let Ok(length) = u8::try_from(bytes.len()) {
+            self.out.extend([op::LONG1, length]);
+        } else {
+            self.out.push(op::LONG4);
+            self.out.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Bytes behind their length, in the shortest of three forms.
+    fn counted(&mut self, [short, long, longest]: [u8; 3], bytes: &[u8]) {
+        match (u8::try_from(bytes.len()), u32::try_from(bytes.len())) {
+            (Ok(length), _) if short != longest => self.out.extend([short, length]),
+            (_, Ok(length)) if long != longest => {
+                self.out.push(long);
+                self.out.extend(length.to_le_bytes());
+            }
+            _ => {
+                self.out.push(longest);
+                self.out.extend((bytes.len() as u64).to_le_bytes());
+            }
+        }
+        self.out.extend_from_slice(bytes);
+    }
+}
+
+/// Appends a memo reference.
+pub(super) fn get(out: &mut Vec<u8>, key: u32) {
+    if let Ok(short) = u8::try_from(key) {
+        out.extend([op::BINGET, short]);
+    } else {
+        out.push(op::LONG_BINGET);
+        out.extend(key.to_le_bytes());
+    }
+}

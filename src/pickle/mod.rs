@@ -1,0 +1,114 @@
+//! Floor 2: pickles, as data.
+//!
+//! A pickle is a program for a small stack machine. This module never runs one: nothing is imported,
+//! looked up or called. What it does with the bytes:
+//!
+//! ```text
+//!  scan    bytes -> where each object begins and ends, what each memo reference means   (one pass)
+//!  cut     one object's bytes out of a message, made self-contained                     -> Pickle
+//!  decode  one object's bytes -> the tree of plain values in it, the rest opaque        -> Value
+//!  encode  Value, Pickle -> bytes
+//! ```
+//! A queue only scans and cuts: its items cross the manager unopened.
+//! Source: CPython's `pickletools`, which documents every opcode.
+
+mod cut;
+mod decode;
+mod encode;
+mod reader;
+mod scan;
+
+pub(crate) use decode::Instance;
+pub(crate) use encode::Writer;
+pub(crate) use scan::{Range, Scan, Shape};
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::value::{Pickle, Value};
+
+/// Opcode names are CPython's.
+pub(crate) mod op {
+    macro_rules! opcodes {
+        ($($name:ident = $byte:expr;)*) => { $(pub(crate) const $name: u8 = $byte;)* };
+    }
+    opcodes! {
+        MARK = b'('; STOP = b'.'; POP = b'0'; POP_MARK = b'1'; DUP = b'2'; FLOAT = b'F'; INT = b'I';
+        BININT = b'J'; BININT1 = b'K'; LONG = b'L'; BININT2 = b'M'; NONE = b'N'; PERSID = b'P';
+        BINPERSID = b'Q'; REDUCE = b'R'; STRING = b'S'; BINSTRING = b'T'; SHORT_BINSTRING = b'U';
+        UNICODE = b'V'; BINUNICODE = b'X'; APPEND = b'a'; BUILD = b'b'; GLOBAL = b'c'; DICT = b'd';
+        EMPTY_DICT = b'}'; APPENDS = b'e'; GET = b'g'; BINGET = b'h'; INST = b'i'; LONG_BINGET = b'j';
+        LIST = b'l'; EMPTY_LIST = b']'; OBJ = b'o'; PUT = b'p'; BINPUT = b'q'; LONG_BINPUT = b'r';
+        SETITEM = b's'; TUPLE = b't'; EMPTY_TUPLE = b')'; SETITEMS = b'u'; BINFLOAT = b'G';
+        PROTO = 0x80; NEWOBJ = 0x81; EXT1 = 0x82; EXT2 = 0x83; EXT4 = 0x84; TUPLE1 = 0x85;
+        TUPLE2 = 0x86; TUPLE3 = 0x87; NEWTRUE = 0x88; NEWFALSE = 0x89; LONG1 = 0x8a; LONG4 = 0x8b;
+        BINBYTES = b'B'; SHORT_BINBYTES = b'C'; SHORT_BINUNICODE = 0x8c; BINUNICODE8 = 0x8d;
+        BINBYTES8 = 0x8e; EMPTY_SET = 0x8f; ADDITEMS = 0x90; FROZENSET = 0x91; NEWOBJ_EX = 0x92;
+        STACK_GLOBAL = 0x93; MEMOIZE = 0x94; FRAME = 0x95; BYTEARRAY8 = 0x96; NEXT_BUFFER = 0x97;
+        READONLY_BUFFER = 0x98;
+    }
+}
+
+/// The newest protocol that is understood.
+const HIGHEST_PROTOCOL: u8 = 5;
+
+impl Pickle {
+    /// Takes a whole pickle, protocol 0 to 5, without opening it.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] if it is not one, [`Error::Limit`] if it passes a limit.
+    pub fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self> {
+        let mut scan = Scan::default();
+        let root = scan.message(bytes, limits)?;
+        scan.cut(bytes, root, limits)
+    }
+
+    /// A whole pickle, as `pickle.loads` takes it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.pickle(self);
+        writer.finish()
+    }
+
+    /// Opens it: plain data becomes a tree of values, and every object that is not plain data an
+    /// opaque node in it.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if it nests too deep or an integer has too many digits, [`Error::Protocol`] if
+    /// it is malformed or holds itself (a recursive list has no tree).
+    pub fn decode(&self, limits: &Limits) -> Result<Value> {
+        let (scan, all) = self.scan(limits)?;
+        scan.decode(self.ops(), all, limits)
+    }
+
+    /// Opens it like [`Pickle::decode`], or stays an opaque node as a whole where that fails: nothing
+    /// is lost.
+    #[must_use]
+    pub fn into_value(self, limits: &Limits) -> Value {
+        self.decode(limits).unwrap_or(Value::Opaque(self))
+    }
+
+    /// The class, arguments and state of an object, if this is one.
+    pub(crate) fn instance(&self, limits: &Limits) -> Option<Instance> {
+        let (scan, all) = self.scan(limits).ok()?;
+        scan.instance(self.ops(), all, limits).ok().flatten()
+    }
+
+    fn scan(&self, limits: &Limits) -> Result<(Scan, Range)> {
+        let mut scan = Scan::default();
+        let all = scan.object(self.ops(), limits)?;
+        Ok((scan, all))
+    }
+}
+
+impl From<&Value> for Pickle {
+    fn from(value: &Value) -> Self {
+        let mut writer = Writer::default();
+        writer.value(value);
+        writer.into_pickle()
+    }
+}
+
+fn malformed(what: impl std::fmt::Display) -> Error {
+    Error::Protocol(format!("malformed pickle: {what}"))
+}

@@ -1,0 +1,230 @@
+//! One call of a method: its name, its arguments, and who calls.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::wait::{Caller, Patience};
+use crate::error::{Error, Exception};
+use crate::message::{Message, Request};
+use crate::pickle::Range;
+use crate::value::{Pickle, Value};
+
+/// Tells one connection from another; never used twice by a manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub(crate) u64);
+
+/// What a call may do to its manager.
+pub(crate) trait Context: Caller {
+    fn connection(&self) -> ConnectionId;
+    fn shut_down(&self);
+    fn as_caller(&mut self) -> &mut dyn Caller;
+}
+
+/// A call that a client made, of a [`SharedObject`](crate::SharedObject)'s method or of a registered
+/// callable.
+pub struct Call<'a> {
+    request: &'a Request<'a>,
+    method: &'a str,
+    args: &'a [Range],
+    context: &'a mut dyn Context,
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arguments = self.args.len();
+        f.debug_struct("Call").field("method", &self.method).field("args", &arguments).finish()
+    }
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        request: &'a Request<'a>,
+        method: &'a str,
+        args: &'a [Range],
+        context: &'a mut dyn Context,
+    ) -> Self {
+        Self { request, method, args, context }
+    }
+
+    /// The method's name; for a registered callable, its typeid.
+    #[must_use]
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The connection that the call came by.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        self.context.connection()
+    }
+
+    /// Begins the manager's orderly end; this call is still answered.
+    pub fn shut_down_manager(&self) {
+        self.context.shut_down();
+    }
+
+    /// Waits for this caller: no longer than `timeout`, nor than it stays connected.
+    #[must_use]
+    pub fn patience(&mut self, timeout: Option<Duration>) -> Patience<'_> {
+        Patience::of(self.context.as_caller(), timeout)
+    }
+
+    /// Assigns the arguments to parameters, as Python does: by place, or by name. The first `required`
+    /// ones must be given; the others are `None` when left out.
+    ///
+    /// # Errors
+    /// `TypeError`, in Python's words: missing, too many, given twice, or unknown.
+    pub fn bind<const N: usize>(
+        &self,
+        required: usize,
+        names: [&str; N],
+    ) -> Result<[Option<Arg<'a>>; N], Exception> {
+        let mut bound = [None; N];
+        if self.args.len() > N {
+            let given = self.args.len();
+            return Err(self.wrong(format_args!(
+                "takes {N} positional argument{} but {given} {} given",
+                plural(N),
+                if given == 1 { "was" } else { "were" },
+            )));
+        }
+        for (slot, range) in bound.iter_mut().zip(self.args) {
+            *slot = Some(self.arg(*range));
+        }
+        for (name, range) in self.request.keywords() {
+            let name = name.unwrap_or("?");
+            let place = names.iter().position(|known| *known == name);
+            match place.and_then(|place| bound.get_mut(place)) {
+                Some(slot @ None) => *slot = Some(self.arg(range)),
+                Some(Some(_)) => {
+                    return Err(
+                        self.wrong(format_args!("got multiple values for argument '{name}'"))
+                    );
+                }
+                None => {
+                    return Err(
+                        self.wrong(format_args!("got an unexpected keyword argument '{name}'"))
+                    );
+                }
+            }
+        }
+        let missing: Vec<&str> = bound
+            .iter()
+            .zip(names)
+            .take(required)
+            .filter_map(|(slot, name)| slot.is_none().then_some(name))
+            .collect();
+        if missing.is_empty() {
+            return Ok(bound);
+        }
+        Err(self.wrong(format_args!(
+            "missing {} required positional argument{}: '{}'",
+            missing.len(),
+            plural(missing.len()),
+            missing.join("' and '"),
+        )))
+    }
+
+    /// All positional arguments, for a method that takes any number.
+    pub fn positional(&self) -> impl ExactSizeIterator<Item = Arg<'a>> + '_ {
+        self.args.iter().map(|range| self.arg(*range))
+    }
+
+    /// All keyword arguments, for a method that takes any.
+    pub fn keywords(&self) -> impl Iterator<Item = (&'a str, Arg<'a>)> + '_ {
+        let named = self.request.keywords();
+        named.filter_map(|(name, range)| Some((name?, self.arg(range))))
+    }
+
+    /// The exception for a method that `exposed` names but `call` does not know.
+    #[must_use]
+    pub fn no_such_method(&self) -> Exception {
+        Exception::attribute_error(format!("there is no method '{}'", self.method))
+    }
+
+    fn arg(&self, range: Range) -> Arg<'a> {
+        Arg { message: self.request.message, range }
+    }
+
+    fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
+        Exception::type_error(format!("{}() {what}", self.method))
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// An argument, unopened until it is asked for.
+#[derive(Clone, Copy)]
+pub struct Arg<'a> {
+    message: Message<'a>,
+    range: Range,
+}
+
+impl fmt::Debug for Arg<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arg({} bytes)", self.range.of(self.message.bytes).len())
+    }
+}
+
+impl Arg<'_> {
+    /// The argument as a value.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit.
+    pub fn value(&self) -> Result<Value, Exception> {
+        self.message.value(self.range).map_err(unusable)
+    }
+
+    /// The argument as it is, unopened.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit.
+    pub fn pickle(&self) -> Result<Pickle, Exception> {
+        self.message.pickle(self.range).map_err(unusable)
+    }
+
+    /// The argument as a Rust type.
+    ///
+    /// # Errors
+    /// `TypeError` if it is not of that type.
+    pub fn to<T: TryFrom<Value, Error = Error>>(&self) -> Result<T, Exception> {
+        T::try_from(self.value()?).map_err(|error| Exception::type_error(error.to_string()))
+    }
+
+    /// Whether Python takes it for true.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit.
+    pub fn truthy(&self) -> Result<bool, Exception> {
+        Ok(self.value()?.truthy())
+    }
+
+    /// A time in seconds; `None` stays `None`.
+    ///
+    /// # Errors
+    /// `TypeError` if it is no number, `ValueError` if it is negative or not finite.
+    pub fn timeout(&self) -> Result<Option<Duration>, Exception> {
+        let value = self.value()?;
+        if value.is_none() {
+            return Ok(None);
+        }
+        let name = value.type_name();
+        let seconds = f64::try_from(value)
+            .map_err(|_| Exception::type_error(format!("a timeout is a number, not '{name}'")))?;
+        if seconds < 0.0 {
+            return Err(Exception::value_error("'timeout' must be a non-negative number"));
+        }
+        // Infinity and what Duration cannot hold wait as long as can be.
+        match Duration::try_from_secs_f64(seconds) {
+            _ if seconds.is_nan() => Err(Exception::value_error("a timeout is a number, not nan")),
+            Ok(timeout) => Ok(Some(timeout)),
+            Err(_) => Ok(Some(Duration::MAX)),
+        }
+    }
+}
+
+fn unusable(error: Error) -> Exception {
+    Exception::value_error(error.to_string())
+}

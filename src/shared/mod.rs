@@ -1,0 +1,145 @@
+//! Floor 4: what is shared. [`SharedObject`] is the interface between the server and an object;
+//! [`Queue`](queue::Queue) is the first one.
+
+pub(crate) mod call;
+pub(crate) mod queue;
+pub(crate) mod wait;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Exception;
+use crate::value::{Pickle, Value};
+use call::Call;
+
+/// An object whose methods clients call.
+///
+/// Many connections call at once, each on its own thread: the object locks what it needs. A method
+/// that has to wait does so with a [`Monitor`](crate::Monitor).
+///
+/// ```
+/// use std::sync::atomic::{AtomicI64, Ordering};
+/// use basemanager::{Call, Exception, Return, SharedObject};
+///
+/// #[derive(Debug, Default)]
+/// struct Counter(AtomicI64);
+///
+/// impl SharedObject for Counter {
+///     fn exposed(&self) -> &[&str] {
+///         &["increment", "value"]
+///     }
+///
+///     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+///         match call.method() {
+///             "increment" => {
+///                 let [by] = call.bind(0, ["by"])?;
+///                 let by: i64 = by.map_or(Ok(1), |by| by.to())?;
+///                 Ok((self.0.fetch_add(by, Ordering::Relaxed) + by).into())
+///             }
+///             "value" => {
+///                 let [] = call.bind(0, [])?;
+///                 Ok(self.0.load(Ordering::Relaxed).into())
+///             }
+///             _ => Err(call.no_such_method()),
+///         }
+///     }
+/// }
+/// ```
+pub trait SharedObject: Send + Sync + 'static {
+    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type).
+    fn exposed(&self) -> &[&str];
+
+    /// Carries out one call.
+    ///
+    /// # Errors
+    /// The exception that the client's call raises.
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception>;
+
+    /// Python's `repr()` of the object, which `print(proxy)` shows.
+    fn repr(&self) -> String {
+        "<shared object>".to_owned()
+    }
+
+    /// A copy of the object as plain data (`proxy._getvalue()`).
+    ///
+    /// # Errors
+    /// An exception if there is no such thing, which is the default.
+    fn value(&self) -> Result<Value, Exception> {
+        Err(Exception::type_error(format!("cannot copy {}", self.repr())))
+    }
+
+    /// Takes back what a call returned as [`Return::Item`], for the reply could not be sent.
+    ///
+    /// Several items come back in the opposite order of that in which they were handed out.
+    fn take_back(&self, item: Pickle) {
+        drop(item);
+    }
+
+    /// A connection that called a method of this object has ended.
+    fn disconnected(&self, connection: call::ConnectionId) {
+        let _ = connection;
+    }
+}
+
+/// What a method, or a registered callable, returns.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Return {
+    /// A copy of this value goes to the client.
+    Value(Value),
+    /// The same, unopened; [`SharedObject::take_back`] gets it if it cannot be sent.
+    Item(Pickle),
+    /// The object stays in the manager, and the client gets a proxy.
+    ///
+    /// A method can return one if its name is in the registration's `method_to_typeid`.
+    Shared(Arc<dyn SharedObject>),
+}
+
+impl fmt::Debug for Return {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => f.debug_tuple("Value").field(value).finish(),
+            Self::Item(item) => f.debug_tuple("Item").field(item).finish(),
+            Self::Shared(object) => f.debug_tuple("Shared").field(&object.repr()).finish(),
+        }
+    }
+}
+
+impl<T: SharedObject> From<Arc<T>> for Return {
+    fn from(object: Arc<T>) -> Self {
+        Self::Shared(object)
+    }
+}
+
+macro_rules! return_values {
+    ($($type:ty),*) => {
+        $(impl From<$type> for Return {
+            fn from(value: $type) -> Self {
+                Self::Value(value.into())
+            }
+        })*
+    };
+}
+
+return_values!(Value, (), bool, i32, i64, u32, u64, usize, f64, &str, String, Vec<u8>, Vec<Value>);
+
+/// What a registered callable may give: anything that becomes a [`Return`], or a `Result` of it.
+pub trait IntoReturn {
+    /// The result of the call.
+    ///
+    /// # Errors
+    /// The exception that the callable raised.
+    fn into_return(self) -> Result<Return, Exception>;
+}
+
+impl<T: Into<Return>> IntoReturn for T {
+    fn into_return(self) -> Result<Return, Exception> {
+        Ok(self.into())
+    }
+}
+
+impl<T: Into<Return>> IntoReturn for Result<T, Exception> {
+    fn into_return(self) -> Result<Return, Exception> {
+        self.map(Into::into)
+    }
+}

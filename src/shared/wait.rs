@@ -1,0 +1,237 @@
+//! The one place that blocks.
+//!
+//! ```text
+//!            ready? ── yes ─────────────────────────────► caller still there? ── yes ──► go on
+//!              │ no                                            │ no
+//!   ┌──────────▼─────────┐   notified: look again              └─► pass the wake-up on, give up
+//!   │ parked on condvar  │   deadline: give up
+//!   └──────────┬─────────┘   every few seconds: caller still there?
+//!              └──────────►  manager ends: give up
+//! ```
+//! A caller is checked after every park and before it is handed anything, so that nothing is taken
+//! for a caller that is gone, and a wake-up meant for it goes to the next.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Exception;
+
+/// How long a parked thread goes without asking whether its caller is still there.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// The time of a wait that has no deadline but needs a number.
+const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// State under a mutex, and `N` conditions that threads wait for.
+///
+/// What Python's objects build on `threading.Condition`. A clone is the same monitor.
+#[derive(Debug)]
+pub struct Monitor<S, const N: usize = 1>(Arc<Inner<S, N>>);
+
+#[derive(Debug)]
+struct Inner<S, const N: usize> {
+    state: Mutex<S>,
+    conditions: [Condvar; N],
+}
+
+impl<S, const N: usize> Clone for Monitor<S, N> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// Wakes whoever is parked, so that they look around.
+pub(crate) trait Wake: Send + Sync {
+    fn wake(&self);
+}
+
+impl<S: Send, const N: usize> Wake for Inner<S, N> {
+    fn wake(&self) {
+        // With the lock held once, nobody is between looking around and parking.
+        drop(lock(&self.state));
+        self.conditions.iter().for_each(Condvar::notify_all);
+    }
+}
+
+/// The other end of a wait: whoever called the method that blocks.
+pub(crate) trait Caller {
+    /// Sends what the caller should have before this thread parks.
+    fn settle(&mut self);
+    /// Whether the caller is still connected.
+    fn is_there(&mut self) -> bool;
+    /// Whether the manager is ending.
+    fn is_ending(&self) -> bool;
+    /// Tells where this thread is parked; `None` when it no longer is.
+    fn park(&self, at: Option<Arc<dyn Wake>>);
+}
+
+/// How long to wait, and for whom.
+pub struct Patience<'a> {
+    deadline: Option<Instant>,
+    caller: Option<&'a mut dyn Caller>,
+}
+
+impl fmt::Debug for Patience<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patience").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Patience<'a> {
+    /// For a thread of this process. `None` waits for ever, zero not at all.
+    #[must_use]
+    pub fn new(timeout: Option<Duration>) -> Self {
+        Self { deadline: deadline(timeout), caller: None }
+    }
+
+    pub(crate) fn of(caller: &'a mut dyn Caller, timeout: Option<Duration>) -> Self {
+        Self { deadline: deadline(timeout), caller: Some(caller) }
+    }
+}
+
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.map(|timeout| Instant::now() + timeout.min(FOREVER))
+}
+
+/// Why a wait ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interrupted {
+    /// The caller has disconnected.
+    CallerGone,
+    /// The manager is ending.
+    ManagerEnding,
+}
+
+impl From<Interrupted> for Exception {
+    fn from(_: Interrupted) -> Self {
+        // What a Python client sees when a manager vanishes, with the reason. One that is gone
+        // itself never gets it.
+        Self::builtin("EOFError", "the manager has been shut down")
+    }
+}
+
+impl<S: Send + 'static, const N: usize> Monitor<S, N> {
+    /// A monitor of this state.
+    pub fn new(state: S) -> Self {
+        let conditions = std::array::from_fn(|_| Condvar::new());
+        Self(Arc::new(Inner { state: Mutex::new(state), conditions }))
+    }
+
+    /// Locks the state. A panic under the lock does not poison it.
+    pub fn lock(&self) -> MutexGuard<'_, S> {
+        lock(&self.0.state)
+    }
+
+    /// Wakes one thread that waits for a condition.
+    pub fn notify_one(&self, condition: usize) {
+        if let Some(condvar) = self.0.conditions.get(condition) {
+            condvar.notify_one();
+        }
+    }
+
+    /// Wakes every thread that waits for a condition.
+    pub fn notify_all(&self, condition: usize) {
+        if let Some(condvar) = self.0.conditions.get(condition) {
+            condvar.notify_all();
+        }
+    }
+
+    /// Waits until the state is `ready`, and gives it, locked; `None` if the time ran out first.
+    ///
+    /// Whoever makes the state ready notifies `condition`, one of `0..N`.
+    ///
+    /// # Errors
+    /// [`Interrupted`] if the caller has gone or the manager is ending.
+    pub fn wait(
+        &self,
+        condition: usize,
+        patience: &mut Patience<'_>,
+        ready: impl FnMut(&S) -> bool,
+    ) -> Result<Option<MutexGuard<'_, S>>, Interrupted> {
+        self.wait_from(self.lock(), condition, patience, ready)
+    }
+
+    /// [`Monitor::wait`], from a lock that is held.
+    ///
+    /// # Errors
+    /// [`Interrupted`] if the caller has gone or the manager is ending.
+    pub fn wait_from<'m>(
+        &'m self,
+        mut state: MutexGuard<'m, S>,
+        condition: usize,
+        patience: &mut Patience<'_>,
+        mut ready: impl FnMut(&S) -> bool,
+    ) -> Result<Option<MutexGuard<'m, S>>, Interrupted> {
+        if ready(&state) {
+            return Ok(Some(state));
+        }
+        if patience.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Ok(None);
+        }
+        // The slow path: from here on the caller may disappear.
+        if let Some(caller) = &mut patience.caller {
+            drop(state);
+            caller.settle();
+            caller.park(Some(self.0.clone()));
+            state = self.lock();
+        }
+        let result = self.parked(state, condition, patience, &mut ready);
+        if let Some(caller) = &patience.caller {
+            caller.park(None);
+        }
+        if !matches!(result, Ok(Some(_))) && ready(&self.lock()) {
+            // The wake-up was for this thread, which has no use for it.
+            self.notify_one(condition);
+        }
+        result
+    }
+
+    fn parked<'m>(
+        &'m self,
+        mut state: MutexGuard<'m, S>,
+        condition: usize,
+        patience: &mut Patience<'_>,
+        ready: &mut impl FnMut(&S) -> bool,
+    ) -> Result<Option<MutexGuard<'m, S>>, Interrupted> {
+        let Some(condvar) = self.0.conditions.get(condition) else { return Ok(None) };
+        let mut checked = Instant::now();
+        loop {
+            // Whether the caller is there takes a system call: not under the lock.
+            let mut known = patience.caller.is_none();
+            while ready(&state) || checked.elapsed() >= CHECK {
+                if known && ready(&state) {
+                    return Ok(Some(state));
+                }
+                if let Some(caller) = &mut patience.caller {
+                    drop(state);
+                    if !caller.is_there() {
+                        return Err(Interrupted::CallerGone);
+                    }
+                    state = self.lock();
+                }
+                checked = Instant::now();
+                known = true;
+            }
+            if patience.caller.as_ref().is_some_and(|caller| caller.is_ending()) {
+                return Err(Interrupted::ManagerEnding);
+            }
+            let now = Instant::now();
+            let left = patience.deadline.map(|deadline| deadline.saturating_duration_since(now));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
+            let nap = match patience.caller {
+                Some(_) => left.unwrap_or(CHECK).min(CHECK),
+                None => left.unwrap_or(FOREVER),
+            };
+            state = condvar.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Locks a mutex. What a panic may have left is valid: no state here is ever half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

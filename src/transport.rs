@@ -1,0 +1,357 @@
+//! Floor 1: addresses, and the sockets behind them: TCP everywhere, Unix sockets where there are any.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::frame::Source;
+
+/// Where a manager listens.
+///
+/// Text with a `/` in it is the path of a Unix socket; anything else is `host:port`, an IPv6 host in
+/// brackets. Port 0 lets the system choose a free one.
+///
+/// ```
+/// use basemanager::Address;
+/// assert_eq!(Address::from("[::1]:5000"), Address::Tcp("[::1]:5000".into()));
+/// assert_eq!(Address::from("/run/tasks"), Address::Unix("/run/tasks".into()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `host:port`, resolved when it is used.
+    Tcp(String),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl From<&str> for Address {
+    fn from(text: &str) -> Self {
+        if text.contains('/') { Self::Unix(text.into()) } else { Self::Tcp(text.to_owned()) }
+    }
+}
+
+impl From<String> for Address {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<&String> for Address {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address.to_string())
+    }
+}
+
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Self {
+        Self::Unix(path)
+    }
+}
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Self {
+        address.clone()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(text) => f.write_str(text),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Address {
+    /// Host and port, as Python has them in a token; `None` for a Unix socket.
+    pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
+        let Self::Tcp(text) = self else { return None };
+        let (host, port) = text.rsplit_once(':')?;
+        Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
+    }
+
+    fn resolve(text: &str) -> Result<Vec<SocketAddr>> {
+        match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(_)) => {}
+            _ => return Err(Error::Invalid(format!("address {text:?}: expected host:port"))),
+        }
+        let found = text.to_socket_addrs().map_err(Error::io(format!("resolve {text}")))?;
+        Ok(found.collect())
+    }
+}
+
+/// A listening socket. Dropping it closes it and removes a Unix socket's file.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Binds an address; `None` is a fresh Unix socket in a private directory.
+    pub(crate) fn bind(address: Option<&Address>) -> Result<Self> {
+        match address {
+            Some(Address::Tcp(text)) => TcpListener::bind(&*Address::resolve(text)?)
+                .map(Self::Tcp)
+                .map_err(Error::io(format!("listen on {text}"))),
+            Some(Address::Unix(path)) => Self::bind_unix(path),
+            None => Self::bind_private(),
+        }
+    }
+
+    #[cfg(unix)]
+    fn bind_unix(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let doing = || Error::io(format!("listen on {}", path.display()));
+        let listener = match UnixListener::bind(path) {
+            // What a killed manager left behind: nobody listens there.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+                std::fs::remove_file(path).map_err(doing())?;
+                UnixListener::bind(path)
+            }
+            other => other,
+        };
+        let listener = Self::Unix(listener.map_err(doing())?, SocketFile(path.to_owned(), None));
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(doing())?;
+        Ok(listener)
+    }
+
+    #[cfg(unix)]
+    fn bind_private() -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let name =
+            getrandom::u64().map_err(|e| Error::Io("draw a random name".into(), e.into()))?;
+        let directory = std::env::temp_dir().join(format!("basemanager-{name:016x}"));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .map_err(Error::io(format!("create {}", directory.display())))?;
+        let mut listener = Self::bind_unix(&directory.join("listener"));
+        match &mut listener {
+            Ok(Self::Unix(_, file)) => file.1 = Some(directory),
+            _ => drop(std::fs::remove_dir(&directory)),
+        }
+        listener
+    }
+
+    #[cfg(not(unix))]
+    fn bind_unix(path: &Path) -> Result<Self> {
+        Err(Error::Invalid(format!("address {}: no Unix sockets here", path.display())))
+    }
+
+    #[cfg(not(unix))]
+    fn bind_private() -> Result<Self> {
+        Self::bind(Some(&Address::from("127.0.0.1:0")))
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub(crate) fn address(&self) -> Result<Address> {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map(Address::from)
+                .map_err(Error::io("read the listener's address")),
+            #[cfg(unix)]
+            Self::Unix(_, file) => Ok(Address::Unix(file.0.clone())),
+        }
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let stream = listener.accept()?.0;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept()?.0)),
+        }
+    }
+}
+
+/// A Unix socket's file, and the private directory made for it.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf, Option<PathBuf>);
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    // Somebody may have removed them already: there is nobody to tell.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        if let Some(directory) = &self.1 {
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_stale(path: &Path) -> bool {
+    matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// A connected socket. `&Stream` reads and writes too, as std's sockets do.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// Calls the same method on either kind of socket.
+macro_rules! either {
+    ($stream:expr, $socket:ident => $call:expr) => {
+        match $stream {
+            Stream::Tcp($socket) => $call,
+            #[cfg(unix)]
+            Stream::Unix($socket) => $call,
+        }
+    };
+}
+
+impl Stream {
+    /// Connects, trying each address that a host name stands for.
+    pub(crate) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self> {
+        let doing = || Error::io(format!("connect to {address}"));
+        match address {
+            Address::Tcp(text) => {
+                let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+                for target in Address::resolve(text)? {
+                    let stream = match timeout {
+                        Some(timeout) => TcpStream::connect_timeout(&target, timeout),
+                        None => TcpStream::connect(target),
+                    };
+                    match stream {
+                        Ok(stream) => {
+                            stream.set_nodelay(true).map_err(doing())?;
+                            return Ok(Self::Tcp(stream));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(doing()(last))
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix).map_err(doing()),
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(doing()(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// Wakes a listener that is blocked in `accept`, by connecting to it.
+    pub(crate) fn knock(address: &Address) -> Result<Self> {
+        let mut reachable = address.clone();
+        if let Address::Tcp(text) = &mut reachable
+            && let Ok(mut target) = text.parse::<SocketAddr>()
+            && target.ip().is_unspecified()
+        {
+            match target {
+                SocketAddr::V4(_) => target.set_ip(Ipv4Addr::LOCALHOST.into()),
+                SocketAddr::V6(_) => target.set_ip(Ipv6Addr::LOCALHOST.into()),
+            }
+            *text = target.to_string();
+        }
+        Self::connect(&reachable, Some(Duration::from_secs(1)))
+    }
+
+    pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        either!(self, socket => socket.set_nonblocking(on))
+    }
+
+    /// Bounds each read and each write; `None` lets them wait for ever.
+    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        either!(self, socket => {
+            socket.set_read_timeout(timeout)?;
+            socket.set_write_timeout(timeout)
+        })
+    }
+
+    /// Ends the connection for both sides. That it has ended already is as good.
+    pub(crate) fn shutdown(&self, how: Shutdown) {
+        let _ = either!(self, socket => socket.shutdown(how));
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        either!(self, socket => (&mut &*socket).read(buffer))
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, socket => (&mut &*socket).write(bytes))
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, socket => (&mut &*socket).write_vectored(slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for &Stream {
+    fn ack_now(&self) {
+        // Failing to hurry costs time, nothing else.
+        #[cfg(target_os = "linux")]
+        if let Stream::Tcp(socket) = self {
+            let _ = std::os::linux::net::TcpStreamExt::set_quickack(socket, true);
+        }
+    }
+
+    // By way of the socket itself: std's sockets fill a vector without zeroing it first.
+    fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
+        either!(self, socket => socket.take(bytes).read_to_end(buffer))
+    }
+}
+
+/// A stream whose reads and writes must all be over by a deadline.
+pub(crate) struct Timed<'a>(pub(crate) &'a Stream, pub(crate) Instant);
+
+impl Timed<'_> {
+    fn arm(&self) -> io::Result<&Stream> {
+        let left = self.1.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.0.set_timeout(Some(left))?;
+        Ok(self.0)
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.arm()?.read(buffer)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.arm()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for Timed<'_> {
+    fn ack_now(&self) {
+        Source::ack_now(&self.0);
+    }
+}

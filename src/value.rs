@@ -1,0 +1,349 @@
+//! Floor 0: the Rust picture of a Python value.
+//!
+//! [`Value`] is what arguments, results and exceptions are made of. It holds plain data; anything
+//! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
+//!
+//! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
+//! and back, and `repr.rs` prints a value as Python would.
+
+mod bigint;
+mod convert;
+mod repr;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+pub use bigint::BigInt;
+
+/// A Python value.
+///
+/// Rust values become one with [`From`], and come back with [`TryFrom`]. Equality is Python's `==`:
+/// numbers compare by value, `bytes` equal `bytearray`, and sets and dicts have no order.
+/// Printing gives Python's `repr()`.
+///
+/// ```
+/// use basemanager::Value;
+///
+/// let value = Value::from((1, "two", Some(3.0)));
+/// assert_eq!(value.to_string(), "(1, 'two', 3.0)");
+/// assert_eq!(Value::from(1), Value::from(true));
+///
+/// let number: u8 = Value::from(7).try_into()?;
+/// assert_eq!(number, 7);
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Value {
+    /// `None`, and Rust's `()`.
+    #[default]
+    None,
+    /// `bool`.
+    Bool(bool),
+    /// An `int` that fits an `i64`.
+    Int(i64),
+    /// Any other `int`.
+    BigInt(BigInt),
+    /// `float`.
+    Float(f64),
+    /// `str`. One with lone surrogates is not Unicode, and stays [`Opaque`](Self::Opaque).
+    Str(String),
+    /// `bytes`.
+    Bytes(Vec<u8>),
+    /// `bytearray`.
+    ByteArray(Vec<u8>),
+    /// `list`.
+    List(Vec<Value>),
+    /// `tuple`.
+    Tuple(Vec<Value>),
+    /// `dict`, in order of insertion. Its keys are taken to be distinct.
+    Dict(Vec<(Value, Value)>),
+    /// `set`. Its members are taken to be distinct.
+    Set(Vec<Value>),
+    /// `frozenset`. Its members are taken to be distinct.
+    FrozenSet(Vec<Value>),
+    /// Anything else, kept as it was pickled.
+    Opaque(Pickle),
+}
+
+impl Value {
+    /// Whether this is `None`.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The integer, if this is one that fits. As in Python, `True` is 1.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Bool(truth) => Some(i64::from(*truth)),
+            Self::Int(int) => Some(*int),
+            _ => None,
+        }
+    }
+
+    /// The text, if this is a `str`.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The bytes, if this is `bytes` or a `bytearray`.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) | Self::ByteArray(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Python's `bool(value)`. What is opaque counts as true.
+    #[must_use]
+    pub fn truthy(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Bool(truth) => *truth,
+            Self::Int(int) => *int != 0,
+            Self::Float(float) => *float != 0.0,
+            Self::Str(text) => !text.is_empty(),
+            Self::Bytes(bytes) | Self::ByteArray(bytes) => !bytes.is_empty(),
+            Self::List(items) | Self::Tuple(items) | Self::Set(items) | Self::FrozenSet(items) => {
+                !items.is_empty()
+            }
+            Self::Dict(pairs) => !pairs.is_empty(),
+            Self::BigInt(_) | Self::Opaque(_) => true,
+        }
+    }
+
+    /// Python's name of the type, such as `int`. What is opaque is an `object`.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::None => "NoneType",
+            Self::Bool(_) => "bool",
+            Self::Int(_) | Self::BigInt(_) => "int",
+            Self::Float(_) => "float",
+            Self::Str(_) => "str",
+            Self::Bytes(_) => "bytes",
+            Self::ByteArray(_) => "bytearray",
+            Self::List(_) => "list",
+            Self::Tuple(_) => "tuple",
+            Self::Dict(_) => "dict",
+            Self::Set(_) => "set",
+            Self::FrozenSet(_) => "frozenset",
+            Self::Opaque(_) => "object",
+        }
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Str(a), Self::Str(b)) => a == b,
+            (Self::Bytes(a) | Self::ByteArray(a), Self::Bytes(b) | Self::ByteArray(b)) => a == b,
+            (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => a == b,
+            (Self::Set(a) | Self::FrozenSet(a), Self::Set(b) | Self::FrozenSet(b)) => {
+                same_members(a, b)
+            }
+            (Self::Dict(a), Self::Dict(b)) => same_members(a, b),
+            (Self::Opaque(a), Self::Opaque(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a == b,
+            (Self::BigInt(a), Self::BigInt(b)) => a == b,
+            (Self::BigInt(int), Self::Float(float)) | (Self::Float(float), Self::BigInt(int)) => {
+                int.eq_float(*float)
+            }
+            (Self::Float(float), int) | (int, Self::Float(float)) => {
+                int.as_i64().is_some_and(|int| eq_float(int, *float))
+            }
+            _ => self.as_i64().is_some_and(|int| other.as_i64() == Some(int)),
+        }
+    }
+}
+
+/// Compares exactly, as Python does: `2**53 + 1 != 2.0**53`, though they are equal as floats.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn eq_float(int: i64, float: f64) -> bool {
+    int as f64 == float && i128::from(int) == float as i128
+}
+
+/// Whether two collections hold the same, in any order. Walked from the back, so that two in the
+/// same order are matched in linear time.
+fn same_members<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    let mut left: Vec<&T> = b.iter().collect();
+    let mut take = |wanted: &T| {
+        let found = left.iter().rposition(|item| *item == wanted);
+        found.map(|at| left.remove(at)).is_some()
+    };
+    a.len() == b.len() && a.iter().rev().all(&mut take)
+}
+
+/// One pickled Python object, kept unopened.
+///
+/// It holds the object's opcodes alone, without `PROTO`, `FRAME` and `STOP`. It refers to nothing
+/// outside itself, and numbers its memo from 0 in the order of its `MEMOIZE`s.
+///
+/// A queue is made of these, so they are small: what fits 21 bytes (an integer, a short string)
+/// is held in place and costs no allocation. Two are equal when their bytes are.
+#[derive(Clone)]
+pub struct Pickle(Repr);
+
+const _: () = assert!(size_of::<Pickle>() == 24);
+
+/// The memo's size is kept along, for it tells by how much the next object's numbers shift.
+#[derive(Clone)]
+enum Repr {
+    Inline { len: u8, memo: u8, bytes: [u8; 21] },
+    Heap { bytes: Box<[u8]>, memo: u32 },
+}
+
+impl Pickle {
+    /// Keeps opcodes that memoize `memo` objects.
+    pub(crate) fn new(ops: &[u8], memo: u32) -> Self {
+        Self(Repr::inline(ops, memo).unwrap_or_else(|| Repr::Heap { bytes: ops.into(), memo }))
+    }
+
+    /// As [`new`](Self::new), but a long pickle is not copied.
+    pub(crate) fn from_vec(ops: Vec<u8>, memo: u32) -> Self {
+        Self(Repr::inline(&ops, memo).unwrap_or_else(|| Repr::Heap { bytes: ops.into(), memo }))
+    }
+
+    /// The opcodes.
+    pub(crate) fn ops(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Heap { bytes, .. } => bytes,
+        }
+    }
+
+    /// How many memo entries the opcodes make.
+    pub(crate) fn memo(&self) -> u32 {
+        match self.0 {
+            Repr::Inline { memo, .. } => u32::from(memo),
+            Repr::Heap { memo, .. } => memo,
+        }
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ops().len()
+    }
+
+    /// Whether there are no bytes; a pickled object has at least one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Repr {
+    fn inline(ops: &[u8], memo: u32) -> Option<Self> {
+        let mut bytes = [0; 21];
+        bytes.get_mut(..ops.len())?.copy_from_slice(ops);
+        Some(Self::Inline { len: ops.len().try_into().ok()?, memo: memo.try_into().ok()?, bytes })
+    }
+}
+
+impl PartialEq for Pickle {
+    fn eq(&self, other: &Self) -> bool {
+        self.ops() == other.ops()
+    }
+}
+
+impl Eq for Pickle {}
+
+impl Hash for Pickle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ops().hash(state);
+    }
+}
+
+impl fmt::Debug for Pickle {
+    /// The size and the first bytes: what passes through may be long, and not for a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, more) = self.ops().split_at_checked(16).unwrap_or((self.ops(), &[]));
+        let dots = if more.is_empty() { "" } else { "…" };
+        write!(f, "Pickle({} bytes: {}{dots})", self.len(), start.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_compare_by_value() {
+        let two_53 = 1_i64 << 53;
+        assert_eq!(Value::from(1), Value::from(1.0));
+        assert_eq!(Value::from(true), Value::from(1.0));
+        assert_eq!(Value::from(0), Value::from(-0.0));
+        assert_eq!(Value::from(two_53), Value::from(9_007_199_254_740_992.0));
+        assert_ne!(Value::from(two_53 + 1), Value::from(9_007_199_254_740_992.0));
+        assert_ne!(Value::from(i64::MAX), Value::from(9_223_372_036_854_775_808.0));
+        assert_eq!(Value::from(i64::MIN), Value::from(-9_223_372_036_854_775_808.0));
+        assert_eq!(Value::from(1_u64 << 63), Value::from(9_223_372_036_854_775_808.0));
+        assert_eq!(Value::from(1_i128 << 100), Value::from(2_f64.powi(100)));
+        assert_eq!(Value::from(-(1_i128 << 100)), Value::from(-2_f64.powi(100)));
+        assert_ne!(Value::from((1_i128 << 100) + 1), Value::from(2_f64.powi(100)));
+        assert_ne!(Value::from(u64::MAX), Value::from(f64::INFINITY));
+        assert_ne!(Value::from(f64::NAN), Value::from(f64::NAN));
+        assert_ne!(Value::from(0), Value::None);
+        assert_ne!(Value::from(1), Value::from("1"));
+    }
+
+    #[test]
+    fn collections_compare_as_in_python() {
+        let (one, two) = (Value::from(1), Value::from(2));
+        let ab = vec![one.clone(), two.clone()];
+        let ba = vec![two.clone(), one.clone()];
+        let twice = vec![one.clone(), one.clone()];
+        assert_eq!(Value::from(b"ab"), Value::ByteArray(b"ab".to_vec()));
+        assert_ne!(Value::from(b"ab"), Value::from("ab"));
+        assert_ne!(Value::List(ab.clone()), Value::Tuple(ab.clone()));
+        assert_ne!(Value::List(ab.clone()), Value::List(ba.clone()));
+        assert_eq!(Value::Set(ab.clone()), Value::FrozenSet(ba.clone()));
+        assert_ne!(Value::Set(ab.clone()), Value::Set(twice.clone()));
+        assert_ne!(Value::Set(twice), Value::Set(ab.clone()));
+        assert_ne!(Value::Set(ab), Value::List(ba));
+        let (x, y) = ((one.clone(), two.clone()), (two, one));
+        let dict = Value::Dict(vec![x.clone(), y.clone()]);
+        assert_eq!(dict, Value::Dict(vec![y.clone(), x.clone()]));
+        assert_ne!(dict, Value::Dict(vec![x]));
+        assert_ne!(Value::Dict(vec![y]), Value::Dict(vec![]));
+    }
+
+    #[test]
+    fn truth_is_pythons() {
+        for value in [Value::from(-0.0), Value::from(""), Value::List(vec![]), ().into()] {
+            assert!(!value.truthy(), "{value}");
+        }
+        for value in [Value::from(f64::NAN), Value::from(u64::MAX), Value::from([0]), "x".into()] {
+            assert!(value.truthy(), "{value}");
+        }
+        assert_eq!((Value::default().type_name(), Value::from(0).type_name()), ("NoneType", "int"));
+    }
+
+    #[test]
+    fn a_pickle_is_kept_in_place_up_to_21_bytes() {
+        for (len, memo, in_place) in
+            [(0, 0, true), (21, 255, true), (22, 0, false), (1, 256, false)]
+        {
+            let ops = vec![b'N'; len];
+            for pickle in [Pickle::new(&ops, memo), Pickle::from_vec(ops.clone(), memo)] {
+                assert_eq!((pickle.ops(), pickle.len(), pickle.memo()), (&*ops, len, memo));
+                assert_eq!(matches!(pickle.0, Repr::Inline { .. }), in_place);
+            }
+        }
+        assert_eq!(Pickle::new(b"N", 0), Pickle::new(b"N", 300));
+        assert_eq!(format!("{:?}", Pickle::new(b"K\x01", 0)), r"Pickle(2 bytes: K\x01)");
+        assert_eq!(
+            format!("{:?}", Pickle::new(&[b'N'; 17], 0)),
+            "Pickle(17 bytes: NNNNNNNNNNNNNNNN…)"
+        );
+    }
+}

@@ -52,6 +52,12 @@ impl Error {
         matches!(self, Self::TimedOut)
     }
 
+    /// Whether a queue had nothing to give (`queue.Empty`).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.raised("_queue", "Empty") || self.raised("queue", "Empty")
+    }
+
     /// Whether a queue was full (`queue.Full`).
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -15,7 +15,9 @@
 //! The key is proved and nothing else. What follows is neither encrypted nor signed, and whoever
 //! relays a whole handshake between two honest sides stays in the middle.
 
+use std::fmt;
 use std::io::Write;
+use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -36,6 +38,62 @@ const LEGACY_ANSWER: usize = 16;
 const FRAME: usize = 256;
 
 type Nonce = [u8; 40];
+
+/// The secret that a manager and its clients share. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authkey(Vec<u8>);
+
+impl Authkey {
+    /// This process's own key: 32 random bytes, the same at every call
+    /// (`multiprocessing.current_process().authkey`).
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the operating system has no random bytes.
+    pub fn process() -> Result<Self> {
+        static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+        if let Some(key) = KEY.get() {
+            return Ok(Self(key.to_vec()));
+        }
+        let fresh = random()?;
+        Ok(Self(KEY.get_or_init(|| fresh).to_vec()))
+    }
+
+    /// The key itself, to be handed to a child process.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Authkey {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl fmt::Debug for Authkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authkey(..)")
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> From<&T> for Authkey {
+    fn from(key: &T) -> Self {
+        Self(key.as_ref().to_vec())
+    }
+}
+
+impl From<String> for Authkey {
+    fn from(key: String) -> Self {
+        Self(key.into_bytes())
+    }
+}
+
+impl From<Vec<u8>> for Authkey {
+    fn from(key: Vec<u8>) -> Self {
+        Self(key)
+    }
+}
 
 /// The listener's side: the peer proves itself first.
 pub(crate) fn accept<S: Source + Write>(

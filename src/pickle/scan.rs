@@ -126,13 +126,14 @@ impl Scan {
             }
             Some(_) => None,
             // An empty one is a single operation, which nothing follows but a put.
-            None => (Shape::of(*of.of(bytes).first()?) == shape).then_some(&[]),
+            None => (Shape::of(*head(bytes, of).of(bytes).first()?) == shape).then_some(&[]),
         }
     }
 
     /// The text of a string, or of a reference to one.
     pub(crate) fn text<'a>(&self, bytes: &'a [u8], mut of: Range) -> Option<&'a str> {
         loop {
+            of = head(bytes, of);
             let mut from = Reader { bytes: of.of(bytes), at: 0 };
             let text = match from.byte().ok()? {
                 op::SHORT_BINUNICODE => from.counted(1),
@@ -466,6 +467,17 @@ impl Scan {
             number.ok_or_else(|| malformed(format_args!("memo key {key} was never put")))?;
         self.edit(at, end, EditKind::Get(number));
         self.push(end, limits)
+    }
+}
+
+/// An object without the `PROTO` and `FRAME` before it.
+fn head(bytes: &[u8], mut of: Range) -> Range {
+    loop {
+        match of.of(bytes) {
+            [op::PROTO, ..] => of.0 += 2,
+            [op::FRAME, ..] => of.0 += 9,
+            _ => return of,
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct ConnectionId(pub(crate) u64);
 pub(crate) trait Context: Caller {
     fn connection(&self) -> ConnectionId;
     fn shut_down(&self);
+    /// Lets the object that is being called know when the connection ends.
+    fn watch(&mut self);
     fn as_caller(&mut self) -> &mut dyn Caller;
 }
 
@@ -61,6 +63,12 @@ impl<'a> Call<'a> {
     /// Begins the manager's orderly end; this call is still answered.
     pub fn shut_down_manager(&self) {
         self.context.shut_down();
+    }
+
+    /// Has [`SharedObject::disconnected`](crate::SharedObject::disconnected) called when this
+    /// connection ends.
+    pub fn watch_connection(&mut self) {
+        self.context.watch();
     }
 
     /// Waits for this caller: no longer than `timeout`, nor than it stays connected.

@@ -75,7 +75,7 @@ pub trait SharedObject: Send + Sync + 'static {
         drop(item);
     }
 
-    /// A connection that called a method of this object has ended.
+    /// A connection has ended that this object asked about: [`Call::watch_connection`].
     fn disconnected(&self, connection: call::ConnectionId) {
         let _ = connection;
     }

@@ -1,0 +1,42 @@
+//! What the examples agree on: the address, the key, and how a program ends.
+
+// Not every example uses all of it.
+#![allow(dead_code)]
+
+use std::env;
+use std::time::Duration;
+
+use basemanager::Address;
+
+/// The first argument: `host:port`, `[::1]:port`, or anything with a `/` for a Unix socket.
+pub(crate) fn address() -> Address {
+    Address::from(env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5000".to_owned()))
+}
+
+/// The second argument, a number of seconds; 2 when left out.
+pub(crate) fn interval() -> Result<Duration, String> {
+    let Some(text) = env::args().nth(2) else { return Ok(Duration::from_secs(2)) };
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| format!("SECONDS must be a number that is not negative, not {text:?}"))
+}
+
+/// The environment's `MANAGER_AUTHKEY`; `producer` when unset.
+pub(crate) fn authkey() -> String {
+    env::var("MANAGER_AUTHKEY").unwrap_or_else(|_| "producer".to_owned())
+}
+
+/// A random product.
+pub(crate) fn product() -> i64 {
+    i64::from(getrandom::u32().unwrap_or_default() % 10 + 1)
+}
+
+/// An error and its causes, on one line.
+pub(crate) fn explain(error: &basemanager::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

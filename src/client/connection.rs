@@ -1,0 +1,80 @@
+//! One connection to a manager: a request, then its reply.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use super::Connector;
+use crate::error::Result;
+use crate::frame::FrameReader;
+use crate::handshake;
+use crate::message::{Reply, Request};
+use crate::pickle::Scan;
+use crate::transport::{Stream, Timed};
+use crate::value::Value;
+
+/// A reply buffer larger than this is given back after the call.
+const KEEP: usize = 64 * 1024;
+
+pub(super) struct Connection {
+    stream: Stream,
+    reader: FrameReader,
+    scan: Scan,
+    out: Vec<u8>,
+    /// Whether the socket has a timeout that the next call must lift.
+    timed: bool,
+}
+
+impl Connection {
+    /// Connects, and proves both keys.
+    pub(super) fn open(settings: &Connector) -> Result<Self> {
+        let deadline = Instant::now() + settings.connect_timeout;
+        let stream = Stream::connect(&settings.address, Some(settings.connect_timeout))?;
+        let mut reader = FrameReader::new();
+        let key = settings.authkey.as_bytes();
+        handshake::connect(&mut reader, &mut Timed(&stream, deadline), key)?;
+        Ok(Self { stream, reader, scan: Scan::default(), out: Vec::new(), timed: true })
+    }
+
+    /// Sends a request and reads its reply, which may take as long as `wait`.
+    ///
+    /// After an error the connection may be out of step, and is of no more use.
+    pub(super) fn call(
+        &mut self,
+        settings: &Connector,
+        ident: Option<&str>,
+        method: &str,
+        args: &[Value],
+        kwargs: &[(&str, Value)],
+        wait: Option<Duration>,
+    ) -> Result<Reply> {
+        self.out.clear();
+        self.out.shrink_to(KEEP);
+        Request::append(&mut self.out, ident, method, args, kwargs);
+        let limits = &settings.limits;
+        let frame = if let Some(wait) = wait {
+            self.timed = true;
+            let mut timed = Timed(&self.stream, Instant::now() + wait);
+            timed.write_all(&self.out)?;
+            self.reader.read(&mut timed, limits.frame_size)?
+        } else {
+            if std::mem::take(&mut self.timed) {
+                self.stream.set_timeout(None)?;
+            }
+            let mut stream = &self.stream;
+            stream.write_all(&self.out)?;
+            self.reader.read(&mut stream, limits.frame_size)?
+        };
+        Reply::parse(&mut self.scan, frame, limits)
+    }
+
+    /// Whether the manager has closed it, or sent what was not asked for.
+    pub(super) fn is_open(&self) -> bool {
+        let silent = || -> io::Result<bool> {
+            self.stream.set_nonblocking(true)?;
+            let read = (&self.stream).read(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            Ok(matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
+        };
+        silent().unwrap_or(false)
+    }
+}

@@ -1,0 +1,248 @@
+//! Floor 5: the clients' half: a [`Client`] knows the manager, a [`Proxy`] one object in it.
+
+mod connection;
+mod proxy;
+mod queue;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::handshake::Authkey;
+use crate::limits::Limits;
+use crate::message::{Reply, names};
+use crate::shared::wait::lock;
+use crate::transport::Address;
+use crate::value::Value;
+use connection::Connection;
+pub use proxy::Proxy;
+pub use queue::{QueueIter, QueueProxy};
+
+/// Connections that are kept for the next call.
+const KEEP_IDLE: usize = 16;
+
+/// A manager, as seen from another process. A clone is the same client.
+///
+/// Each call uses a connection of its own while it lasts, so that clients and proxies may be used from
+/// many threads at once, and a call that waits holds up no other.
+///
+/// ```no_run
+/// use basemanager::Client;
+/// let client = Client::connect("127.0.0.1:5000", "producer")?;
+/// let tasks = client.queue("task_queue")?;
+/// tasks.put(7)?;
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    settings: Connector,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", self.address()).finish_non_exhaustive()
+    }
+}
+
+/// What a client needs to connect.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use basemanager::Client;
+/// let client = Client::to("127.0.0.1:5000", "producer")
+///     .connect_timeout(Duration::from_secs(2))
+///     .call_timeout(Duration::from_secs(5))
+///     .connect()?;
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Connector {
+    address: Address,
+    authkey: Authkey,
+    connect_timeout: Duration,
+    call_timeout: Option<Duration>,
+    limits: Limits,
+}
+
+impl Connector {
+    /// How long connecting and the handshake may take. Defaults to 20 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the manager may take to answer, beyond the time that a call itself may wait: a
+    /// `get_timeout(1 s)` gets a second more, a `get` has no limit. Defaults to none.
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = Some(timeout);
+        self
+    }
+
+    /// What one message may cost. Defaults to [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Connects, and checks the key.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if nobody listens there, [`Error::Authentication`] if the keys differ,
+    /// [`Error::TimedOut`] if the manager does not answer.
+    pub fn connect(self) -> Result<Client> {
+        let client = Client(Arc::new(Shared { settings: self, idle: Mutex::default() }));
+        client.function("dummy", &[], &[])?;
+        Ok(client)
+    }
+}
+
+impl Client {
+    /// Connects to a manager, and checks the key. Python's `connect()`.
+    ///
+    /// # Errors
+    /// See [`Connector::connect`].
+    pub fn connect(address: impl Into<Address>, authkey: impl Into<Authkey>) -> Result<Self> {
+        Self::to(address, authkey).connect()
+    }
+
+    /// What [`Client::connect`] does, with settings.
+    #[must_use]
+    pub fn to(address: impl Into<Address>, authkey: impl Into<Authkey>) -> Connector {
+        Connector {
+            address: address.into(),
+            authkey: authkey.into(),
+            connect_timeout: Duration::from_secs(20),
+            call_timeout: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The manager's address.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.0.settings.address
+    }
+
+    /// Has the manager call what is registered as `typeid`, and gives a proxy for the result. Python's
+    /// `manager.typeid(*args, **kwargs)`.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] if there is no such typeid, or the callable failed; else what went wrong with
+    /// the connection.
+    pub fn create(&self, typeid: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Proxy> {
+        let mut all = vec![Value::from(typeid)];
+        all.extend_from_slice(args);
+        let made = self.function("create", &all, kwargs)?;
+        let made = match made {
+            Value::Tuple(parts) => <[Value; 2]>::try_from(parts).ok(),
+            _ => None,
+        };
+        match made {
+            Some([Value::Str(id), exposed]) => {
+                Ok(Proxy::adopt(self.clone(), typeid, id, names(exposed).unwrap_or_default()))
+            }
+            _ => Err(Error::Protocol("create() gave no id and methods".to_owned())),
+        }
+    }
+
+    /// A proxy for the queue that is registered as `typeid`.
+    ///
+    /// # Errors
+    /// See [`Client::create`].
+    pub fn queue(&self, typeid: &str) -> Result<QueueProxy> {
+        self.create(typeid, &[], &[]).map(QueueProxy::from)
+    }
+
+    /// How many objects the manager shares (`_number_of_objects()`).
+    ///
+    /// # Errors
+    /// What went wrong with the connection.
+    pub fn number_of_objects(&self) -> Result<usize> {
+        self.function("number_of_objects", &[], &[])?.try_into()
+    }
+
+    /// The objects' ids, references and representations, as text (`_debug_info()`).
+    ///
+    /// # Errors
+    /// What went wrong with the connection.
+    pub fn debug_info(&self) -> Result<String> {
+        self.function("debug_info", &[], &[])?.try_into()
+    }
+
+    /// Asks the manager to end, as Python's own `shutdown()` does.
+    ///
+    /// # Errors
+    /// What went wrong with the connection.
+    pub fn shutdown(&self) -> Result<()> {
+        self.function("shutdown", &[], &[]).map(drop)
+    }
+
+    /// Calls a function of the manager itself, on a connection for this one call.
+    fn function(&self, name: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Value> {
+        let mut connection = Connection::open(&self.0.settings)?;
+        let wait = self.0.settings.call_timeout;
+        match connection.call(&self.0.settings, None, name, args, kwargs, wait)? {
+            Reply::Return(value) => Ok(value),
+            other => Err(failure(other)),
+        }
+    }
+
+    /// Calls a method of an object. `wait` is how long the call itself may wait; `None` is for ever.
+    fn method(
+        &self,
+        id: &str,
+        method: &str,
+        args: &[Value],
+        kwargs: &[(&str, Value)],
+        wait: Option<Duration>,
+    ) -> Result<Reply> {
+        let settings = &self.0.settings;
+        let mut connection = self.checkout()?;
+        let wait = wait.and_then(|wait| Some(settings.call_timeout?.saturating_add(wait)));
+        let reply = connection.call(settings, Some(id), method, args, kwargs, wait)?;
+        // A connection that failed is not kept: it may be out of step.
+        let mut idle = lock(&self.0.idle);
+        if idle.len() < KEEP_IDLE {
+            idle.push(connection);
+        }
+        Ok(reply)
+    }
+
+    /// A connection to call methods on: one that is idle and still open, or a new one.
+    fn checkout(&self) -> Result<Connection> {
+        loop {
+            let idle = lock(&self.0.idle).pop();
+            match idle {
+                Some(connection) if connection.is_open() => return Ok(connection),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let settings = &self.0.settings;
+        let mut connection = Connection::open(settings)?;
+        let name = std::thread::current().name().unwrap_or("rust").into();
+        let wait = settings.call_timeout;
+        match connection.call(settings, None, "accept_connection", &[name], &[], wait)? {
+            Reply::Return(_) => Ok(connection),
+            other => Err(failure(other)),
+        }
+    }
+}
+
+/// What a reply that is no result means.
+fn failure(reply: Reply) -> Error {
+    match reply {
+        Reply::Error(exception) => Error::Exception(exception),
+        Reply::Traceback(text) | Reply::Unserializable(text) => Error::Remote(text),
+        Reply::Return(_) | Reply::Proxy(..) => {
+            Error::Protocol("a reply of another kind than was asked for".to_owned())
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The proxy of a queue, in the manager of either language.
+
+use std::time::Duration;
+
+use super::proxy::Proxy;
+use crate::error::{Error, Result};
+use crate::value::Value;
+
+/// A queue in a manager. A clone is the same queue.
+#[derive(Clone, Debug)]
+pub struct QueueProxy(Proxy);
+
+impl From<Proxy> for QueueProxy {
+    fn from(proxy: Proxy) -> Self {
+        Self(proxy)
+    }
+}
+
+impl QueueProxy {
+    /// Puts an item at the end, and waits while the queue is full.
+    ///
+    /// # Errors
+    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give.
+    pub fn put(&self, item: impl Into<Value>) -> Result<()> {
+        self.0.call("put", &[item.into()], &[]).map(drop)
+    }
+
+    /// Puts an item at the end, if there is room.
+    ///
+    /// # Errors
+    /// `queue.Full` ([`Error::is_full`]), else as [`QueueProxy::put`].
+    #[doc(alias = "put_nowait")]
+    pub fn try_put(&self, item: impl Into<Value>) -> Result<()> {
+        self.put_timeout(item, Duration::ZERO)
+    }
+
+    /// Puts an item at the end, and waits for room no longer than `timeout`.
+    ///
+    /// # Errors
+    /// `queue.Full` ([`Error::is_full`]), else as [`QueueProxy::put`].
+    pub fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
+        self.call("put", &[item.into(), true.into(), seconds(timeout)], timeout).map(drop)
+    }
+
+    /// Takes the first item, and waits while there is none.
+    ///
+    /// # Errors
+    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give.
+    pub fn get(&self) -> Result<Value> {
+        self.0.call("get", &[], &[])
+    }
+
+    /// Takes the first item; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`QueueProxy::get`].
+    #[doc(alias = "get_nowait")]
+    pub fn try_get(&self) -> Result<Option<Value>> {
+        self.get_timeout(Duration::ZERO)
+    }
+
+    /// Takes the first item, and waits for one no longer than `timeout`; `None` if none came.
+    ///
+    /// # Errors
+    /// As [`QueueProxy::get`].
+    pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
+        match self.call("get", &[true.into(), seconds(timeout)], timeout) {
+            Err(error) if error.is_empty() => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    /// The items as they come, for ever: each `next` is a [`QueueProxy::get`]. Ends after an error.
+    pub fn iter(&self) -> QueueIter<'_> {
+        QueueIter { queue: self, ended: false }
+    }
+
+    /// The items in the queue.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    #[doc(alias = "qsize")]
+    pub fn len(&self) -> Result<usize> {
+        self.plain("qsize")?.try_into()
+    }
+
+    /// Whether there is none.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    #[doc(alias = "empty")]
+    pub fn is_empty(&self) -> Result<bool> {
+        self.plain("empty")?.try_into()
+    }
+
+    /// Whether there is no room for another.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    #[doc(alias = "full")]
+    pub fn is_full(&self) -> Result<bool> {
+        self.plain("full")?.try_into()
+    }
+
+    /// Says that an item taken earlier has been dealt with.
+    ///
+    /// # Errors
+    /// `ValueError` if that was said of more items than were put; else as [`Proxy::call`].
+    pub fn task_done(&self) -> Result<()> {
+        self.plain("task_done").map(drop)
+    }
+
+    /// Waits until every item put has been taken and said to be done.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    pub fn join(&self) -> Result<()> {
+        self.0.call("join", &[], &[]).map(drop)
+    }
+
+    /// Refuses items from now on; `immediate` also drops those that are there. In Python since 3.13.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    pub fn shutdown(&self, immediate: bool) -> Result<()> {
+        self.call("shutdown", &[immediate.into()], Duration::ZERO).map(drop)
+    }
+
+    /// The untyped proxy.
+    #[must_use]
+    pub fn proxy(&self) -> &Proxy {
+        &self.0
+    }
+
+    fn plain(&self, method: &str) -> Result<Value> {
+        self.call(method, &[], Duration::ZERO)
+    }
+
+    fn call(&self, method: &str, args: &[Value], wait: Duration) -> Result<Value> {
+        self.0.call_waiting(method, args, &[], Some(wait))
+    }
+}
+
+impl<'a> IntoIterator for &'a QueueProxy {
+    type Item = Result<Value>;
+    type IntoIter = QueueIter<'a>;
+
+    fn into_iter(self) -> QueueIter<'a> {
+        self.iter()
+    }
+}
+
+/// The items of a queue, as they come: [`QueueProxy::iter`].
+#[derive(Debug)]
+pub struct QueueIter<'a> {
+    queue: &'a QueueProxy,
+    ended: bool,
+}
+
+impl Iterator for QueueIter<'_> {
+    type Item = Result<Value, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.queue.get();
+        self.ended = item.is_err();
+        Some(item)
+    }
+}
+
+/// A timeout as Python takes it.
+fn seconds(timeout: Duration) -> Value {
+    timeout.as_secs_f64().into()
+}

@@ -1,0 +1,268 @@
+//! Floor 6: the manager as its owner sees it.
+//!
+//! ```text
+//!  Manager::new ─ register … ─ bind ──► Server ──► serve_forever      on this thread
+//!                                              └─► start ──► ServerHandle   on one of its own
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::handshake::Authkey;
+use crate::limits::Limits;
+use crate::server::{self, Core, Registration, Settings};
+use crate::shared::IntoReturn;
+use crate::shared::call::Call;
+use crate::transport::{Address, Listener};
+
+/// A manager in the making: the registry, and the settings. Python's `BaseManager`.
+///
+/// ```
+/// use basemanager::{Client, Manager, Queue};
+/// let tasks = Queue::new();
+/// let server = Manager::new("secret").register("tasks", move |_| tasks.clone()).bind("127.0.0.1:0")?;
+/// let handle = server.start()?;
+/// let client = Client::connect(handle.address(), "secret")?;
+/// client.queue("tasks")?.put("work")?;
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+pub struct Manager {
+    authkey: Option<Authkey>,
+    settings: Settings,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut typeids: Vec<&String> = self.settings.registry.keys().collect();
+        typeids.sort_unstable();
+        f.debug_struct("Manager").field("typeids", &typeids).finish_non_exhaustive()
+    }
+}
+
+impl Default for Manager {
+    /// A manager with this process's key ([`Authkey::process`]), as Python's without `authkey`.
+    fn default() -> Self {
+        let settings = Settings {
+            registry: HashMap::new(),
+            authkey: Vec::new(),
+            limits: Limits::default(),
+            handshake_timeout: Duration::from_secs(10),
+            max_connections: 16_384,
+            log: None,
+        };
+        Self { authkey: None, settings }
+    }
+}
+
+impl Manager {
+    /// A manager with this key.
+    #[must_use]
+    pub fn new(authkey: impl Into<Authkey>) -> Self {
+        Self { authkey: Some(authkey.into()), ..Self::default() }
+    }
+
+    /// Registers a typeid: clients that ask for it get what `callable` returns, which is called anew
+    /// each time, with the client's arguments. A typeid that was registered before is replaced.
+    ///
+    /// - [`Queue`](crate::Queue) or `Arc<impl SharedObject>`: the client gets a proxy. If the callable
+    ///   returns an object that it keeps, all clients share that one, and it lasts as long as the
+    ///   manager; a new one lives until its last proxy is gone.
+    /// - A value: the client reads a copy with `_getvalue()` ([`Proxy::value`](crate::Proxy::value)).
+    /// - `Err(`[`Exception`](crate::Exception)`)`: the client's request fails with that text.
+    #[must_use]
+    pub fn register<F, R>(self, typeid: impl Into<String>, callable: F) -> Self
+    where
+        F: Fn(&mut Call<'_>) -> R + Send + Sync + 'static,
+        R: IntoReturn,
+    {
+        self.register_with(typeid, Registration::new(callable))
+    }
+
+    /// Registers a typeid with what else Python's `register` takes: see [`Registration`].
+    #[must_use]
+    pub fn register_with(mut self, typeid: impl Into<String>, registration: Registration) -> Self {
+        self.settings.registry.insert(typeid.into(), registration);
+        self
+    }
+
+    /// What one message may cost. Defaults to [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    /// How long a client may take to prove its key. Defaults to 10 s.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.handshake_timeout = timeout;
+        self
+    }
+
+    /// How many connections may be open at once; further ones are closed. Each has a thread. Defaults
+    /// to 16,384.
+    #[must_use]
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.settings.max_connections = count;
+        self
+    }
+
+    /// Who is told of connections that were refused or broke, a line each. Defaults to nobody.
+    #[must_use]
+    pub fn log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.settings.log = Some(Box::new(log));
+        self
+    }
+
+    /// Listens on an address. Clients that connect wait until the server serves.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on, [`Error::Invalid`] for an empty key.
+    pub fn bind(self, address: impl Into<Address>) -> Result<Server> {
+        self.listen(Some(&address.into()))
+    }
+
+    /// Listens on a fresh Unix socket in a private temporary directory, as Python does when the
+    /// address is left out. Where there are no Unix sockets, on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// As [`Manager::bind`].
+    pub fn bind_private(self) -> Result<Server> {
+        self.listen(None)
+    }
+
+    fn listen(mut self, address: Option<&Address>) -> Result<Server> {
+        let authkey = self.authkey.map_or_else(Authkey::process, Ok)?;
+        if authkey.as_bytes().is_empty() {
+            return Err(Error::Invalid("authkey: it is empty".to_owned()));
+        }
+        self.settings.authkey = authkey.as_bytes().to_vec();
+        let listener = Listener::bind(address)?;
+        let address = listener.address()?;
+        Ok(Server { core: Arc::new(Core::new(self.settings, address)?), listener, authkey })
+    }
+}
+
+/// A manager that listens. Python's `get_server()`.
+#[derive(Debug)]
+pub struct Server {
+    core: Arc<Core>,
+    listener: Listener,
+    authkey: Authkey,
+}
+
+impl Server {
+    /// Where it listens, with the port that the system chose.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.core.address
+    }
+
+    /// The key that clients must hold.
+    #[must_use]
+    pub fn authkey(&self) -> &Authkey {
+        &self.authkey
+    }
+
+    /// Serves on this thread until a client or a callable asks for the end
+    /// ([`Call::shut_down_manager`]); then calls that wait are woken, connections are closed and a Unix
+    /// socket's file is removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if no thread can be had.
+    pub fn serve_forever(self) -> Result<()> {
+        server::serve(&self.core, self.listener)
+    }
+
+    /// Serves on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if no thread can be had.
+    pub fn start(self) -> Result<ServerHandle> {
+        self.start_with(|| ())
+    }
+
+    /// Serves on a thread of its own, which first runs `initializer`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if no thread can be had, [`Error::Invalid`] if the initializer panicked.
+    pub fn start_with(self, initializer: impl FnOnce() + Send + 'static) -> Result<ServerHandle> {
+        let Self { core, listener, authkey } = self;
+        let serving = core.clone();
+        let (ready, initialized) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("basemanager".to_owned())
+            .spawn(move || {
+                let done = catch_unwind(AssertUnwindSafe(initializer)).is_ok();
+                // Whoever started this waits for the word.
+                let _ = ready.send(done);
+                if done { server::serve(&serving, listener) } else { Ok(()) }
+            })
+            .map_err(Error::io("start a thread"))?;
+        match initialized.recv() {
+            Ok(true) => Ok(ServerHandle { core, authkey, thread: Some(thread) }),
+            _ => Err(Error::Invalid("initializer: it panicked".to_owned())),
+        }
+    }
+}
+
+/// A manager that serves on a thread of its own. Dropping it shuts the manager down and waits for that.
+#[derive(Debug)]
+pub struct ServerHandle {
+    core: Arc<Core>,
+    authkey: Authkey,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl ServerHandle {
+    /// Where it listens, with the port that the system chose.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.core.address
+    }
+
+    /// The key that clients must hold.
+    #[must_use]
+    pub fn authkey(&self) -> &Authkey {
+        &self.authkey
+    }
+
+    /// Begins the manager's end; [`ServerHandle::join`] waits for it. Again is fine.
+    pub fn shutdown(&self) {
+        self.core.stop();
+    }
+
+    /// Waits until the manager has ended, whoever asked for it; `false` if that took longer than
+    /// `timeout`.
+    #[must_use]
+    pub fn join_timeout(&self, timeout: Duration) -> bool {
+        self.core.wait_ended(Some(timeout))
+    }
+
+    /// Waits until the manager has ended, whoever asked for it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it could not serve.
+    pub fn join(mut self) -> Result<()> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            // No code of a user's runs on that thread.
+            Some(Err(_)) => Err(Error::Invalid("state: the serving thread panicked".to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.core.stop();
+            let _ = thread.join();
+        }
+    }
+}

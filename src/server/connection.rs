@@ -1,0 +1,329 @@
+//! One connection, from its handshake to its end, on a thread of its own.
+//!
+//! ```text
+//!  handshake ──► one request to the manager itself ──► reply, end
+//!                └─ accept_connection ──► requests to objects, in turn, until the peer closes
+//! ```
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Core;
+use super::link::{Connection, Link};
+use super::objects::{Entry, New};
+use crate::error::{Error, Exception, Result};
+use crate::frame::{FrameReader, Source};
+use crate::handshake;
+use crate::message::{Reply, Request, Token};
+use crate::pickle::Scan;
+use crate::shared::call::Call;
+use crate::shared::wait::Interrupted;
+use crate::shared::{Return, SharedObject};
+use crate::transport::Timed;
+use crate::value::Value;
+
+/// The functions of the manager itself.
+const FUNCTIONS: [&str; 9] = [
+    "accept_connection",
+    "create",
+    "debug_info",
+    "decref",
+    "dummy",
+    "get_methods",
+    "incref",
+    "number_of_objects",
+    "shutdown",
+];
+
+/// Serves a connection until it ends.
+pub(super) fn serve(core: &Arc<Core>, connection: Arc<Connection>) {
+    match converse(core, connection) {
+        Ok(()) | Err(Error::Disconnected) => {}
+        Err(error) => core.log(format_args!("a connection ended: {error}")),
+    }
+}
+
+fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
+    let settings = &core.settings;
+    let mut reader = FrameReader::new();
+    let deadline = Instant::now() + settings.handshake_timeout;
+    let mut timed = Timed(&connection.stream, deadline);
+    handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
+    connection.stream.set_timeout(None)?;
+    // The peer may hold its request back until its last word is acknowledged.
+    (&connection.stream).ack_now();
+
+    let mut scan = Scan::default();
+    let mut link = Link::new(core.clone(), connection);
+    let frame = reader.read(&mut link, settings.limits.frame_size)?;
+    let served = match Request::parse(&mut scan, frame, &settings.limits) {
+        Ok(request) => {
+            let served = request.method == "accept_connection";
+            let reply = function(core, &request, &mut link);
+            let reply = reply.map_or_else(Reply::Traceback, Reply::Return);
+            link.reply(&reply);
+            served
+        }
+        Err(error) => {
+            link.reply(&Reply::Traceback(error.to_string()));
+            false
+        }
+    };
+    while served && !core.is_stopping() {
+        link.flush_unless(reader.has_frame())?;
+        let frame = match reader.read(&mut link, settings.limits.frame_size) {
+            Ok(frame) => frame,
+            // The rest of the stream cannot be cut into frames, but the peer can be told why.
+            Err(error @ (Error::Limit(..) | Error::Protocol(_))) => {
+                link.reply(&Reply::Traceback(error.to_string()));
+                link.flush()?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        match Request::parse(&mut scan, frame, &settings.limits) {
+            Ok(request) => answer(core, &request, &mut link),
+            Err(error) => link.reply(&Reply::Traceback(error.to_string())),
+        }
+    }
+    link.flush()
+}
+
+/// Carries out a request to an object.
+fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
+    if core.is_stopping() {
+        return link.reply(&Reply::Error(Interrupted::ManagerEnding.into()));
+    }
+    let ident = request.ident.unwrap_or_default();
+    let Some(entry) = find(core, ident, request, link) else {
+        let why = "it was released, or belongs to another manager";
+        return link
+            .reply(&Reply::Traceback(format!("KeyError: no object has the id '{ident}': {why}")));
+    };
+    if !entry.exposed.iter().any(|name| name == request.method) {
+        return link.reply(&fallback(&entry, request.method));
+    }
+    link.current = Some(entry.clone());
+    let mut call = Call::new(request, request.method, request.args, link);
+    let result = guarded(|| entry.object.call(&mut call));
+    link.current = None;
+    match result {
+        Err(panic) => link.reply(&Reply::Traceback(panic)),
+        Ok(Err(exception)) => link.reply(&Reply::Error(exception)),
+        Ok(Ok(result)) => match (entry.method_to_typeid.get(request.method), result) {
+            (Some(typeid), result) => {
+                let made = insert(core, typeid, typeid.clone(), result);
+                let token = Token {
+                    typeid: typeid.clone(),
+                    address: Token::address(&core.address),
+                    id: made.id.clone(),
+                };
+                link.reply(&Reply::Proxy(made.exposed.clone(), token));
+            }
+            (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
+            (None, Return::Item(item)) => link.reply_item(entry, item),
+            (None, Return::Shared(object)) => {
+                let (what, method) = (object.repr(), request.method);
+                let why = "its registration's method_to_typeid does not name it";
+                let text = format!("{what}, the result of {method}(), is no plain data, and {why}");
+                link.reply(&Reply::Unserializable(text));
+            }
+        },
+    }
+}
+
+/// What objects answer without having to expose it.
+fn fallback(entry: &Entry, method: &str) -> Reply {
+    let object = &entry.object;
+    let result = guarded(|| match method {
+        "__str__" | "__repr__" => Reply::Return(object.repr().into()),
+        "#GETVALUE" => match object.value() {
+            Ok(value) => Reply::Return(value),
+            Err(exception) => Reply::Unserializable(exception.to_string()),
+        },
+        _ => {
+            let exposed = entry.exposed.join(", ");
+            Reply::Traceback(format!(
+                "AttributeError: method '{method}' of '{}' is not exposed; exposed are: {exposed}",
+                entry.id
+            ))
+        }
+    });
+    result.unwrap_or_else(Reply::Traceback)
+}
+
+/// Carries out a request to the manager itself. An error is the text of a traceback.
+fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Value, String> {
+    if request.method == "create" {
+        return create(core, request, link);
+    }
+    let call = Call::new(request, request.method, request.args, link);
+    let text = |exception: Exception| exception.to_string();
+    let none: [&str; 0] = [];
+    let ident = |name| {
+        let [ident] = call.bind(1, [name]).map_err(text)?;
+        let ident = ident.map(|ident| ident.to::<String>()).transpose().map_err(text)?;
+        Ok::<_, String>(ident.unwrap_or_default())
+    };
+    match request.method {
+        "accept_connection" => ident("name").map(|_| Value::None),
+        "incref" => {
+            let ident = ident("ident")?;
+            if core.objects.incref(&ident) {
+                return Ok(Value::None);
+            }
+            let found = find(core, &ident, request, link).is_some();
+            if found && core.objects.incref(&ident) {
+                Ok(Value::None)
+            } else {
+                Err(unknown(&ident))
+            }
+        }
+        "decref" => {
+            let ident = ident("ident")?;
+            let found = core.objects.decref(&ident);
+            core.changed();
+            if found { Ok(Value::None) } else { Err(unknown(&ident)) }
+        }
+        "get_methods" => {
+            let [token] = call.bind(1, ["token"]).map_err(text)?;
+            let token = token.map(|token| token.pickle()).transpose().map_err(text)?;
+            let token = token.and_then(|token| Token::read(&token, &core.settings.limits));
+            let token = token.ok_or("TypeError: get_methods() takes a token")?;
+            let entry = core.objects.get(&token.id).ok_or_else(|| unknown(&token.id))?;
+            Ok(Value::Tuple(entry.exposed.iter().map(|name| name.as_str().into()).collect()))
+        }
+        method => {
+            call.bind(0, none).map_err(text)?;
+            match method {
+                "dummy" => Ok(Value::None),
+                "debug_info" => Ok(core.objects.debug_info().into()),
+                "number_of_objects" => Ok(core.objects.count().into()),
+                "shutdown" => {
+                    core.stop();
+                    Ok(Value::None)
+                }
+                _ => Err(format!(
+                    "AssertionError: '{method}' unrecognized; the manager's functions are: {}",
+                    FUNCTIONS.join(", ")
+                )),
+            }
+        }
+    }
+}
+
+fn unknown(ident: &str) -> String {
+    format!("KeyError: no object has the id '{ident}'")
+}
+
+/// `create(typeid, *args, **kwargs)`: calls the callable, and hands out its result with a reference
+/// to it, which is the client's to drop.
+fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Value, String> {
+    let (typeid, args) = request.args.split_first().ok_or("TypeError: create() takes a typeid")?;
+    let typeid = request.message.value(*typeid).and_then(String::try_from);
+    let typeid = typeid.map_err(|error| format!("TypeError: a typeid: {error}"))?;
+    let registration = core.settings.registry.get(&typeid).filter(|found| found.create_method);
+    let registration = registration.ok_or_else(|| {
+        let open = core.settings.registry.iter().filter(|(_, found)| found.create_method);
+        let mut names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        format!("KeyError: no typeid '{typeid}' is registered; there are: {}", names.join(", "))
+    })?;
+    let mut call = Call::new(request, &typeid, args, link);
+    let result = guarded(|| (registration.callable)(&mut call))?;
+    let result = result.map_err(|exception| exception.to_string())?;
+    let stable_id = stable_id(&typeid, args.len(), request);
+    let entry = insert(core, &typeid, stable_id, result);
+    let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
+    Ok(Value::Tuple(vec![entry.id.as_str().into(), Value::Tuple(exposed)]))
+}
+
+/// The same for the same call, whenever it is made.
+fn stable_id(typeid: &str, args: usize, request: &Request<'_>) -> String {
+    if args == 0 && request.kwargs.is_empty() {
+        return typeid.to_owned();
+    }
+    let args = request.args.iter().skip(1);
+    let values: Vec<Value> = args
+        .chain(request.kwargs)
+        .map(|part| request.message.value(*part).unwrap_or_default())
+        .collect();
+    format!("{typeid}{}", Value::Tuple(values))
+}
+
+/// Takes a result in as a shared object, with one reference.
+fn insert(core: &Core, typeid: &str, stable_id: String, result: Return) -> Arc<Entry> {
+    core.objects.insert(new(core, typeid, stable_id, result), 1)
+}
+
+fn new(core: &Core, typeid: &str, stable_id: String, result: Return) -> New {
+    let object: Arc<dyn SharedObject> = match result {
+        Return::Shared(object) => object,
+        Return::Value(value) => Arc::new(Plain(value)),
+        Return::Item(item) => Arc::new(Plain(Value::Opaque(item))),
+    };
+    let registration = core.settings.registry.get(typeid);
+    let method_to_typeid =
+        registration.map(|found| found.method_to_typeid.clone()).unwrap_or_default();
+    let mut exposed = match registration.and_then(|found| found.exposed.clone()) {
+        Some(exposed) => exposed,
+        None => object.exposed().iter().map(|name| (*name).to_owned()).collect(),
+    };
+    for method in method_to_typeid.keys() {
+        if !exposed.contains(method) {
+            exposed.push(method.clone());
+        }
+    }
+    New { typeid: typeid.to_owned(), stable_id, object, exposed, method_to_typeid }
+}
+
+/// An object by its id. One that lasts is made anew after a restart: its typeid is its id.
+fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> Option<Arc<Entry>> {
+    if let Some(entry) = core.objects.get(id) {
+        return Some(entry);
+    }
+    let registration = core.settings.registry.get(id).filter(|found| found.create_method)?;
+    let bare =
+        Request { ident: None, method: id, message: request.message, args: &[], kwargs: &[] };
+    let mut call = Call::new(&bare, id, &[], link);
+    match guarded(|| (registration.callable)(&mut call)) {
+        Ok(Ok(result @ Return::Shared(_))) => {
+            let new = new(core, id, id.to_owned(), result);
+            // Nobody else holds it: it is not the object that the id once named.
+            (Arc::strong_count(&new.object) > 1).then(|| core.objects.insert(new, 0))
+        }
+        _ => None,
+    }
+}
+
+/// Runs a user's code; a panic becomes a text, and costs only this call.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic: Box<dyn Any + Send>| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("the manager's code panicked: {}", text.unwrap_or_default())
+    })
+}
+
+/// A plain value as an object: its proxy's `_getvalue()` copies it.
+struct Plain(Value);
+
+impl SharedObject for Plain {
+    fn exposed(&self) -> &[&str] {
+        &[]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        Err(call.no_such_method())
+    }
+
+    fn repr(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn value(&self) -> Result<Value, Exception> {
+        Ok(self.0.clone())
+    }
+}

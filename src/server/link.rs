@@ -1,0 +1,210 @@
+//! A connection's two ends as its thread sees them: what comes in, what goes out, and whether anybody
+//! is there.
+
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
+
+use super::Core;
+use super::objects::Entry;
+use crate::error::Result;
+use crate::frame::Source;
+use crate::message::Reply;
+use crate::shared::call::{ConnectionId, Context};
+use crate::shared::wait::{Caller, Wake, lock};
+use crate::transport::Stream;
+use crate::value::Pickle;
+
+/// The most that is read ahead while a call waits.
+const AHEAD: usize = 8 * 1024;
+/// Replies are sent off when they come to this many bytes.
+const BURST: usize = 64 * 1024;
+
+/// What the manager knows of a connection.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) stream: Stream,
+    /// Where its thread is parked.
+    parked: Mutex<Option<Arc<dyn Wake>>>,
+}
+
+impl Connection {
+    pub(super) fn new(id: u64, stream: Stream) -> Self {
+        Self { id: ConnectionId(id), stream, parked: Mutex::new(None) }
+    }
+
+    /// Makes its thread look around, if it is parked.
+    pub(super) fn wake(&self) {
+        let parked = lock(&self.parked).clone();
+        if let Some(parked) = parked {
+            parked.wake();
+        }
+    }
+}
+
+/// An item in a reply that has not been sent yet.
+struct Handed {
+    /// Where its reply ends in the output.
+    end: usize,
+    from: Arc<Entry>,
+    item: Pickle,
+}
+
+pub(super) struct Link {
+    pub(super) core: Arc<Core>,
+    pub(super) connection: Arc<Connection>,
+    /// The object whose method is being called.
+    pub(super) current: Option<Arc<Entry>>,
+    /// What was read while a call waited.
+    ahead: Vec<u8>,
+    out: Vec<u8>,
+    handed: Vec<Handed>,
+    /// Objects to tell when the connection ends.
+    watched: Vec<Arc<Entry>>,
+}
+
+impl Link {
+    pub(super) fn new(core: Arc<Core>, connection: Arc<Connection>) -> Self {
+        let (ahead, out) = (Vec::new(), Vec::new());
+        let (handed, watched) = (Vec::new(), Vec::new());
+        Self { core, connection, current: None, ahead, out, handed, watched }
+    }
+
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        reply.append(&mut self.out);
+    }
+
+    /// Replies with an item; its object gets it back if the reply cannot be sent.
+    pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Pickle) {
+        Reply::append_item(&mut self.out, &item);
+        self.handed.push(Handed { end: self.out.len(), from, item });
+    }
+
+    /// Sends the replies, if nothing is left to answer first or they are many.
+    pub(super) fn flush_unless(&mut self, more: bool) -> Result<()> {
+        if (more || !self.ahead.is_empty()) && self.out.len() < BURST {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// Sends the replies. Items whose replies did not get out whole go back, the last one first.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let mut sent = 0;
+        let result = loop {
+            let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) else {
+                break Ok(());
+            };
+            match (&self.connection.stream).write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        while let Some(Handed { end, from, item }) = self.handed.pop() {
+            if end > sent {
+                from.object.take_back(item);
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(BURST);
+        Ok(result?)
+    }
+
+    /// Reads what has arrived without waiting; `false` if the peer has closed the connection.
+    fn poll(&mut self) -> io::Result<bool> {
+        if self.ahead.len() >= AHEAD {
+            return Ok(true);
+        }
+        let mut stream = &self.connection.stream;
+        let mut room = [0; 512];
+        stream.set_nonblocking(true)?;
+        let read = stream.read(&mut room);
+        stream.set_nonblocking(false)?;
+        match read {
+            Ok(count) => {
+                self.ahead.extend(room.get(..count).unwrap_or_default());
+                Ok(count > 0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // What could not be sent goes back, whatever ended the connection.
+        while let Some(Handed { from, item, .. }) = self.handed.pop() {
+            from.object.take_back(item);
+        }
+        for entry in self.watched.drain(..) {
+            entry.object.disconnected(self.connection.id);
+        }
+    }
+}
+
+impl Read for Link {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ahead.is_empty() {
+            return (&self.connection.stream).read(buffer);
+        }
+        let count = self.ahead.as_slice().read(buffer)?;
+        self.ahead.drain(..count);
+        Ok(count)
+    }
+}
+
+impl Source for Link {
+    fn ack_now(&self) {
+        (&self.connection.stream).ack_now();
+    }
+
+    fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
+        let count = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.ahead.len());
+        buffer.extend(self.ahead.drain(..count));
+        let rest = (&self.connection.stream).read_into(buffer, bytes - count as u64)?;
+        Ok(count + rest)
+    }
+}
+
+impl Caller for Link {
+    fn settle(&mut self) {
+        // If it fails the caller is gone, which the wait finds out by itself.
+        let _ = self.flush();
+    }
+
+    fn is_there(&mut self) -> bool {
+        self.poll().unwrap_or(false)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.core.is_stopping()
+    }
+
+    fn park(&self, at: Option<Arc<dyn Wake>>) {
+        *lock(&self.connection.parked) = at;
+    }
+}
+
+impl Context for Link {
+    fn connection(&self) -> ConnectionId {
+        self.connection.id
+    }
+
+    fn shut_down(&self) {
+        self.core.stop();
+    }
+
+    fn watch(&mut self) {
+        if let Some(current) = &self.current
+            && !self.watched.iter().any(|entry| Arc::ptr_eq(entry, current))
+        {
+            self.watched.push(current.clone());
+        }
+    }
+
+    fn as_caller(&mut self) -> &mut dyn Caller {
+        self
+    }
+}

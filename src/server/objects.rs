@@ -1,0 +1,158 @@
+//! What the manager shares: each object under its id, with the references that clients hold.
+//!
+//! ```text
+//!  create ──► 1 reference, the creator's ──► incref, decref … ──► 0: dropped,
+//!                                                                 unless this process holds it too
+//! ```
+//! An object that this process holds as well (the callable returns the same one every time) keeps an
+//! id made of its typeid and arguments: a proxy outlives a restart of the manager.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::shared::SharedObject;
+use crate::shared::wait::lock;
+
+/// How long a client that was handed a new object is given to take its own reference.
+pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// An object that clients can name.
+pub(super) struct Entry {
+    pub(super) id: String,
+    pub(super) object: Arc<dyn SharedObject>,
+    pub(super) exposed: Vec<String>,
+    /// Methods whose results stay here, and their typeids.
+    pub(super) method_to_typeid: Arc<HashMap<String, String>>,
+    typeid: String,
+}
+
+struct Slot {
+    entry: Arc<Entry>,
+    references: usize,
+    /// Since when its creator holds a reference that it has not passed on.
+    handed_over: Option<Instant>,
+}
+
+pub(super) struct Objects {
+    table: Mutex<Table>,
+}
+
+struct Table {
+    slots: HashMap<String, Slot>,
+    /// Ids by the object's place in memory and its typeid.
+    ids: HashMap<(usize, String), String>,
+    next: u64,
+}
+
+/// What makes an entry.
+pub(super) struct New {
+    pub(super) typeid: String,
+    /// The id that it gets if this process holds the object too.
+    pub(super) stable_id: String,
+    pub(super) object: Arc<dyn SharedObject>,
+    pub(super) exposed: Vec<String>,
+    pub(super) method_to_typeid: Arc<HashMap<String, String>>,
+}
+
+impl Objects {
+    /// Ids of objects that do not last count up from a random number, so that an id of another run
+    /// names nothing here.
+    pub(super) fn new() -> Result<Self> {
+        let next = getrandom::u64().map_err(|e| Error::Io("draw a random id".into(), e.into()))?;
+        let (slots, ids) = (HashMap::new(), HashMap::new());
+        Ok(Self { table: Mutex::new(Table { slots, ids, next }) })
+    }
+
+    /// Takes an object in, or finds it again, with `references` more to it.
+    pub(super) fn insert(&self, new: New, references: usize) -> Arc<Entry> {
+        let mut table = lock(&self.table);
+        let key = (address(&new.object), new.typeid.clone());
+        let id = match table.ids.get(&key) {
+            Some(id) => id.clone(),
+            None if Arc::strong_count(&new.object) > 1
+                && !table.slots.contains_key(&new.stable_id) =>
+            {
+                new.stable_id
+            }
+            None => {
+                table.next = table.next.wrapping_add(1);
+                format!("{:x}", table.next)
+            }
+        };
+        let New { typeid, object, exposed, method_to_typeid, .. } = new;
+        let slot = table.slots.entry(id.clone()).or_insert_with(|| {
+            let entry = Entry { id: id.clone(), object, exposed, method_to_typeid, typeid };
+            Slot { entry: Arc::new(entry), references: 0, handed_over: None }
+        });
+        slot.references += references;
+        slot.handed_over = (references > 0).then(Instant::now);
+        let entry = slot.entry.clone();
+        table.ids.insert(key, id);
+        entry
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Entry>> {
+        lock(&self.table).slots.get(id).map(|slot| slot.entry.clone())
+    }
+
+    /// Adds a reference; `false` if there is no such object.
+    pub(super) fn incref(&self, id: &str) -> bool {
+        let mut table = lock(&self.table);
+        table.slots.get_mut(id).map(|slot| slot.references += 1).is_some()
+    }
+
+    /// Drops a reference, and with the last one the object; `false` if there was none.
+    pub(super) fn decref(&self, id: &str) -> bool {
+        let mut table = lock(&self.table);
+        let Some(slot) = table.slots.get_mut(id) else { return false };
+        let Some(references) = slot.references.checked_sub(1) else { return false };
+        slot.references = references;
+        slot.handed_over = None;
+        if references == 0 && Arc::strong_count(&slot.entry.object) == 1 {
+            let removed = table.slots.remove(id);
+            if let Some(slot) = &removed {
+                let entry = &slot.entry;
+                table.ids.remove(&(address(&entry.object), entry.typeid.clone()));
+            }
+            // An object's own drop may take its time, or call back.
+            drop(table);
+        }
+        true
+    }
+
+    /// Whether a client was just handed an object and has not taken its own reference yet.
+    pub(super) fn handing_over(&self) -> bool {
+        let table = lock(&self.table);
+        let fresh = |since: Instant| since.elapsed() < HAND_OVER;
+        table.slots.values().any(|slot| slot.handed_over.is_some_and(fresh))
+    }
+
+    /// The objects that clients hold references to.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.table).slots.values().filter(|slot| slot.references > 0).count()
+    }
+
+    /// Each object's id, references and representation, as Python's `debug_info` shows them.
+    pub(super) fn debug_info(&self) -> String {
+        let table = lock(&self.table);
+        let mut rows: Vec<_> = table
+            .slots
+            .values()
+            .map(|slot| (slot.entry.clone(), slot.references))
+            .filter(|(_, references)| *references > 0)
+            .collect();
+        drop(table);
+        rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        let show = |(entry, references): &(Arc<Entry>, usize)| {
+            let repr: String = entry.object.repr().chars().take(75).collect();
+            format!("  {}:       refcount={references}\n    {repr}", entry.id)
+        };
+        rows.iter().map(show).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn address(object: &Arc<dyn SharedObject>) -> usize {
+    Arc::as_ptr(object).cast::<()>() as usize
+}

@@ -1,0 +1,81 @@
+//! What a typeid stands for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Exception;
+use crate::shared::call::Call;
+use crate::shared::{IntoReturn, Return};
+
+/// Makes, or finds, the object that a client asks for by its typeid.
+pub(crate) type Callable =
+    Box<dyn Fn(&mut Call<'_>) -> Result<Return, Exception> + Send + Sync + 'static>;
+
+/// A registered typeid: a callable, and what its objects offer.
+///
+/// ```
+/// use basemanager::{Manager, Queue, Registration};
+/// let inbox = Queue::new();
+/// let manager = Manager::new("secret")
+///     .register_with("inbox", Registration::new(move |_| inbox.clone()).exposed(["put", "qsize"]));
+/// ```
+pub struct Registration {
+    pub(crate) callable: Callable,
+    pub(crate) exposed: Option<Vec<String>>,
+    pub(crate) method_to_typeid: Arc<HashMap<String, String>>,
+    pub(crate) create_method: bool,
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("exposed", &self.exposed)
+            .field("method_to_typeid", &self.method_to_typeid)
+            .field("create_method", &self.create_method)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registration {
+    /// A typeid that this callable serves, with Python's defaults for the rest.
+    pub fn new<F, R>(callable: F) -> Self
+    where
+        F: Fn(&mut Call<'_>) -> R + Send + Sync + 'static,
+        R: IntoReturn,
+    {
+        Self {
+            callable: Box::new(move |call| callable(call).into_return()),
+            exposed: None,
+            method_to_typeid: Arc::default(),
+            create_method: true,
+        }
+    }
+
+    /// The methods that clients may call. Defaults to all that the object exposes.
+    #[must_use]
+    pub fn exposed<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
+        self.exposed = Some(methods.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The methods whose results stay in the manager, with the typeid under which the client gets a
+    /// proxy for each. Defaults to none.
+    #[must_use]
+    pub fn method_to_typeid<M: Into<String>, T: Into<String>>(
+        mut self,
+        typeids: impl IntoIterator<Item = (M, T)>,
+    ) -> Self {
+        let typeids = typeids.into_iter().map(|(method, typeid)| (method.into(), typeid.into()));
+        self.method_to_typeid = Arc::new(typeids.collect());
+        self
+    }
+
+    /// Whether clients may create objects of this typeid. Defaults to `true`; without it the typeid
+    /// only says what the results of methods offer.
+    #[must_use]
+    pub fn create_method(mut self, allowed: bool) -> Self {
+        self.create_method = allowed;
+        self
+    }
+}

@@ -1,4 +1,116 @@
-//! basemanager
+//! Share objects between processes and hosts: Python's `multiprocessing.managers.BaseManager`, in
+//! Rust, on CPython's own wire.
+//!
+//! One process, the *manager*, holds a queue; *producers* put into it and *consumers* get from it, from
+//! other processes or hosts. Each of the three may be a Rust program or an unmodified Python one.
+//!
+//! # Hello
+//!
+//! ```
+//! use basemanager::{Client, Manager, Queue};
+//!
+//! // The manager.
+//! let tasks = Queue::new();
+//! let server = Manager::new("producer")
+//!     .register("task_queue", move |_| tasks.clone())
+//!     .bind("127.0.0.1:0")?;
+//! let address = server.address().clone();
+//! let handle = server.start()?; // or server.serve_forever()
+//!
+//! // A producer, in any process on any host.
+//! let client = Client::connect(&address, "producer")?;
+//! client.queue("task_queue")?.put(7)?;
+//!
+//! // A consumer.
+//! let client = Client::connect(&address, "producer")?;
+//! let item: i64 = client.queue("task_queue")?.get()?.try_into()?;
+//! assert_eq!(item, 7);
+//! # drop(handle);
+//! # Ok::<(), basemanager::Error>(())
+//! ```
+//!
+//! # Registering
+//!
+//! [`Manager::register`] binds a name, the *typeid*, to a callable. A client that asks for the typeid
+//! gets what the callable returns: a proxy for a shared object, or a copy of a value. The callable sees
+//! the client's arguments.
+//!
+//! ```
+//! use basemanager::{Client, Manager};
+//!
+//! let server = Manager::new("key")
+//!     .register("add", |call| {
+//!         let [a, b] = call.bind(2, ["a", "b"])?;
+//!         let sum: i64 = [a, b].iter().flatten().map(|n| n.to::<i64>()).sum::<Result<_, _>>()?;
+//!         Ok(sum)
+//!     })
+//!     .bind("127.0.0.1:0")?;
+//! let handle = server.start()?;
+//! let client = Client::connect(handle.address(), "key")?;
+//! let sum = client.create("add", &[40.into()], &[("b", 2.into())])?;
+//! assert_eq!(sum.value()?, 42.into());
+//! # Ok::<(), basemanager::Error>(())
+//! ```
+//!
+//! # Sharing a type of your own
+//!
+//! Implement [`SharedObject`]; its documentation has a whole one. Methods run on the caller's
+//! connection's thread; one that waits does so with a [`Monitor`], which notices when its caller has
+//! gone and when the manager ends.
+//!
+//! # Blocking
+//!
+//! [`QueueProxy::get`] waits; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] give `None` when
+//! nothing came. Each call has a connection of its own while it lasts, so that clones of a proxy may
+//! wait on many threads at once. A consumer that dies while it waits takes no item with it.
+//!
+//! # Iteration
+//!
+//! A [`QueueProxy`] iterates over the items as they come:
+//!
+//! ```
+//! # use basemanager::{Client, Manager, Queue};
+//! # let tasks = Queue::new();
+//! # for item in 0..3 { tasks.put(item)?; }
+//! # tasks.shutdown(false);
+//! # let server = Manager::new("key").register("tasks", move |_| tasks.clone());
+//! # let handle = server.bind("127.0.0.1:0")?.start()?;
+//! # let client = Client::connect(handle.address(), "key")?;
+//! for item in &client.queue("tasks")? {
+//!     match item {
+//!         Ok(item) => println!("{item}"),
+//!         Err(error) if error.is_shut_down() || error.is_disconnected() => break,
+//!         Err(error) => return Err(error),
+//!     }
+//! }
+//! # Ok::<(), basemanager::Error>(())
+//! ```
+//!
+//! # Values
+//!
+//! A [`Value`] is Python's plain data, with conversions to and from Rust's types. Whatever else a
+//! Python program puts, a dataclass or an array, is an opaque node here: it passes through unopened,
+//! byte for byte, and nothing in it is ever run.
+//!
+//! # Ending
+//!
+//! [`ServerHandle::shutdown`], a callable that calls [`Call::shut_down_manager`], or a client's
+//! [`Client::shutdown`] begin the end: calls that wait are woken with an error for which
+//! [`Error::is_disconnected`] holds, connections are closed, and [`Server::serve_forever`] returns.
+//!
+//! # Reading the source
+//!
+//! Bottom up; a file uses only what lies below it.
+//!
+//! | floor | file | holds |
+//! |---|---|---|
+//! | 0 | `error.rs`, `limits.rs`, `value.rs` | errors and exceptions; what a peer may cost; Python's data |
+//! | 1 | `frame.rs`, `transport.rs` | the length prefix; addresses and sockets |
+//! | 2 | `pickle/`, `handshake.rs` | the payload; the proof of the key |
+//! | 3 | `message.rs` | requests and replies |
+//! | 4 | `shared/` | what waits (`wait.rs`), what is called (`call.rs`), the queue |
+//! | 5 | `server/`, `client/` | the two halves |
+//! | 6 | `manager.rs` | the owner's interface |
 
 mod client;
 mod error;
@@ -25,3 +137,8 @@ pub use shared::wait::{Interrupted, Monitor, Patience};
 pub use shared::{IntoReturn, Return, SharedObject};
 pub use transport::Address;
 pub use value::{BigInt, Pickle, Value};
+
+/// Runs the README's Rust examples as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -194,7 +194,7 @@ impl Server {
     pub fn start_with(self, initializer: impl FnOnce() + Send + 'static) -> Result<ServerHandle> {
         let Self { core, listener, authkey } = self;
         let serving = core.clone();
-        let (ready, initialized) = mpsc::channel();
+        let (ready, word) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("basemanager".to_owned())
             .spawn(move || {
@@ -204,7 +204,7 @@ impl Server {
                 if done { server::serve(&serving, listener) } else { Ok(()) }
             })
             .map_err(Error::io("start a thread"))?;
-        match initialized.recv() {
+        match word.recv() {
             Ok(true) => Ok(ServerHandle { core, authkey, thread: Some(thread) }),
             _ => Err(Error::Invalid("initializer: it panicked".to_owned())),
         }

@@ -178,7 +178,9 @@ impl Reply {
             Self::Proxy(exposed, token) => tagged(out, "#PROXY", |writer| {
                 writer.tuple(2, |writer| {
                     writer.tuple(exposed.len(), |writer| {
-                        exposed.iter().for_each(|name| writer.str(name));
+                        for name in exposed {
+                            writer.str(name);
+                        }
                     });
                     token.write(writer);
                 });

@@ -30,13 +30,10 @@ pub(crate) fn product() -> i64 {
     i64::from(getrandom::u32().unwrap_or_default() % 10 + 1)
 }
 
-/// An error and its causes, on one line.
+/// An error and its cause, on one line.
 pub(crate) fn explain(error: &basemanager::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
-    text
 }

@@ -71,6 +71,7 @@ impl QueueProxy {
     }
 
     /// The items as they come, for ever: each `next` is a [`QueueProxy::get`]. Ends after an error.
+    #[must_use]
     pub fn iter(&self) -> QueueIter<'_> {
         QueueIter { queue: self, ended: false }
     }

@@ -35,6 +35,9 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 /// A connection's stack: no peer can make it deep.
 const STACK: usize = 512 * 1024;
 
+/// Who is told of what goes wrong.
+pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;
+
 /// What the owner sets, and the registry.
 pub(crate) struct Settings {
     pub(crate) registry: HashMap<String, Registration>,
@@ -42,7 +45,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_connections: usize,
-    pub(crate) log: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    pub(crate) log: Option<Log>,
 }
 
 /// What all of a manager's threads share.

@@ -134,6 +134,7 @@ impl<'a> Call<'a> {
     }
 
     /// All positional arguments, for a method that takes any number.
+    #[must_use]
     pub fn positional(&self) -> impl ExactSizeIterator<Item = Arg<'a>> + '_ {
         self.args.iter().map(|range| self.arg(*range))
     }
@@ -233,6 +234,7 @@ impl Arg<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn unusable(error: Error) -> Exception {
     Exception::value_error(error.to_string())
 }

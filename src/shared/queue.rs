@@ -110,7 +110,7 @@ impl Queue {
     /// # Errors
     /// `queue.ShutDown` once the queue is shut down.
     pub fn put(&self, item: impl Into<Value>) -> Result<()> {
-        self.put_within(item.into(), None)
+        self.put_within(&item.into(), None)
     }
 
     /// Puts an item at the end, if there is room.
@@ -119,7 +119,7 @@ impl Queue {
     /// `queue.Full` (see [`Error::is_full`](crate::Error::is_full)), or `queue.ShutDown`.
     #[doc(alias = "put_nowait")]
     pub fn try_put(&self, item: impl Into<Value>) -> Result<()> {
-        self.put_within(item.into(), Some(Duration::ZERO))
+        self.put_within(&item.into(), Some(Duration::ZERO))
     }
 
     /// Puts an item at the end, and waits for room no longer than `timeout`.
@@ -127,7 +127,7 @@ impl Queue {
     /// # Errors
     /// `queue.Full`, or `queue.ShutDown`.
     pub fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
-        self.put_within(item.into(), Some(timeout))
+        self.put_within(&item.into(), Some(timeout))
     }
 
     /// Takes the first item, and waits while there is none.
@@ -201,8 +201,8 @@ impl Queue {
         self.0.shutdown(immediate);
     }
 
-    fn put_within(&self, item: Value, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.0.put(Pickle::from(&item), &mut Patience::new(timeout))?)
+    fn put_within(&self, item: &Value, timeout: Option<Duration>) -> Result<()> {
+        Ok(self.0.put(Pickle::from(item), &mut Patience::new(timeout))?)
     }
 }
 

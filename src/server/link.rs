@@ -2,13 +2,14 @@
 //! is there.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::Core;
 use super::objects::Entry;
 use crate::error::Result;
 use crate::frame::Source;
 use crate::message::Reply;
+use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Context};
 use crate::shared::wait::{Caller, Wake, lock};
 use crate::transport::Stream;
@@ -59,7 +60,7 @@ pub(super) struct Link {
     out: Vec<u8>,
     handed: Vec<Handed>,
     /// Objects to tell when the connection ends.
-    watched: Vec<Arc<Entry>>,
+    watched: Vec<Weak<dyn SharedObject>>,
 }
 
 impl Link {
@@ -138,8 +139,8 @@ impl Drop for Link {
         while let Some(Handed { from, item, .. }) = self.handed.pop() {
             from.object.take_back(item);
         }
-        for entry in self.watched.drain(..) {
-            entry.object.disconnected(self.connection.id);
+        for object in self.watched.drain(..).filter_map(|object| object.upgrade()) {
+            object.disconnected(self.connection.id);
         }
     }
 }
@@ -197,10 +198,12 @@ impl Context for Link {
     }
 
     fn watch(&mut self) {
-        if let Some(current) = &self.current
-            && !self.watched.iter().any(|entry| Arc::ptr_eq(entry, current))
-        {
-            self.watched.push(current.clone());
+        let Some(object) = self.current.as_ref().map(|entry| Arc::downgrade(&entry.object)) else {
+            return;
+        };
+        if !self.watched.iter().any(|watched| watched.ptr_eq(&object)) {
+            self.watched.retain(|watched| watched.strong_count() > 0);
+            self.watched.push(object);
         }
     }
 

@@ -12,6 +12,7 @@
 //! for a caller that is gone, and a wake-up meant for it goes to the next.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,29 @@ pub struct Monitor<S, const N: usize = 1>(Arc<Inner<S, N>>);
 #[derive(Debug)]
 struct Inner<S, const N: usize> {
     state: Mutex<S>,
-    conditions: [Condvar; N],
+    conditions: [Condition; N],
+}
+
+#[derive(Debug, Default)]
+struct Condition {
+    condvar: Condvar,
+    /// The threads parked on it. Changed under the lock, so that whoever has made the state ready
+    /// sees everyone who did not: without anyone, waking costs no system call.
+    parked: AtomicUsize,
+}
+
+impl Condition {
+    fn notify_one(&self) {
+        if self.parked.load(Ordering::Relaxed) > 0 {
+            self.condvar.notify_one();
+        }
+    }
+
+    fn notify_all(&self) {
+        if self.parked.load(Ordering::Relaxed) > 0 {
+            self.condvar.notify_all();
+        }
+    }
 }
 
 impl<S, const N: usize> Clone for Monitor<S, N> {
@@ -50,7 +73,7 @@ impl<S: Send, const N: usize> Wake for Inner<S, N> {
     fn wake(&self) {
         // With the lock held once, nobody is between looking around and parking.
         drop(lock(&self.state));
-        self.conditions.iter().for_each(Condvar::notify_all);
+        self.conditions.iter().for_each(Condition::notify_all);
     }
 }
 
@@ -115,7 +138,7 @@ impl From<Interrupted> for Exception {
 impl<S: Send + 'static, const N: usize> Monitor<S, N> {
     /// A monitor of this state.
     pub fn new(state: S) -> Self {
-        let conditions = std::array::from_fn(|_| Condvar::new());
+        let conditions = std::array::from_fn(|_| Condition::default());
         Self(Arc::new(Inner { state: Mutex::new(state), conditions }))
     }
 
@@ -126,15 +149,15 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
 
     /// Wakes one thread that waits for a condition.
     pub fn notify_one(&self, condition: usize) {
-        if let Some(condvar) = self.0.conditions.get(condition) {
-            condvar.notify_one();
+        if let Some(condition) = self.0.conditions.get(condition) {
+            condition.notify_one();
         }
     }
 
     /// Wakes every thread that waits for a condition.
     pub fn notify_all(&self, condition: usize) {
-        if let Some(condvar) = self.0.conditions.get(condition) {
-            condvar.notify_all();
+        if let Some(condition) = self.0.conditions.get(condition) {
+            condition.notify_all();
         }
     }
 
@@ -195,7 +218,7 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
         patience: &mut Patience<'_>,
         ready: &mut impl FnMut(&S) -> bool,
     ) -> Result<Option<MutexGuard<'m, S>>, Interrupted> {
-        let Some(condvar) = self.0.conditions.get(condition) else { return Ok(None) };
+        let Some(condition) = self.0.conditions.get(condition) else { return Ok(None) };
         let mut checked = Instant::now();
         loop {
             // Whether the caller is there takes a system call: not under the lock.
@@ -226,7 +249,10 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
                 Some(_) => left.unwrap_or(CHECK).min(CHECK),
                 None => left.unwrap_or(FOREVER),
             };
-            state = condvar.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner).0;
+            condition.parked.fetch_add(1, Ordering::Relaxed);
+            let woken = condition.condvar.wait_timeout(state, nap);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            condition.parked.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

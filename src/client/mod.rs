@@ -5,6 +5,7 @@ mod proxy;
 mod queue;
 
 use std::fmt;
+use std::io::ErrorKind as Kind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -217,16 +218,25 @@ impl Client {
 
     /// A connection to call methods on: one that is idle and still open, or a new one.
     fn checkout(&self) -> Result<Connection> {
+        let mut lost = false;
         loop {
             let idle = lock(&self.0.idle).pop();
             match idle {
                 Some(connection) if connection.is_open() => return Ok(connection),
-                Some(_) => {}
+                Some(_) => lost = true,
                 None => break,
             }
         }
         let settings = &self.0.settings;
-        let mut connection = Connection::open(settings)?;
+        let mut connection = match Connection::open(settings) {
+            // The manager was there, and nobody listens in its place.
+            Err(Error::Io(_, cause))
+                if lost && matches!(cause.kind(), Kind::ConnectionRefused | Kind::NotFound) =>
+            {
+                return Err(Error::Disconnected);
+            }
+            connection => connection?,
+        };
         let name = std::thread::current().name().unwrap_or("rust").into();
         let wait = settings.call_timeout;
         match connection.call(settings, None, "accept_connection", &[name], &[], wait)? {

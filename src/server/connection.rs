@@ -202,7 +202,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
                 "debug_info" => Ok(core.objects.debug_info().into()),
                 "number_of_objects" => Ok(core.objects.count().into()),
                 "shutdown" => {
-                    core.stop();
+                    call.shut_down_manager();
                     Ok(Value::None)
                 }
                 _ => Err(format!(

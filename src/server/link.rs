@@ -1,6 +1,7 @@
 //! A connection's two ends as its thread sees them: what comes in, what goes out, and whether anybody
 //! is there.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -61,13 +62,24 @@ pub(super) struct Link {
     handed: Vec<Handed>,
     /// Objects to tell when the connection ends.
     watched: Vec<Weak<dyn SharedObject>>,
+    /// A call asked for the manager's end, which begins once its reply is out.
+    ending: Cell<bool>,
 }
 
 impl Link {
     pub(super) fn new(core: Arc<Core>, connection: Arc<Connection>) -> Self {
         let (ahead, out) = (Vec::new(), Vec::new());
         let (handed, watched) = (Vec::new(), Vec::new());
-        Self { core, connection, current: None, ahead, out, handed, watched }
+        Self {
+            core,
+            connection,
+            current: None,
+            ahead,
+            out,
+            handed,
+            watched,
+            ending: Cell::default(),
+        }
     }
 
     pub(super) fn reply(&mut self, reply: &Reply) {
@@ -109,7 +121,14 @@ impl Link {
         }
         self.out.clear();
         self.out.shrink_to(BURST);
+        self.end_if_asked();
         Ok(result?)
+    }
+
+    fn end_if_asked(&self) {
+        if self.ending.take() {
+            self.core.stop();
+        }
     }
 
     /// Reads what has arrived without waiting; `false` if the peer has closed the connection.
@@ -135,6 +154,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        self.end_if_asked();
         // What could not be sent goes back, whatever ended the connection.
         while let Some(Handed { from, item, .. }) = self.handed.pop() {
             from.object.take_back(item);
@@ -194,7 +214,7 @@ impl Context for Link {
     }
 
     fn shut_down(&self) {
-        self.core.stop();
+        self.ending.set(true);
     }
 
     fn watch(&mut self) {

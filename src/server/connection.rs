@@ -234,7 +234,12 @@ fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Va
     let mut call = Call::new(request, &typeid, args, link);
     let result = guarded(|| (registration.callable)(&mut call))?;
     let result = result.map_err(|exception| exception.to_string())?;
-    let stable_id = stable_id(&typeid, args.len(), request);
+    let stable_id = match &result {
+        Return::Shared(object) if Arc::strong_count(object) > 1 => {
+            stable_id(&typeid, args.len(), request)
+        }
+        _ => String::new(),
+    };
     let entry = insert(core, &typeid, stable_id, result);
     let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
     Ok(Value::Tuple(vec![entry.id.as_str().into(), Value::Tuple(exposed)]))

@@ -87,7 +87,9 @@ impl Objects {
             Slot { entry: Arc::new(entry), references: 0, handed_over: None }
         });
         slot.references += references;
-        slot.handed_over = (references > 0).then(Instant::now);
+        if references > 0 {
+            slot.handed_over = Some(Instant::now());
+        }
         let entry = slot.entry.clone();
         table.ids.insert(key, id);
         entry

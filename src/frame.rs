@@ -41,23 +41,37 @@ pub(crate) struct FrameReader {
     start: usize,
     end: usize,
     large: Vec<u8>,
+    /// What is left of a payload that was refused, to be passed over.
+    refused: u64,
 }
 
 impl FrameReader {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), start: 0, end: 0, large: Vec::new() }
+        Self { buffer: vec![0; BUFFER].into(), start: 0, end: 0, large: Vec::new(), refused: 0 }
     }
 
     /// The next frame's payload, at most `limit` bytes of it.
     ///
-    /// The end of the stream is [`Error::Disconnected`], between frames or within one.
+    /// The end of the stream is [`Error::Disconnected`], between frames or within one. After
+    /// [`Error::Limit`] the next call gives the next frame.
     pub(crate) fn read<S: Source>(&mut self, source: &mut S, limit: usize) -> Result<&[u8]> {
         if self.large.capacity() > KEEP {
             self.large = Vec::new();
         }
         loop {
+            let passed = self.refused.min((self.end - self.start) as u64);
+            self.refused -= passed;
+            self.start += usize::try_from(passed).unwrap_or_default();
             let unread = self.unread();
-            if let Some((header, length)) = parse_header(unread, limit)? {
+            if self.refused == 0
+                && let Some((header, length)) = parse_header(unread)?
+            {
+                let Some(length) = usize::try_from(length).ok().filter(|length| *length <= limit)
+                else {
+                    self.start += header;
+                    self.refused = length;
+                    return Err(Error::Limit("frame size", limit as u64));
+                };
                 let rest = unread.get(header..).unwrap_or_default();
                 if rest.len() >= length {
                     let from = self.start + header;
@@ -80,7 +94,8 @@ impl FrameReader {
     /// Whether a whole frame waits in the buffer, so that `read` would not block.
     pub(crate) fn has_frame(&self) -> bool {
         let unread = self.unread();
-        matches!(parse_header(unread, usize::MAX), Ok(Some((header, length))) if unread.len() - header >= length)
+        let framed = |(header, length)| (unread.len() - header) as u64 >= length;
+        self.refused == 0 && matches!(parse_header(unread), Ok(Some(parts)) if framed(parts))
     }
 
     fn unread(&self) -> &[u8] {
@@ -124,21 +139,17 @@ impl FrameReader {
 }
 
 /// The sizes of the header and of its payload, once the header has arrived.
-fn parse_header(bytes: &[u8], limit: usize) -> Result<Option<(usize, usize)>> {
+fn parse_header(bytes: &[u8]) -> Result<Option<(usize, u64)>> {
     let Some(short) = bytes.get(..HEADER) else { return Ok(None) };
-    let (header, length) = match BigEndian::read_i32(short) {
-        -1 => match bytes.get(HEADER..LONG_HEADER) {
-            Some(long) => (LONG_HEADER, BigEndian::read_u64(long)),
-            None => return Ok(None),
-        },
+    match BigEndian::read_i32(short) {
+        -1 => {
+            let long = bytes.get(HEADER..LONG_HEADER);
+            Ok(long.map(|long| (LONG_HEADER, BigEndian::read_u64(long))))
+        }
         length => match u64::try_from(length) {
-            Ok(length) => (HEADER, length),
-            Err(_) => return Err(Error::Protocol(format!("a frame of {length} bytes"))),
+            Ok(length) => Ok(Some((HEADER, length))),
+            Err(_) => Err(Error::Protocol(format!("a frame of {length} bytes"))),
         },
-    };
-    match usize::try_from(length) {
-        Ok(length) if length <= limit => Ok(Some((header, length))),
-        _ => Err(Error::Limit("frame size", limit as u64)),
     }
 }
 
@@ -164,4 +175,164 @@ pub(crate) fn write_frame<W: Write>(sink: &mut W, payload: &[u8]) -> Result<()> 
     let mut frame = Vec::with_capacity(HEADER + payload.len());
     append(&mut frame, |out| out.extend_from_slice(payload));
     Ok(sink.write_all(&frame)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A stream that comes in pieces, and counts what is asked of it.
+    #[derive(Default)]
+    struct Pieces {
+        left: VecDeque<Vec<u8>>,
+        reads: usize,
+        acks: Cell<usize>,
+    }
+
+    impl Pieces {
+        fn new<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+            Self { left: pieces.into_iter().map(<[u8]>::to_vec).collect(), ..Self::default() }
+        }
+    }
+
+    impl Read for Pieces {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.reads += 1;
+            let Some(mut piece) = self.left.pop_front() else { return Ok(0) };
+            let rest = piece.split_off(piece.len().min(into.len()));
+            into[..piece.len()].copy_from_slice(&piece);
+            if !rest.is_empty() {
+                self.left.push_front(rest);
+            }
+            Ok(piece.len())
+        }
+    }
+
+    impl Source for Pieces {
+        fn ack_now(&self) {
+            self.acks.set(self.acks.get() + 1);
+        }
+    }
+
+    fn framed(payloads: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for payload in payloads {
+            append(&mut out, |out| out.extend_from_slice(payload));
+        }
+        out
+    }
+
+    fn read_all(source: &mut impl Source, limit: usize) -> (Vec<Vec<u8>>, Error) {
+        let (mut reader, mut frames) = (FrameReader::new(), Vec::new());
+        loop {
+            match reader.read(source, limit) {
+                Ok(frame) => frames.push(frame.to_vec()),
+                Err(error) => return (frames, error),
+            }
+        }
+    }
+
+    #[test]
+    fn frames_may_be_split_anywhere() {
+        // The last one is too large for the buffer.
+        let payloads: [&[u8]; 4] = [b"", b"one", &[2; 300], &[3; BUFFER + 5]];
+        let stream = framed(&payloads);
+        let check = |mut source: Pieces| {
+            let (frames, end) = read_all(&mut source, usize::MAX);
+            assert_eq!(frames, payloads);
+            assert!(matches!(end, Error::Disconnected));
+        };
+        for at in 0..stream.len() {
+            let (first, second) = stream.split_at(at);
+            check(Pieces::new([first, second].into_iter().filter(|piece| !piece.is_empty())));
+        }
+        for size in 1..20 {
+            check(Pieces::new(stream.chunks(size)));
+        }
+    }
+
+    #[test]
+    fn one_read_brings_many_frames() {
+        let stream = framed(&[b"a", b"b", b"c"]);
+        let mut source = Pieces::new([&stream[..stream.len() - 1], &stream[stream.len() - 1..]]);
+        let mut reader = FrameReader::new();
+        assert!(!reader.has_frame());
+        assert_eq!(reader.read(&mut source, 9).unwrap(), b"a");
+        assert!(reader.has_frame());
+        assert_eq!(reader.read(&mut source, 9).unwrap(), b"b");
+        assert!(!reader.has_frame(), "its last byte is missing");
+        assert_eq!((source.reads, source.acks.get()), (1, 0));
+        assert_eq!(reader.read(&mut source, 9).unwrap(), b"c");
+        assert_eq!((source.reads, source.acks.get()), (2, 1), "the peer may wait for a word");
+    }
+
+    #[test]
+    fn a_long_header_is_understood() {
+        let long = |length: u64| [&[0xff; 4][..], &length.to_be_bytes(), b"payload"].concat();
+        for pieces in [1, 3, 100] {
+            let (frames, _) = read_all(&mut Pieces::new(long(7).chunks(pieces)), 7);
+            assert_eq!(frames, [b"payload"]);
+        }
+        for length in [8, 1 << 31, u64::MAX] {
+            let (frames, error) = read_all(&mut &long(length)[..], 7);
+            assert!(frames.is_empty());
+            assert_eq!(error.to_string(), "frame size exceeds the limit of 7");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_unread() {
+        for (stream, limit, why) in [
+            (framed(&[b"four"]), 3, "frame size exceeds the limit of 3"),
+            (vec![0x7f, 0xff, 0xff, 0xff], 1 << 20, "frame size exceeds the limit of 1048576"),
+            (vec![0xff, 0xff, 0xff, 0xfe], 9, "protocol error: a frame of -2 bytes"),
+            (vec![0x80, 0, 0, 0], 9, "protocol error: a frame of -2147483648 bytes"),
+        ] {
+            assert_eq!(read_all(&mut &stream[..], limit).1.to_string(), why);
+        }
+        assert_eq!(read_all(&mut &framed(&[b"four"])[..], 4).0, [b"four"]);
+    }
+
+    #[test]
+    fn the_end_may_come_anywhere() {
+        let stream = framed(&[&[7; BUFFER * 2]]);
+        for end in [0, 1, 3, 4, 5, BUFFER, stream.len() - 1] {
+            let (frames, error) = read_all(&mut &stream[..end], usize::MAX);
+            assert!(frames.is_empty() && matches!(error, Error::Disconnected), "{end}");
+        }
+        // A declared length that nothing follows costs little.
+        let mut reader = FrameReader::new();
+        assert!(reader.read(&mut &b"\x7f\xff\xff\xff"[..], usize::MAX).is_err());
+        assert!(reader.large.capacity() <= KEEP);
+    }
+
+    #[test]
+    fn a_large_frame_leaves_no_large_buffer() {
+        let stream = framed(&[&vec![1; KEEP * 3], b"small"]);
+        let (mut source, mut reader) = (&stream[..], FrameReader::new());
+        assert_eq!(reader.read(&mut source, usize::MAX).unwrap().len(), KEEP * 3);
+        assert_eq!(reader.read(&mut source, usize::MAX).unwrap(), b"small");
+        assert_eq!(reader.large.capacity(), 0);
+    }
+
+    #[test]
+    fn a_frame_is_one_write() {
+        struct Writes(Vec<Vec<u8>>);
+        impl Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.to_vec());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut sink = Writes(Vec::new());
+        write_frame(&mut sink, b"abc").unwrap();
+        assert_eq!(sink.0, [b"\0\0\0\x03abc"]);
+    }
 }

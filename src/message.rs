@@ -173,7 +173,10 @@ impl Reply {
         match self {
             Self::Return(value) => tagged(out, "#RETURN", |writer| writer.value(value)),
             Self::Error(exception) => tagged(out, "#ERROR", |writer| writer.exception(exception)),
-            Self::Traceback(text) => tagged(out, "#TRACEBACK", |writer| writer.str(text)),
+            // Python prints it between two lines of dashes.
+            Self::Traceback(text) => tagged(out, "#TRACEBACK", |writer| {
+                writer.str(&format!("{text}\n"));
+            }),
             Self::Unserializable(text) => tagged(out, "#UNSERIALIZABLE", |writer| writer.str(text)),
             Self::Proxy(exposed, token) => tagged(out, "#PROXY", |writer| {
                 writer.tuple(2, |writer| {

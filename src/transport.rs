@@ -200,7 +200,10 @@ impl Drop for SocketFile {
 
 #[cfg(unix)]
 fn is_stale(path: &Path) -> bool {
-    matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = |found: std::fs::Metadata| found.file_type().is_socket();
+    std::fs::symlink_metadata(path).is_ok_and(is_socket)
+        && matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// A connected socket. `&Stream` reads and writes too, as std's sockets do.
@@ -318,6 +321,11 @@ impl Source for &Stream {
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
         either!(self, socket => socket.take(bytes).read_to_end(buffer))
     }
+}
+
+/// The end of a time that begins now; times without end last a year.
+pub(crate) fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(Duration::from_secs(60 * 60 * 24 * 365))
 }
 
 /// A stream whose reads and writes must all be over by a deadline.

@@ -184,8 +184,9 @@ fn same_members<T: PartialEq>(a: &[T], b: &[T]) -> bool {
 
 /// One pickled Python object, kept unopened.
 ///
-/// It holds the object's opcodes alone, without `PROTO`, `FRAME` and `STOP`. It refers to nothing
-/// outside itself, and numbers its memo from 0 in the order of its `MEMOIZE`s.
+/// It holds the object's opcodes alone, without `FRAME` and `STOP`, and `PROTO` only around a name that
+/// protocol 2 or older wrote. It refers to nothing outside itself, and numbers its memo from 0 in the
+/// order of its `MEMOIZE`s.
 ///
 /// A queue is made of these, so they are small: what fits 21 bytes (an integer, a short string)
 /// is held in place and costs no allocation. Two are equal when their bytes are.

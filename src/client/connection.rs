@@ -1,7 +1,7 @@
 //! One connection to a manager: a request, then its reply.
 
 use std::io::{self, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Connector;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::frame::FrameReader;
 use crate::handshake;
 use crate::message::{Reply, Request};
 use crate::pickle::Scan;
-use crate::transport::{Stream, Timed};
+use crate::transport::{Stream, Timed, deadline};
 use crate::value::Value;
 
 /// A reply buffer larger than this is given back after the call.
@@ -27,11 +27,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, and proves both keys.
     pub(super) fn open(settings: &Connector) -> Result<Self> {
-        let deadline = Instant::now() + settings.connect_timeout;
+        let until = deadline(settings.connect_timeout);
         let stream = Stream::connect(&settings.address, Some(settings.connect_timeout))?;
         let mut reader = FrameReader::new();
         let key = settings.authkey.as_bytes();
-        handshake::connect(&mut reader, &mut Timed(&stream, deadline), key)?;
+        handshake::connect(&mut reader, &mut Timed(&stream, until), key)?;
         Ok(Self { stream, reader, scan: Scan::default(), out: Vec::new(), timed: true })
     }
 
@@ -53,7 +53,7 @@ impl Connection {
         let limits = &settings.limits;
         let frame = if let Some(wait) = wait {
             self.timed = true;
-            let mut timed = Timed(&self.stream, Instant::now() + wait);
+            let mut timed = Timed(&self.stream, deadline(wait));
             timed.write_all(&self.out)?;
             self.reader.read(&mut timed, limits.frame_size)?
         } else {

@@ -48,7 +48,9 @@ impl Proxy {
         &self.0.id
     }
 
-    /// Calls a method and waits for its result, a copy. Python's `_callmethod`.
+    /// Calls a method and waits for its result, a copy. Python's `_callmethod`. It may take as long as
+    /// it likes: a [`call_timeout`](crate::Connector::call_timeout) is for calls that say how long they
+    /// wait.
     ///
     /// ```no_run
     /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;

@@ -1,9 +1,10 @@
 //! Cuts one object out of a message, so that it can stand in any other.
 //!
-//! Three things tie an object's bytes to their place, and are mended on the way out:
+//! Some things tie an object's bytes to their place, and are mended on the way out:
 //!
 //! ```text
 //!  FRAME, PROTO             dropped
+//!  GLOBAL under PROTO 2     PROTO 2, GLOBAL, PROTO 5: its name may be one of Python 2
 //!  BINPUT 7                 MEMOIZE: its key is the number of puts before it
 //!  BINGET 7, put inside     BINGET with the new key
 //!  BINGET 7, put before     the object itself, once; from then on BINGET
@@ -12,8 +13,8 @@
 
 use std::collections::BTreeMap;
 
-use super::scan::{EditKind, Range, Scan};
-use super::{encode, malformed, op};
+use super::scan::{EditKind, Memoized, Range, Scan, index};
+use super::{HIGHEST_PROTOCOL, OLD_NAMES, encode, expanded, malformed, op, too_expanded};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::value::Pickle;
@@ -48,7 +49,7 @@ impl Scan {
     }
 
     fn puts_before(&self, at: u32) -> u32 {
-        self.memo.partition_point(|memoized| memoized.at < at) as u32
+        index(self.memo.partition_point(|memoized| memoized.at < at))
     }
 
     pub(super) fn edits_before(&self, at: u32) -> usize {
@@ -58,7 +59,10 @@ impl Scan {
     /// The object that a reference at `at` means: one that was complete by then.
     pub(super) fn referent(&self, number: u32, at: u32) -> Result<Range> {
         match self.memo.get(number as usize) {
-            Some(memoized) if memoized.object.1 <= at => Ok(memoized.object),
+            Some(Memoized { object, tail, .. }) if object.1 <= at => {
+                // Within the tail itself, the object is meant as it is there.
+                Ok(Range(object.0, if *tail <= at { *tail } else { object.1 }))
+            }
             _ => Err(malformed("an object refers to one that holds it")),
         }
     }
@@ -67,6 +71,7 @@ impl Scan {
 impl Cut<'_> {
     /// Copies an object, and what it refers to. With a stack of its own, for references can chain.
     fn copy(&mut self, object: Range, limits: &Limits) -> Result<()> {
+        let most = expanded(self.bytes.len());
         let mut stack = vec![object];
         while let Some(Range(mut at, end)) = stack.pop() {
             // From here on puts are numbered from `old` in the message, from `new` in the copy.
@@ -80,13 +85,21 @@ impl Cut<'_> {
                 if self.out.len() > limits.frame_size {
                     return Err(Error::Limit("frame size", limits.frame_size as u64));
                 }
+                if self.out.len() > most {
+                    return Err(too_expanded());
+                }
                 let Some(edit) = edit else {
                     self.number(old, new, end);
                     break;
                 };
-                at = next + u32::from(edit.len);
+                at = next + edit.len;
                 match edit.kind {
                     EditKind::Drop => {}
+                    EditKind::OldName => {
+                        self.out.extend([op::PROTO, OLD_NAMES]);
+                        self.out.extend_from_slice(Range(next, at).of(self.bytes));
+                        self.out.extend([op::PROTO, HIGHEST_PROTOCOL]);
+                    }
                     EditKind::Put => self.out.push(op::MEMOIZE),
                     EditKind::Get(number) if number >= old => {
                         encode::get(&mut self.out, new + (number - old));

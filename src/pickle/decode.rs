@@ -8,14 +8,11 @@
 //! a small pickle cannot become a huge tree. An object that holds itself has no tree, and is refused.
 
 use super::reader::Reader;
-use super::scan::{EditKind, Range, Scan, index};
-use super::{malformed, op};
+use super::scan::{Edit, EditKind, Range, Scan, index};
+use super::{expanded, malformed, op, too_expanded};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::value::Value;
-
-/// What shared references may add to a message's own size: a factor, and an amount always free.
-const EXPANSION: (usize, usize) = (16, 1 << 20);
 
 /// An object of a class that means nothing here.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +21,8 @@ pub(crate) struct Instance {
     pub(crate) name: String,
     /// What the class, or function, is called with.
     pub(crate) args: Vec<Value>,
+    /// Whether it is called itself, and not only its `__new__`.
+    called: bool,
     /// What `BUILD` gives it afterwards.
     pub(crate) state: Option<Value>,
 }
@@ -38,6 +37,10 @@ enum Node {
 
 struct Slot {
     start: u32,
+    /// Where what was discarded after it ends; 0 if nothing was. It may have changed the object.
+    tail: u32,
+    /// Whether it is a reference to an object that is elsewhere too.
+    shared: bool,
     /// How deep its containers nest.
     depth: usize,
     node: Node,
@@ -51,11 +54,20 @@ struct Decoder<'a> {
     budget: usize,
 }
 
+/// An object that is being read.
+struct Reading<'a> {
+    object: Range,
+    from: Reader<'a>,
+    /// The references in it that are still to come, and more.
+    edits: std::slice::Iter<'a, Edit>,
+    stack: Stack,
+}
+
 impl Scan {
     /// Decodes one object of `bytes`, the message that was scanned.
     pub(crate) fn decode(&self, bytes: &[u8], object: Range, limits: &Limits) -> Result<Value> {
         let mut decoder = self.decoder(bytes, limits);
-        let slot = decoder.run(object, 0)?;
+        let slot = decoder.run(object)?;
         decoder.value(slot, object.1)
     }
 
@@ -66,36 +78,68 @@ impl Scan {
         object: Range,
         limits: &Limits,
     ) -> Result<Option<Instance>> {
-        Ok(match self.decoder(bytes, limits).run(object, 0)?.node {
+        Ok(match self.decoder(bytes, limits).run(object)?.node {
             Node::Instance(instance) => Some(*instance),
             _ => None,
         })
     }
 
     fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
-        let budget = bytes.len().saturating_mul(EXPANSION.0).saturating_add(EXPANSION.1);
-        Decoder { scan: self, bytes, limits, budget }
+        Decoder { scan: self, bytes, limits, budget: expanded(bytes.len()) }
     }
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
     fn spend(&mut self, range: Range) -> Result<()> {
         let left = self.budget.checked_sub((range.1 - range.0) as usize);
-        self.budget =
-            left.ok_or(Error::Limit("expansion of shared objects", EXPANSION.0 as u64))?;
+        self.budget = left.ok_or_else(too_expanded)?;
         Ok(())
     }
 
-    fn run(&mut self, object: Range, references: usize) -> Result<Slot> {
+    /// Reads an object, and what it refers to. Not by recursion: a connection's thread has a small
+    /// stack.
+    fn run(&mut self, object: Range) -> Result<Slot> {
+        let mut waiting: Vec<Reading<'a>> = Vec::new();
+        let mut reading = self.begin(object)?;
+        loop {
+            if let Some(referent) = self.read(&mut reading)? {
+                if waiting.len() >= self.limits.depth {
+                    return Err(self.too_deep());
+                }
+                waiting.push(std::mem::replace(&mut reading, self.begin(referent)?));
+                continue;
+            }
+            let slot = reading.stack.slots.pop().ok_or_else(|| malformed("it has no object"))?;
+            let Some(referring) = waiting.pop() else { return Ok(slot) };
+            reading = referring;
+            let start = reading.stack.end;
+            reading.stack.slots.push(Slot { start, shared: true, ..slot });
+            self.advance(&mut reading)?;
+        }
+    }
+
+    fn begin(&mut self, object: Range) -> Result<Reading<'a>> {
         self.spend(object)?;
-        if references > self.limits.depth {
+        let from = Reader { bytes: object.of(self.bytes), at: 0 };
+        let edits = self.scan.edits.get(self.scan.edits_before(object.0)..).unwrap_or_default();
+        let stack = Stack { slots: Vec::new(), marks: Vec::new(), end: object.0 };
+        Ok(Reading { object, from, edits: edits.iter(), stack })
+    }
+
+    /// Goes on from where the reader is: the operation before it is done.
+    fn advance(&self, reading: &mut Reading<'a>) -> Result<()> {
+        let stack = &mut reading.stack;
+        stack.end = reading.object.0 + index(reading.from.at);
+        if stack.slots.last().is_some_and(|slot| slot.depth > self.limits.depth) {
             return Err(self.too_deep());
         }
-        let mut from = Reader { bytes: object.of(self.bytes), at: 0 };
-        let edits = self.scan.edits.get(self.scan.edits_before(object.0)..).unwrap_or_default();
-        let mut edits = edits.iter();
-        let mut stack = Stack { slots: Vec::new(), marks: Vec::new(), end: object.0 };
-        while from.at < from.bytes.len() {
+        Ok(())
+    }
+
+    /// Reads up to the end, or up to a reference, and gives what that means.
+    fn read(&mut self, reading: &mut Reading<'a>) -> Result<Option<Range>> {
+        while reading.from.at < reading.from.bytes.len() {
+            let Reading { object, from, edits, stack } = reading;
             let code = from.byte()?;
             match code {
                 op::NONE => stack.push(Value::None),
@@ -137,11 +181,11 @@ impl Decoder<'_> {
                 op::MARK => stack.marks.push((stack.slots.len(), stack.end)),
                 op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
                     let (start, depth, items) =
-                        self.pop(&mut stack, usize::from(code - op::TUPLE1) + 1)?;
+                        self.pop(stack, usize::from(code - op::TUPLE1) + 1)?;
                     stack.put(start, depth + 1, Node::Value(Value::Tuple(items)));
                 }
                 op::TUPLE | op::LIST | op::DICT | op::FROZENSET => {
-                    let (start, depth, items) = self.pop_mark(&mut stack)?;
+                    let (start, depth, items) = self.pop_mark(stack)?;
                     let value = match code {
                         op::TUPLE => Value::Tuple(items),
                         op::LIST => Value::List(items),
@@ -151,37 +195,39 @@ impl Decoder<'_> {
                     stack.put(start, depth + 1, Node::Value(value));
                 }
                 op::APPEND => {
-                    let (_, depth, items) = self.pop(&mut stack, 1)?;
+                    let (_, depth, items) = self.pop(stack, 1)?;
                     stack.fill(depth, items)?;
                 }
                 op::SETITEM => {
-                    let (_, depth, items) = self.pop(&mut stack, 2)?;
+                    let (_, depth, items) = self.pop(stack, 2)?;
                     stack.fill(depth, items)?;
                 }
                 op::APPENDS | op::SETITEMS | op::ADDITEMS => {
-                    let (_, depth, items) = self.pop_mark(&mut stack)?;
+                    let (_, depth, items) = self.pop_mark(stack)?;
                     stack.fill(depth, items)?;
                 }
                 op::STACK_GLOBAL => {
-                    let (start, _, names) = self.pop(&mut stack, 2)?;
+                    let (start, _, names) = self.pop(stack, 2)?;
                     let (module, name) = (names.first(), names.get(1));
                     stack.end = start;
                     stack.push_global(module.and_then(Value::as_str), name.and_then(Value::as_str));
                 }
                 op::REDUCE | op::NEWOBJ => {
-                    let (_, depth, args) = self.pop(&mut stack, 1)?;
+                    let (_, depth, args) = self.pop(stack, 1)?;
                     let class = stack.slots.pop().ok_or_else(|| malformed("a class is missing"))?;
                     let node = match (class.node, args.into_iter().next()) {
                         (Node::Global(module, name), Some(Value::Tuple(args))) => {
-                            Node::Instance(Box::new(Instance { module, name, args, state: None }))
+                            let called = code == op::REDUCE;
+                            let state = None;
+                            Node::Instance(Box::new(Instance { module, name, args, called, state }))
                         }
                         _ => Node::Opaque,
                     };
                     stack.put(class.start, depth + 1, node);
                 }
                 op::BUILD => {
-                    let (_, depth, state) = self.pop(&mut stack, 1)?;
-                    let top = stack.top()?;
+                    let (_, depth, state) = self.pop(stack, 1)?;
+                    let top = stack.own_top()?;
                     top.depth = top.depth.max(depth + 1);
                     match &mut top.node {
                         Node::Instance(instance) if instance.state.is_none() => {
@@ -191,21 +237,21 @@ impl Decoder<'_> {
                     }
                 }
                 op::NEWOBJ_EX => {
-                    let (start, depth, _) = self.pop(&mut stack, 3)?;
+                    let (start, depth, _) = self.pop(stack, 3)?;
                     stack.put(start, depth + 1, Node::Opaque);
                 }
                 op::OBJ => {
-                    let (start, depth, _) = self.pop_mark(&mut stack)?;
+                    let (start, depth, _) = self.pop_mark(stack)?;
                     stack.put(start, depth + 1, Node::Opaque);
                 }
                 op::INST => {
                     from.line()?;
                     from.line()?;
-                    let (start, depth, _) = self.pop_mark(&mut stack)?;
+                    let (start, depth, _) = self.pop_mark(stack)?;
                     stack.put(start, depth + 1, Node::Opaque);
                 }
                 op::POP | op::POP_MARK => {
-                    stack.discard(code == op::POP_MARK);
+                    stack.discard(code == op::POP_MARK, object.0 + index(from.at));
                     continue;
                 }
                 op::MEMOIZE => {}
@@ -215,29 +261,26 @@ impl Decoder<'_> {
                     let here = object.0 + index(from.at - 1);
                     let edit = edits.find(|edit| edit.at == here);
                     let edit = edit.ok_or_else(|| malformed("a reference was not scanned"))?;
-                    from.at += usize::from(edit.len) - 1;
+                    from.at += edit.len as usize - 1;
                     if let EditKind::Get(number) = edit.kind {
-                        let referent = self.scan.referent(number, here)?;
-                        let slot = self.run(referent, references + 1)?;
-                        stack.put(stack.end, slot.depth, slot.node);
+                        return self.scan.referent(number, here).map(Some);
                     }
                 }
                 _ => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
             }
-            stack.end = object.0 + index(from.at);
-            if stack.slots.last().is_some_and(|slot| slot.depth > self.limits.depth) {
-                return Err(self.too_deep());
-            }
+            self.advance(reading)?;
         }
-        stack.slots.pop().ok_or_else(|| malformed("it has no object"))
+        Ok(None)
     }
+
     fn too_deep(&self) -> Error {
         Error::Limit("nesting depth", self.limits.depth as u64)
     }
 
     fn long(&self, bytes: &[u8]) -> Result<Value> {
-        // A decimal digit holds a little over 3.32 bits.
-        if (bytes.len() as u64).saturating_mul(8) > (self.limits.digits as u64).saturating_mul(4) {
+        // A decimal digit holds a little over 3.32 bits. What fills its bytes badly has two to spare.
+        let most = (self.limits.digits as u64).saturating_mul(10) / 3 + 16;
+        if bytes.len() as u64 * 8 > most {
             return Err(Error::Limit("integer digits", self.limits.digits as u64));
         }
         Ok(Value::from_le_bytes(bytes))
@@ -270,15 +313,15 @@ impl Decoder<'_> {
 
     /// What a slot that ends at `end` holds, as a value.
     fn value(&mut self, slot: Slot, end: u32) -> Result<Value> {
-        let object = Range(slot.start, end);
+        let object = Range(slot.start, end.max(slot.tail));
         match slot.node {
             Node::Value(value) => return Ok(value),
-            Node::Instance(instance) => {
+            Node::Instance(instance) if slot.tail == 0 => {
                 if let Some(value) = plain(&instance) {
                     return Ok(value);
                 }
             }
-            Node::Global(..) | Node::Opaque => {}
+            Node::Instance(_) | Node::Global(..) | Node::Opaque => {}
         }
         self.spend(object)?;
         Ok(Value::Opaque(self.scan.cut(self.bytes, object, self.limits)?))
@@ -295,7 +338,7 @@ struct Stack {
 
 impl Stack {
     fn put(&mut self, start: u32, depth: usize, node: Node) {
-        self.slots.push(Slot { start, depth, node });
+        self.slots.push(Slot { start, tail: 0, shared: false, depth, node });
     }
 
     fn push(&mut self, value: Value) {
@@ -323,13 +366,17 @@ impl Stack {
         self.put(self.end, 0, node);
     }
 
-    fn top(&mut self) -> Result<&mut Slot> {
-        self.slots.last_mut().ok_or_else(|| malformed("a container is missing"))
+    /// The object on top, to be changed.
+    fn own_top(&mut self) -> Result<&mut Slot> {
+        match self.slots.last_mut() {
+            Some(top) if top.shared => Err(malformed("an object is changed by a reference to it")),
+            top => top.ok_or_else(|| malformed("a container is missing")),
+        }
     }
 
     /// Adds items to the container on top.
     fn fill(&mut self, depth: usize, items: Vec<Value>) -> Result<()> {
-        let top = self.top()?;
+        let top = self.own_top()?;
         top.depth = top.depth.max(depth + 1);
         match &mut top.node {
             Node::Value(Value::List(list) | Value::Set(list)) => list.extend(items),
@@ -339,8 +386,9 @@ impl Stack {
         Ok(())
     }
 
-    /// Drops the top object or mark; its bytes belong to the next object from now on.
-    fn discard(&mut self, to_mark: bool) {
+    /// Drops the top object or mark; up to `end`, that belongs to the next object, and to the one
+    /// before.
+    fn discard(&mut self, to_mark: bool, end: u32) {
         match self.marks.last() {
             Some(&(slots, start)) if to_mark || slots == self.slots.len() => {
                 self.marks.pop();
@@ -348,6 +396,10 @@ impl Stack {
                 self.end = start;
             }
             _ => self.end = self.slots.pop().map_or(self.end, |slot| slot.start),
+        }
+        let mark = self.marks.last().map_or(0, |(slots, _)| *slots);
+        if let Some(before) = self.slots.get_mut(mark..).and_then(<[_]>::last_mut) {
+            before.tail = end;
         }
     }
 }
@@ -359,13 +411,15 @@ fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
 
 /// Plain data that older protocols write as a call.
 fn plain(instance: &Instance) -> Option<Value> {
-    let Instance { module, name, args, state: None } = instance else { return None };
+    let Instance { module, name, args, called: true, state: None } = instance else { return None };
     match (module.as_str(), name.as_str(), args.as_slice()) {
         ("builtins" | "__builtin__", "bytearray", []) => Some(Value::ByteArray(Vec::new())),
         ("builtins" | "__builtin__", "bytearray", [Value::Bytes(bytes)]) => {
             Some(Value::ByteArray(bytes.clone()))
         }
-        ("builtins" | "__builtin__", "bytearray", [Value::Str(text), Value::Str(_)]) => {
+        ("builtins" | "__builtin__", "bytearray", [Value::Str(text), Value::Str(codec)])
+            if codec == "latin-1" =>
+        {
             latin1(text).map(Value::ByteArray)
         }
         ("builtins" | "__builtin__", "set", [Value::List(items)]) => {

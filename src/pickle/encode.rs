@@ -55,7 +55,7 @@ impl Writer {
                     let next = edit.at as usize;
                     self.out.extend_from_slice(ops.get(at..next).unwrap_or_default());
                     get(&mut self.out, self.memo + number);
-                    at = next + usize::from(edit.len);
+                    at = next + edit.len as usize;
                 }
             }
             self.out.extend_from_slice(ops.get(at..).unwrap_or_default());
@@ -69,7 +69,7 @@ impl Writer {
             Value::Bool(true) => self.out.push(op::NEWTRUE),
             Value::Bool(false) => self.out.push(op::NEWFALSE),
             Value::Int(int) => self.int(*int),
-            Value::BigInt(int) => self.long(&int.to_le_bytes()),
+            Value::BigInt(int) => self.long(int.to_le_bytes()),
             Value::Float(float) => {
                 self.out.push(op::BINFLOAT);
                 self.out.extend(float.to_be_bytes());
@@ -90,11 +90,7 @@ impl Writer {
             }
             Value::Dict(items) => {
                 let pairs = items.iter().map(|(key, value)| (key, value));
-                self.dict(
-                    pairs,
-                    |writer, key| writer.value(key),
-                    |writer, value| writer.value(value),
-                );
+                self.dict(pairs, Self::value, Self::value);
             }
             Value::Opaque(pickle) => self.pickle(pickle),
         }

@@ -15,12 +15,17 @@
 mod cut;
 mod decode;
 mod encode;
+mod parts;
 mod reader;
 mod scan;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
 
 pub(crate) use decode::Instance;
 pub(crate) use encode::Writer;
-pub(crate) use scan::{Range, Scan, Shape};
+pub(crate) use parts::Shape;
+pub(crate) use scan::{Range, Scan};
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -50,6 +55,20 @@ pub(crate) mod op {
 
 /// The newest protocol that is understood.
 const HIGHEST_PROTOCOL: u8 = 5;
+/// The newest protocol whose names are those of Python 2, which Python 3 translates.
+const OLD_NAMES: u8 = 2;
+
+/// The most that shared references may make of a message of so many bytes: a factor of its size, and
+/// an amount always free.
+fn expanded(bytes: usize) -> usize {
+    bytes.saturating_mul(EXPANSION).saturating_add(1 << 20)
+}
+
+const EXPANSION: usize = 16;
+
+fn too_expanded() -> Error {
+    Error::Limit("expansion of shared objects", EXPANSION as u64)
+}
 
 impl Pickle {
     /// Takes a whole pickle, protocol 0 to 5, without opening it.

@@ -52,9 +52,11 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let taken = self.at.checked_add(count).and_then(|end| self.bytes.get(self.at..end));
-        self.at += count;
-        taken.ok_or_else(|| malformed("it ends too early"))
+        let end = self.at.checked_add(count).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or_else(|| malformed("it ends too early"))?;
+        let taken = self.bytes.get(self.at..end).unwrap_or_default();
+        self.at = end;
+        Ok(taken)
     }
 
     #[inline]

@@ -2,18 +2,20 @@
 //!
 //! The stack machine is run with positions in place of objects. Objects are contiguous, so a slot of
 //! the stack only holds where its object *ends*; it begins where the slot below ends. What a `POP`
-//! discards thereby belongs to the next object, which may refer to what it memoized (CPython writes a
-//! recursive tuple like that).
+//! discards thereby belongs to the next object, which may refer to what it memoized: CPython writes a
+//! recursive tuple like that. It may also have changed the object before, whose tail it is too:
+//! CPython calls the function that sets an object's state, and discards the result.
 //!
 //! ```text
 //!   bytes   80 04  28  8c 01 61 94  5d 94  4b 07  61  74  2e      ('a', [7])
 //!   op      PROTO  (   'a'   MEMO   ]  M   7      a   t   .
-//!   slots          3       8           10   ->    13       then one slot, ending at 14
+//!   slots          3       7           9    11   -> 12       then one slot, ending at 13
 //! ```
 //! A memo key is numbered anew each time it is put: CPython lets a pickle put the same key twice.
 
+use super::parts::Container;
 use super::reader::{Keys, Reader};
-use super::{HIGHEST_PROTOCOL, malformed, op};
+use super::{HIGHEST_PROTOCOL, OLD_NAMES, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -34,13 +36,15 @@ pub(super) struct Memoized {
     pub(super) at: u32,
     /// The whole object; its end is known once the object is complete.
     pub(super) object: Range,
+    /// The end of its tail.
+    pub(super) tail: u32,
 }
 
 /// A place that cannot be copied as it is into another pickle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Edit {
     pub(super) at: u32,
-    pub(super) len: u8,
+    pub(super) len: u32,
     pub(super) kind: EditKind,
 }
 
@@ -48,62 +52,28 @@ pub(super) struct Edit {
 pub(super) enum EditKind {
     /// `PROTO` and `FRAME` have no place inside a pickle.
     Drop,
+    /// A name under protocol 2 or older: Python takes it for one of Python 2 (`__builtin__`).
+    OldName,
     /// A put with a key of its own.
     Put,
     /// A reference to what was memoized under this number.
     Get(u32),
 }
 
-/// Objects whose slot is at most this deep have their parts recorded: those of a request
-/// (`MARK`, id, method, arguments, keywords) and of a reply.
-const SHALLOW: usize = 4;
-/// More parts than this are not recorded: no call has so many arguments.
-const MANY: usize = 256;
-
 /// What is known of a pickle's structure. Its vectors are kept from one message to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    stack: Vec<u32>,
+    pub(super) stack: Vec<u32>,
     marks: Vec<u32>,
     /// Objects on the stack that are memoized: their slot, and their number.
     open: Vec<(u32, u32)>,
     keys: Keys,
-    children: Vec<Range>,
-    containers: Vec<Container>,
+    /// Objects on the stack after which something was discarded: their slot, and up to where.
+    tails: Vec<(u32, u32)>,
+    pub(super) children: Vec<Range>,
+    pub(super) containers: Vec<Container>,
     pub(super) memo: Vec<Memoized>,
     pub(super) edits: Vec<Edit>,
-}
-
-/// A shallow object that was put together: where it begins, what it is, its recorded children.
-#[derive(Debug)]
-struct Container {
-    start: u32,
-    shape: Shape,
-    children: std::ops::Range<usize>,
-}
-
-/// What the parts of an object are to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Shape {
-    /// The elements of a tuple or list.
-    Sequence,
-    /// The keys and values, in turn, of a dict.
-    Mapping,
-    /// Something else, or too many parts to record.
-    Other,
-}
-
-impl Shape {
-    fn of(code: u8) -> Self {
-        match code {
-            op::TUPLE | op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => Self::Sequence,
-            op::EMPTY_TUPLE | op::EMPTY_LIST | op::LIST | op::APPEND | op::APPENDS => {
-                Self::Sequence
-            }
-            op::EMPTY_DICT | op::DICT | op::SETITEM | op::SETITEMS => Self::Mapping,
-            _ => Self::Other,
-        }
-    }
 }
 
 impl Scan {
@@ -117,43 +87,6 @@ impl Scan {
         self.run(bytes, limits, false)
     }
 
-    /// The parts of a shallow object (see [`SHALLOW`]); `None` if they are not of that shape, or too
-    /// many.
-    pub(crate) fn children(&self, bytes: &[u8], of: Range, shape: Shape) -> Option<&[Range]> {
-        match self.containers.iter().rev().find(|container| container.start == of.0) {
-            Some(container) if container.shape == shape => {
-                self.children.get(container.children.clone())
-            }
-            Some(_) => None,
-            // An empty one is a single operation, which nothing follows but a put.
-            None => (Shape::of(*head(bytes, of).of(bytes).first()?) == shape).then_some(&[]),
-        }
-    }
-
-    /// The text of a string, or of a reference to one.
-    pub(crate) fn text<'a>(&self, bytes: &'a [u8], mut of: Range) -> Option<&'a str> {
-        loop {
-            of = head(bytes, of);
-            let mut from = Reader { bytes: of.of(bytes), at: 0 };
-            let text = match from.byte().ok()? {
-                op::SHORT_BINUNICODE => from.counted(1),
-                op::BINUNICODE => from.counted(4),
-                _ => {
-                    let edit = self.edits.get(self.edits_before(of.0))?;
-                    let EditKind::Get(number) = edit.kind else { return None };
-                    // Each step leads back, so that it ends.
-                    let referent = self.referent(number, of.0).ok()?;
-                    if edit.at != of.0 || referent.0 >= of.0 {
-                        return None;
-                    }
-                    of = referent;
-                    continue;
-                }
-            };
-            return std::str::from_utf8(text.ok()?).ok();
-        }
-    }
-
     fn reset(&mut self) {
         // One huge message does not make its connection huge for ever.
         if self.stack.capacity() + self.memo.capacity() + self.edits.capacity() > 1 << 16 {
@@ -163,6 +96,7 @@ impl Scan {
         self.marks.clear();
         self.open.clear();
         self.keys.clear();
+        self.tails.clear();
         self.children.clear();
         self.containers.clear();
         self.memo.clear();
@@ -176,6 +110,7 @@ impl Scan {
         }
         let mut from = Reader { bytes, at: 0 };
         let mut left = limits.operations;
+        let mut protocol = if whole { 0 } else { HIGHEST_PROTOCOL };
         while whole || from.at < bytes.len() {
             let start = from.at;
             let code = from.byte()?;
@@ -211,6 +146,7 @@ impl Scan {
                 op::GLOBAL => {
                     from.line()?;
                     from.line()?;
+                    self.name(start, from.at, protocol);
                     self.push(from.at, limits)?;
                 }
                 op::MARK => {
@@ -243,7 +179,9 @@ impl Scan {
                     self.get(start, from.at, key, limits)?;
                 }
                 op::TUPLE1 => self.collapse(1, code, from.at)?,
-                op::TUPLE2 | op::STACK_GLOBAL | op::REDUCE | op::NEWOBJ => {
+                op::TUPLE2 | op::REDUCE | op::NEWOBJ => self.collapse(2, code, from.at)?,
+                op::STACK_GLOBAL => {
+                    self.name(start, from.at, protocol);
                     self.collapse(2, code, from.at)?;
                 }
                 op::TUPLE3 | op::NEWOBJ_EX => self.collapse(3, code, from.at)?,
@@ -253,6 +191,7 @@ impl Scan {
                 op::INST => {
                     from.line()?;
                     from.line()?;
+                    self.name(start, from.at, protocol);
                     self.collapse_mark(code, from.at)?;
                 }
                 op::APPEND | op::BUILD => self.extend(1, code, from.at)?,
@@ -260,7 +199,7 @@ impl Scan {
                 op::APPENDS | op::SETITEMS | op::ADDITEMS => {
                     let mark = self.pop_mark()?;
                     let items = self.stack.len() - mark - 1;
-                    if code == op::SETITEMS && items % 2 != 0 {
+                    if code == op::SETITEMS && !items.is_multiple_of(2) {
                         return Err(malformed("a key without a value"));
                     }
                     self.need(mark, 1)?;
@@ -273,16 +212,16 @@ impl Scan {
                         self.marks.pop();
                     }
                     self.need(self.stack.len(), 1)?;
-                    self.truncate(self.stack.len() - 1);
+                    self.discard(self.stack.len() - 1, from.at);
                 }
                 op::POP_MARK => {
                     let mark = self.pop_mark()?;
-                    self.truncate(mark);
+                    self.discard(mark, from.at);
                 }
                 op::PROTO => {
-                    let version = from.byte()?;
-                    if version > HIGHEST_PROTOCOL {
-                        return Err(malformed(format_args!("unsupported protocol {version}")));
+                    protocol = from.byte()?;
+                    if protocol > HIGHEST_PROTOCOL {
+                        return Err(malformed(format_args!("unsupported protocol {protocol}")));
                     }
                     self.edit(start, from.at, EditKind::Drop);
                 }
@@ -304,14 +243,15 @@ impl Scan {
         self.close(from.at)
     }
 
-    /// Completes the object on top of the stack: it is what the pickle means.
+    /// Completes the object on the stack: it is what the pickle means. CPython would overlook others
+    /// below it; no pickler leaves any, and they could have changed it.
     fn close(&mut self, end: usize) -> Result<Range> {
         self.need(self.stack.len(), 1)?;
-        self.grow(end);
-        let start = self.stack.len().checked_sub(2).and_then(|below| self.stack.get(below));
-        let root = Range(start.copied().unwrap_or(0), index(end));
+        if self.stack.len() > 1 {
+            return Err(malformed("its stack has too many objects"));
+        }
         self.truncate(0);
-        Ok(root)
+        Ok(Range(0, index(end)))
     }
 
     #[inline]
@@ -352,14 +292,32 @@ impl Scan {
         while let Some(&(slot, number)) = self.open.last()
             && slot as usize >= length
         {
+            let tail = self.tail(slot as usize);
             if let (Some(memoized), Some(end)) =
                 (self.memo.get_mut(number as usize), self.stack.get(slot as usize))
             {
                 memoized.object.1 = *end;
+                memoized.tail = tail.max(*end);
             }
             self.open.pop();
         }
+        while self.tails.pop_if(|(slot, _)| *slot as usize >= length).is_some() {}
         self.stack.truncate(length);
+    }
+
+    /// Drops the slots from `length` on for good. Up to `end`, that is the tail of the object below.
+    fn discard(&mut self, length: usize, end: usize) {
+        self.truncate(length);
+        if let Some(below) = length.checked_sub(1).map(index) {
+            self.tails.pop_if(|(slot, _)| *slot == below);
+            self.tails.push((below, index(end)));
+        }
+    }
+
+    /// Where the tail of the object in a slot ends; 0 if it has none.
+    pub(super) fn tail(&self, slot: usize) -> u32 {
+        let found = self.tails.binary_search_by_key(&index(slot), |(slot, _)| *slot);
+        found.ok().and_then(|at| self.tails.get(at)).map_or(0, |(_, end)| *end)
     }
 
     /// Lets the object on top of the stack reach up to `end`.
@@ -383,6 +341,10 @@ impl Scan {
     /// The objects from the last mark on become one.
     fn collapse_mark(&mut self, code: u8, end: usize) -> Result<()> {
         let mark = self.pop_mark()?;
+        let items = self.stack.len() - mark - 1;
+        if code == op::DICT && !items.is_multiple_of(2) {
+            return Err(malformed("a key without a value"));
+        }
         self.record(mark, mark + 1, code);
         self.truncate(mark);
         self.stack.push(index(end));
@@ -399,48 +361,14 @@ impl Scan {
         Ok(())
     }
 
-    /// Notes that the objects from slot `first` on become parts of the one in slot `parent`.
-    #[inline]
-    fn record(&mut self, parent: usize, first: usize, code: u8) {
-        if parent <= SHALLOW {
-            self.record_shallow(parent, first, code);
-        }
-    }
-
-    fn record_shallow(&mut self, parent: usize, first: usize, code: u8) {
-        let begin =
-            |slot: usize| slot.checked_sub(1).and_then(|below| self.stack.get(below).copied());
-        let start = begin(parent).unwrap_or(0);
-        let end = self.children.len();
-        let (mut shape, mut from) = (Shape::of(code), end);
-        // A second batch of items joins the first.
-        if let Some(last) = self.containers.last()
-            && last.start == start
-            && parent < first
-            && matches!(code, op::APPEND | op::APPENDS | op::SETITEM | op::SETITEMS | op::BUILD)
-        {
-            from = last.children.start;
-            if last.shape != shape || last.children.end != end {
-                shape = Shape::Other;
-            }
-        }
-        if end - from + self.stack.len() - first >= MANY {
-            shape = Shape::Other;
-        }
-        if shape != Shape::Other {
-            let mut at = begin(first).unwrap_or(0);
-            for end in self.stack.get(first..).unwrap_or_default() {
-                self.children.push(Range(at, *end));
-                at = *end;
-            }
-        }
-        let children = from..self.children.len();
-        self.containers.push(Container { start, shape, children });
-    }
-
     fn edit(&mut self, start: usize, end: usize, kind: EditKind) {
-        let len = u8::try_from(end - start).unwrap_or(u8::MAX);
-        self.edits.push(Edit { at: index(start), len, kind });
+        self.edits.push(Edit { at: index(start), len: index(end - start), kind });
+    }
+
+    fn name(&mut self, start: usize, end: usize, protocol: u8) {
+        if protocol <= OLD_NAMES {
+            self.edit(start, end, EditKind::OldName);
+        }
     }
 
     fn put(&mut self, at: usize, end: usize, key: u64, named: bool, limits: &Limits) -> Result<()> {
@@ -452,7 +380,8 @@ impl Scan {
         let slot = self.stack.len() - 1;
         let start = slot.checked_sub(1).and_then(|below| self.stack.get(below)).copied();
         self.keys.put(key, number);
-        self.memo.push(Memoized { at: index(at), object: Range(start.unwrap_or(0), u32::MAX) });
+        let object = Range(start.unwrap_or(0), u32::MAX);
+        self.memo.push(Memoized { at: index(at), object, tail: u32::MAX });
         self.open.push((index(slot), number));
         if named {
             self.edit(at, end, EditKind::Put);
@@ -467,17 +396,6 @@ impl Scan {
             number.ok_or_else(|| malformed(format_args!("memo key {key} was never put")))?;
         self.edit(at, end, EditKind::Get(number));
         self.push(end, limits)
-    }
-}
-
-/// An object without the `PROTO` and `FRAME` before it.
-fn head(bytes: &[u8], mut of: Range) -> Range {
-    loop {
-        match of.of(bytes) {
-            [op::PROTO, ..] => of.0 += 2,
-            [op::FRAME, ..] => of.0 += 9,
-            _ => return of,
-        }
     }
 }
 

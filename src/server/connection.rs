@@ -8,7 +8,6 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Core;
 use super::link::{Connection, Link};
@@ -21,7 +20,7 @@ use crate::pickle::Scan;
 use crate::shared::call::Call;
 use crate::shared::wait::Interrupted;
 use crate::shared::{Return, SharedObject};
-use crate::transport::Timed;
+use crate::transport::{Timed, deadline};
 use crate::value::Value;
 
 /// The functions of the manager itself.
@@ -48,8 +47,7 @@ pub(super) fn serve(core: &Arc<Core>, connection: Arc<Connection>) {
 fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
     let settings = &core.settings;
     let mut reader = FrameReader::new();
-    let deadline = Instant::now() + settings.handshake_timeout;
-    let mut timed = Timed(&connection.stream, deadline);
+    let mut timed = Timed(&connection.stream, deadline(settings.handshake_timeout));
     handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
     connection.stream.set_timeout(None)?;
     // The peer may hold its request back until its last word is acknowledged.
@@ -57,35 +55,28 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
 
     let mut scan = Scan::default();
     let mut link = Link::new(core.clone(), connection);
-    let frame = reader.read(&mut link, settings.limits.frame_size)?;
-    let served = match Request::parse(&mut scan, frame, &settings.limits) {
-        Ok(request) => {
-            let served = request.method == "accept_connection";
-            let reply = function(core, &request, &mut link);
-            let reply = reply.map_or_else(Reply::Traceback, Reply::Return);
-            link.reply(&reply);
-            served
-        }
-        Err(error) => {
-            link.reply(&Reply::Traceback(error.to_string()));
-            false
-        }
-    };
-    while served && !core.is_stopping() {
+    let mut accepted = false;
+    while !core.is_stopping() || !accepted {
         link.flush_unless(reader.has_frame())?;
         let frame = match reader.read(&mut link, settings.limits.frame_size) {
             Ok(frame) => frame,
-            // The rest of the stream cannot be cut into frames, but the peer can be told why.
-            Err(error @ (Error::Limit(..) | Error::Protocol(_))) => {
+            Err(error @ Error::Limit(..)) => {
                 link.reply(&Reply::Traceback(error.to_string()));
-                link.flush()?;
-                return Err(error);
+                continue;
             }
             Err(error) => return Err(error),
         };
         match Request::parse(&mut scan, frame, &settings.limits) {
-            Ok(request) => answer(core, &request, &mut link),
+            Ok(request) if accepted => answer(core, &request, &mut link),
+            Ok(request) => {
+                let result = function(core, &request, &mut link);
+                accepted = result.is_ok() && request.method == "accept_connection";
+                link.reply(&result.map_or_else(Reply::Traceback, Reply::Return));
+            }
             Err(error) => link.reply(&Reply::Traceback(error.to_string())),
+        }
+        if !accepted {
+            break;
         }
     }
     link.flush()
@@ -114,7 +105,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
         Ok(Err(exception)) => link.reply(&Reply::Error(exception)),
         Ok(Ok(result)) => match (entry.method_to_typeid.get(request.method), result) {
             (Some(typeid), result) => {
-                let made = insert(core, typeid, typeid.clone(), result);
+                let made = insert(core, typeid, None, result);
                 let token = Token {
                     typeid: typeid.clone(),
                     address: Token::address(&core.address),
@@ -125,7 +116,8 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Shared(object)) => {
-                let (what, method) = (object.repr(), request.method);
+                let method = request.method;
+                let what = guarded(|| object.repr()).unwrap_or_default();
                 let why = "its registration's method_to_typeid does not name it";
                 let text = format!("{what}, the result of {method}(), is no plain data, and {why}");
                 link.reply(&Reply::Unserializable(text));
@@ -199,7 +191,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
             call.bind(0, none).map_err(text)?;
             match method {
                 "dummy" => Ok(Value::None),
-                "debug_info" => Ok(core.objects.debug_info().into()),
+                "debug_info" => guarded(|| core.objects.debug_info()).map(Value::from),
                 "number_of_objects" => Ok(core.objects.count().into()),
                 "shutdown" => {
                     call.shut_down_manager();
@@ -234,36 +226,18 @@ fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Va
     let mut call = Call::new(request, &typeid, args, link);
     let result = guarded(|| (registration.callable)(&mut call))?;
     let result = result.map_err(|exception| exception.to_string())?;
-    let stable_id = match &result {
-        Return::Shared(object) if Arc::strong_count(object) > 1 => {
-            stable_id(&typeid, args.len(), request)
-        }
-        _ => String::new(),
-    };
-    let entry = insert(core, &typeid, stable_id, result);
+    let bare = args.is_empty() && request.kwargs.is_empty();
+    let entry = insert(core, &typeid, bare.then(|| typeid.clone()), result);
     let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
     Ok(Value::Tuple(vec![entry.id.as_str().into(), Value::Tuple(exposed)]))
 }
 
-/// The same for the same call, whenever it is made.
-fn stable_id(typeid: &str, args: usize, request: &Request<'_>) -> String {
-    if args == 0 && request.kwargs.is_empty() {
-        return typeid.to_owned();
-    }
-    let args = request.args.iter().skip(1);
-    let values: Vec<Value> = args
-        .chain(request.kwargs)
-        .map(|part| request.message.value(*part).unwrap_or_default())
-        .collect();
-    format!("{typeid}{}", Value::Tuple(values))
-}
-
 /// Takes a result in as a shared object, with one reference.
-fn insert(core: &Core, typeid: &str, stable_id: String, result: Return) -> Arc<Entry> {
+fn insert(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> Arc<Entry> {
     core.objects.insert(new(core, typeid, stable_id, result), 1)
 }
 
-fn new(core: &Core, typeid: &str, stable_id: String, result: Return) -> New {
+fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> New {
     let object: Arc<dyn SharedObject> = match result {
         Return::Shared(object) => object,
         Return::Value(value) => Arc::new(Plain(value)),
@@ -295,7 +269,7 @@ fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> O
     let mut call = Call::new(&bare, id, &[], link);
     match guarded(|| (registration.callable)(&mut call)) {
         Ok(Ok(result @ Return::Shared(_))) => {
-            let new = new(core, id, id.to_owned(), result);
+            let new = new(core, id, Some(id.to_owned()), result);
             // Nobody else holds it: it is not the object that the id once named.
             (Arc::strong_count(&new.object) > 1).then(|| core.objects.insert(new, 0))
         }

@@ -4,8 +4,8 @@
 //!  create ──► 1 reference, the creator's ──► incref, decref … ──► 0: dropped,
 //!                                                                 unless this process holds it too
 //! ```
-//! An object that this process holds as well (the callable returns the same one every time) keeps an
-//! id made of its typeid and arguments: a proxy outlives a restart of the manager.
+//! An object that this process holds as well (the callable returns the same one every time) has its
+//! typeid for an id, if it was asked for without arguments: a proxy outlives a restart of the manager.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -49,8 +49,8 @@ struct Table {
 /// What makes an entry.
 pub(super) struct New {
     pub(super) typeid: String,
-    /// The id that it gets if this process holds the object too.
-    pub(super) stable_id: String,
+    /// The id that it gets if this process holds the object too, and no other object has it.
+    pub(super) stable_id: Option<String>,
     pub(super) object: Arc<dyn SharedObject>,
     pub(super) exposed: Vec<String>,
     pub(super) method_to_typeid: Arc<HashMap<String, String>>,
@@ -69,18 +69,12 @@ impl Objects {
     pub(super) fn insert(&self, new: New, references: usize) -> Arc<Entry> {
         let mut table = lock(&self.table);
         let key = (address(&new.object), new.typeid.clone());
-        let id = match table.ids.get(&key) {
-            Some(id) => id.clone(),
-            None if Arc::strong_count(&new.object) > 1
-                && !table.slots.contains_key(&new.stable_id) =>
-            {
-                new.stable_id
-            }
-            None => {
-                table.next = table.next.wrapping_add(1);
-                format!("{:x}", table.next)
-            }
-        };
+        let lasting = Arc::strong_count(&new.object) > 1;
+        let stable_id = new.stable_id.filter(|id| lasting && !table.slots.contains_key(id));
+        let id = table.ids.get(&key).cloned().or(stable_id).unwrap_or_else(|| {
+            table.next = table.next.wrapping_add(1);
+            format!("{:x}", table.next)
+        });
         let New { typeid, object, exposed, method_to_typeid, .. } = new;
         let slot = table.slots.entry(id.clone()).or_insert_with(|| {
             let entry = Entry { id: id.clone(), object, exposed, method_to_typeid, typeid };

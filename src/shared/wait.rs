@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Exception;
+use crate::transport::deadline;
 
 /// How long a parked thread goes without asking whether its caller is still there.
 const CHECK: Duration = Duration::from_secs(2);
@@ -105,16 +106,12 @@ impl<'a> Patience<'a> {
     /// For a thread of this process. `None` waits for ever, zero not at all.
     #[must_use]
     pub fn new(timeout: Option<Duration>) -> Self {
-        Self { deadline: deadline(timeout), caller: None }
+        Self { deadline: timeout.map(deadline), caller: None }
     }
 
     pub(crate) fn of(caller: &'a mut dyn Caller, timeout: Option<Duration>) -> Self {
-        Self { deadline: deadline(timeout), caller: Some(caller) }
+        Self { deadline: timeout.map(deadline), caller: Some(caller) }
     }
-}
-
-fn deadline(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.map(|timeout| Instant::now() + timeout.min(FOREVER))
 }
 
 /// Why a wait ended before its time.

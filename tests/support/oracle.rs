@@ -2,7 +2,7 @@
 
 // Not every test file uses all of it.
 #![allow(dead_code)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::cell::RefCell;
 use std::io::{BufReader, BufWriter, Read, Write};

@@ -1,0 +1,253 @@
+//! Bytes in, bytes out. What `CPython` makes of them is tested in `tests/codec.rs`.
+
+use super::reader::Keys;
+use super::*;
+
+fn limits() -> Limits {
+    Limits::default()
+}
+
+fn take(bytes: &[u8]) -> Pickle {
+    Pickle::from_bytes(bytes, &limits()).unwrap()
+}
+
+fn ops(bytes: &[u8]) -> Vec<u8> {
+    take(bytes).ops().to_vec()
+}
+
+fn decode(bytes: &[u8]) -> Value {
+    take(bytes).decode(&limits()).unwrap()
+}
+
+/// Scans a tuple and gives its parts, each as a pickle of its own.
+fn parts(bytes: &[u8]) -> Vec<Pickle> {
+    let mut scan = Scan::default();
+    let root = scan.message(bytes, &limits()).unwrap();
+    let parts = scan.children(bytes, root, Shape::Sequence).unwrap();
+    parts.iter().map(|part| scan.cut(bytes, *part, &limits()).unwrap()).collect()
+}
+
+fn part_ops(bytes: &[u8]) -> Vec<Vec<u8>> {
+    parts(bytes).iter().map(|part| part.ops().to_vec()).collect()
+}
+
+#[test]
+fn a_scan_finds_each_part() {
+    // The example of scan.rs: ('a', [7]).
+    let bytes = b"\x80\x04(\x8c\x01a\x94]\x94K\x07at.";
+    let mut scan = Scan::default();
+    let root = scan.message(bytes, &limits()).unwrap();
+    assert_eq!(root, Range(0, 13));
+    let pair = scan.children(bytes, root, Shape::Sequence).unwrap().to_vec();
+    assert_eq!(pair, [Range(3, 7), Range(7, 12)]);
+    assert_eq!(scan.text(bytes, pair[0]), Some("a"));
+    assert_eq!(scan.children(bytes, pair[1], Shape::Sequence).unwrap(), [Range(9, 11)]);
+    assert_eq!(scan.children(bytes, pair[1], Shape::Mapping), None);
+    assert_eq!(scan.children(bytes, pair[0], Shape::Sequence), None);
+    let objects: Vec<Range> = scan.memo.iter().map(|memoized| memoized.object).collect();
+    assert_eq!(objects, [Range(3, 7), Range(7, 12)]);
+}
+
+#[test]
+fn parts_come_in_batches_and_not_too_many() {
+    let parts = |bytes: &[u8], shape| {
+        let mut scan = Scan::default();
+        let root = scan.message(bytes, &limits()).unwrap();
+        scan.children(bytes, root, shape).map(<[Range]>::len)
+    };
+    assert_eq!(parts(b"](K\x01K\x02eK\x03a(K\x04e.", Shape::Sequence), Some(4));
+    assert_eq!(parts(b"}(K\x01NK\x02NuK\x03Ns.", Shape::Mapping), Some(6));
+    for (empty, shape) in
+        [(b").", Shape::Sequence), (b"].", Shape::Sequence), (b"}.", Shape::Mapping)]
+    {
+        assert_eq!(parts(empty, shape), Some(0));
+    }
+    for (count, found) in [(255, Some(255)), (256, None)] {
+        let bytes = [b"(", vec![b'N'; count].as_slice(), b"t."].concat();
+        assert_eq!(parts(&bytes, Shape::Sequence), found);
+    }
+    assert_eq!(parts(b"cm\nC\n(K\x01tR.", Shape::Sequence), None);
+}
+
+/// `q.put('put')` and the like: pickle has seen the string before, as the method's name.
+#[test]
+fn what_a_part_refers_to_comes_with_it_once() {
+    assert_eq!(part_ops(b"\x80\x04(\x8c\x03put\x94h\x00t.")[1], b"\x8c\x03put\x94");
+    // ['put', 'put', ['own'], the same list]: the string in full once, and the other numbers shifted.
+    let list =
+        b"(\x8c\x02id\x94\x8c\x03put\x94]\x94(h\x01h\x01]\x94\x8c\x03own\x94ah\x03h\x04h\x01et.";
+    assert_eq!(
+        part_ops(list)[2],
+        b"]\x94(\x8c\x03put\x94h\x01]\x94\x8c\x03own\x94ah\x02h\x03h\x01e"
+    );
+    // A reference to a list that itself refers further back.
+    let chain = b"(\x8c\x01a\x94]\x94h\x00a]\x94(h\x01h\x00h\x01et.";
+    assert_eq!(part_ops(chain)[2], b"]\x94(]\x94\x8c\x01a\x94ah\x02h\x01e");
+    assert_eq!(parts(chain)[2].memo(), 3);
+}
+
+#[test]
+fn keys_become_the_numbers_of_memoize() {
+    let expected = b"]\x94(K\x05\x94h\x00h\x01e";
+    assert_eq!(ops(b"]q\x07(K\x05q\x09h\x07h\x09e."), expected);
+    assert_eq!(ops(b"]r\0\0\x01\0(K\x05p99\ng65536\nj\x63\0\0\0e."), expected);
+    assert_eq!(take(b"]q\x07(K\x05q\x09h\x07h\x09e.").memo(), 2);
+}
+
+#[test]
+fn frames_go_and_old_names_stay_old() {
+    let framed = b"\x80\x04\x95\x05\0\0\0\0\0\0\0]\x94\x95\0\0\0\0\0\0\0\0Na.";
+    assert_eq!(ops(framed), b"]\x94Na");
+    let old = b"\x80\x02c__builtin__\nset\nq\x00]\x85R.";
+    let kept = b"\x80\x02c__builtin__\nset\n\x80\x05\x94]\x85R";
+    assert_eq!(ops(old), kept);
+    assert_eq!(take(old).to_bytes(), [b"\x80\x05", kept.as_slice(), b"."].concat());
+    assert_eq!(take(&take(old).to_bytes()), take(old), "the second time changes nothing");
+    assert_eq!(ops(b"\x80\x03cbuiltins\nset\n."), b"cbuiltins\nset\n");
+    // No PROTO: protocol 0 or 1.
+    assert_eq!(ops(b"(iUserDict\nUserDict\n."), b"(\x80\x02iUserDict\nUserDict\n\x80\x05");
+}
+
+/// CPython has a function set an object's state, and discards what it returns: `0`.
+#[test]
+fn a_call_that_sets_the_state_stays_with_its_object() {
+    let setter = b"cm\nC\n)R\x94cm\nset\nh\x00K\x07\x86R0";
+    let message = [b"\x80\x04(", setter.as_slice(), b"\x88h\x00t."].concat();
+    let parts = parts(&message);
+    assert_eq!(parts[0].ops(), setter);
+    assert_eq!(parts[1].decode(&limits()).unwrap().to_string(), "True");
+    assert_eq!(parts[2].ops(), setter, "a reference brings it along");
+    // Within a list that is opened, too.
+    let list = [b"\x80\x04](", setter.as_slice(), b"Ne."].concat();
+    let Value::List(items) = decode(&list) else { panic!("a list") };
+    assert!(matches!(&items[0], Value::Opaque(pickle) if pickle.ops() == setter));
+    assert!(items[1].is_none());
+}
+
+/// A tuple that holds itself: CPython has written its inside when it notices, and discards that.
+#[test]
+fn a_recursive_tuple_takes_what_was_discarded() {
+    let tuple = b"]\x94h\x00\x85\x94a0h\x01";
+    let message = [b"\x80\x04(N", tuple.as_slice(), b"\x88t."].concat();
+    let parts = parts(&message);
+    assert_eq!(parts[1].ops(), tuple);
+    assert_eq!(parts[0].ops().strip_prefix(b"N"), tuple.strip_suffix(b"h\x01"), "harmless here");
+    assert_eq!(parts[2].ops(), b"\x88");
+    assert!(parts[1].decode(&limits()).is_err());
+}
+
+#[test]
+fn references_of_spliced_pickles_are_shifted() {
+    // 200 lists, then each of them again: keys beyond a byte from the second copy on.
+    let mut bytes = b"](".to_vec();
+    (0..200).for_each(|_| bytes.extend(b"]\x94"));
+    (0..200).for_each(|key| bytes.extend([b'h', key]));
+    bytes.extend(b"e.");
+    let many = take(&bytes);
+    assert_eq!(many.memo(), 200);
+    let thrice =
+        Pickle::from(&Value::Tuple(vec![many.clone().into(), many.clone().into(), many.into()]));
+    assert_eq!(thrice.memo(), 600);
+    let mut scan = Scan::default();
+    scan.object(thrice.ops(), &limits()).unwrap();
+    let gets = scan.edits.iter().filter_map(|edit| match edit.kind {
+        scan::EditKind::Get(number) => Some(number),
+        _ => None,
+    });
+    assert!(gets.eq(0..600));
+    let each = Value::List(vec![Value::List(vec![]); 400]);
+    assert_eq!(decode(&thrice.to_bytes()), Value::Tuple(vec![each.clone(), each.clone(), each]));
+}
+
+#[test]
+fn a_cut_grows_by_no_more_than_is_allowed() {
+    // Lists in lists, and a list that refers to them from the inside out: each would come in full.
+    let mut bytes = b"(".to_vec();
+    (0..4000).for_each(|_| bytes.extend(b"]\x94"));
+    bytes.extend([b'a'; 3999]);
+    bytes.extend(b"](");
+    (0..4000_u32).rev().for_each(|key| bytes.extend([&b"j"[..], &key.to_le_bytes()].concat()));
+    bytes.extend(b"et.");
+    let mut scan = Scan::default();
+    let root = scan.message(&bytes, &limits()).unwrap();
+    let parts = scan.children(&bytes, root, Shape::Sequence).unwrap().to_vec();
+    let error = scan.cut(&bytes, parts[1], &limits()).unwrap_err();
+    assert_eq!(error.to_string(), "expansion of shared objects exceeds the limit of 16");
+    assert!(scan.cut(&bytes, root, &limits()).is_ok());
+}
+
+#[test]
+fn older_ways_to_write_plain_data() {
+    for (bytes, printed) in [
+        (
+            &b"\x80\x02c_codecs\nencode\nX\x03\0\0\0a\xc3\xbfX\x06\0\0\0latin1\x86R."[..],
+            r"b'a\xff'",
+        ),
+        (b"\x80\x02c__builtin__\nbytes\n)R.", "b''"),
+        (b"\x80\x02c__builtin__\nset\n](K\x01K\x02e\x85R.", "{1, 2}"),
+        (b"\x80\x03cbuiltins\nfrozenset\n]\x85R.", "frozenset()"),
+        (b"\x80\x03cbuiltins\nbytearray\nC\x01a\x85R.", "bytearray(b'a')"),
+        (
+            b"\x80\x02c__builtin__\nbytearray\nX\x01\0\0\0aX\x07\0\0\0latin-1\x86R.",
+            "bytearray(b'a')",
+        ),
+    ] {
+        assert_eq!(decode(bytes).to_string(), printed);
+    }
+    for opaque in [
+        // bytearray.__new__ ignores what it is given; another codec gives other bytes; not Latin-1.
+        &b"cbuiltins\nbytearray\nC\x01a\x85\x81."[..],
+        b"cbuiltins\nbytearray\nX\x01\0\0\0aX\x05\0\0\0utf-8\x86R.",
+        b"c_codecs\nencode\nX\x03\0\0\0\xe2\x82\xacX\x06\0\0\0latin1\x86R.",
+        b"cbuiltins\nset\n]\x85RNb.",
+    ] {
+        assert!(matches!(decode(opaque), Value::Opaque(_)));
+    }
+}
+
+#[test]
+fn an_object_changed_by_a_reference_is_left_closed() {
+    // [x, x] where x is filled by way of the second.
+    let pickle = take(b"](]\x94h\x00Nae.");
+    assert!(pickle.decode(&limits()).is_err());
+    assert!(matches!(pickle.into_value(&limits()), Value::Opaque(_)));
+}
+
+#[test]
+fn the_shortest_form_is_written() {
+    let cases: [(Value, &[u8]); 13] = [
+        (255.into(), b"K\xff"),
+        (256.into(), b"M\0\x01"),
+        (65536.into(), b"J\0\0\x01\0"),
+        ((-1).into(), b"J\xff\xff\xff\xff"),
+        ((1_i64 << 31).into(), b"\x8a\x08\0\0\0\x80\0\0\0\0"),
+        ((1_u64 << 63).into(), b"\x8a\x09\0\0\0\0\0\0\0\x80\0"),
+        (1.0.into(), b"G\x3f\xf0\0\0\0\0\0\0"),
+        ("a".into(), b"\x8c\x01a"),
+        (b"a".into(), b"C\x01a"),
+        (Value::ByteArray(b"a".to_vec()), b"\x96\x01\0\0\0\0\0\0\0a"),
+        ((1, 2, 3, 4).into(), b"(K\x01K\x02K\x03K\x04t"),
+        (Value::Set(vec![]), b"\x8f"),
+        (Value::FrozenSet(vec![]), b"(\x91"),
+    ];
+    for (value, ops) in cases {
+        assert_eq!(Pickle::from(&value).ops(), ops);
+    }
+    assert!(Pickle::from(&Value::from("a".repeat(256))).ops().starts_with(b"X\0\x01\0\0a"));
+    assert!(Pickle::from(&Value::Bytes(vec![0; 256])).ops().starts_with(b"B\0\x01\0\0\0"));
+    let long = Value::from_le_bytes(&[1; 256]);
+    assert!(Pickle::from(&long).ops().starts_with(b"\x8b\0\x01\0\0\x01"));
+}
+
+#[test]
+fn memoize_counts_the_keys() {
+    let mut keys = Keys::default();
+    for (key, number) in [(0, 10), (7, 11), (1, 12), (7, 13), (1, 14)] {
+        keys.put(key, number);
+    }
+    assert_eq!(keys.next(), 3);
+    assert_eq!([0, 1, 7, 2].map(|key| keys.get(key)), [Some(10), Some(14), Some(13), None]);
+    // Key 7 is reached from below.
+    (2..=7).for_each(|key| keys.put(key, 20));
+    assert_eq!((keys.next(), keys.get(7)), (8, Some(20)));
+}

@@ -1,0 +1,159 @@
+//! A queue in this crate's manager and one in `CPython`'s own, called by the same Python program: what
+//! comes of each call is compared, line by line.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use basemanager::{Exception, Manager, Queue};
+use support::{Process, Python, pythons, snippet};
+
+/// Calls that end otherwise than in `CPython`, with a part of what they give here.
+struct Difference {
+    reason: &'static str,
+    ours: &'static str,
+    calls: &'static [&'static str],
+}
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        reason: "clients are offered all methods, those of later Pythons too",
+        ours: "'shutdown'",
+        calls: &[r#"[name for name in sorted(dir(type(q))) if not name.startswith("_")]"#],
+    },
+    Difference {
+        reason: "the object is not Python's, and its length says more than where it lies",
+        ours: "<Queue of 0 items>",
+        calls: &["str(q)", "q._getvalue()"],
+    },
+    Difference {
+        reason: "the same, as the client asks for it",
+        ours: "False",
+        calls: &[r#"q._callmethod("__str__").startswith("<queue.Queue object at")"#],
+    },
+    Difference {
+        reason: "the error names what there is instead",
+        ours: "KeyError: no typeid 'Nothing' is registered; there are: Queue",
+        calls: &["m.Nothing()"],
+    },
+    Difference {
+        reason: "the error names what there is instead",
+        ours: "is not exposed; exposed are: empty, full, get,",
+        calls: &[
+            r#"q._callmethod("unknown")"#,
+            r#"q._callmethod("_put", (1,))"#,
+            r#"q._callmethod("__init__")"#,
+            r#"q._callmethod("mutex")"#,
+        ],
+    },
+    Difference {
+        reason: "the text of a traceback lacks its last newline",
+        ours: "False",
+        calls: &["m.Nothing() # is framed"],
+    },
+    Difference {
+        reason: "what CPython calls __init__() is a function here",
+        ours: "TypeError: Queue() ",
+        calls: &["m.Queue(1, 2)", "m.Queue(size=1)"],
+    },
+    Difference {
+        reason: "a method has no self to count, and says how many arguments it takes at most",
+        ours: "positional argument",
+        calls: &[
+            "q.get(1, 2, 3)",
+            "q.get_nowait(1)",
+            "q.get_nowait(1, 2)",
+            "q.put(1, 2, 3, 4)",
+            "q.put_nowait(1, 2)",
+            "q.qsize(1)",
+            "q.empty(1)",
+            "q.full(1, 2)",
+            "q.task_done(1)",
+            "q.join(1)",
+            "s.shutdown(1, 2)",
+        ],
+    },
+    Difference {
+        reason: "says what is wrong, not how it came out",
+        ours: "TypeError: a timeout is a number, not '",
+        calls: &[
+            r#"q.get(timeout="soon")"#,
+            r#"q.get(timeout=b"1")"#,
+            "q.get(timeout=[1])",
+            "q.get(timeout=(1, 2))",
+            "q.get(timeout={})",
+            "q.get(timeout=1j)",
+            r#"b.put(3, timeout="soon")"#,
+        ],
+    },
+    Difference {
+        reason: "a timeout is read before the state: CPython does so only if it has to wait",
+        ours: "'timeout' must be a non-negative number",
+        calls: &["u.put(1, timeout=-1)", "s.put(3, timeout=-1)", "s.get(timeout=-1)"],
+    },
+    Difference {
+        reason: "the same",
+        ours: "TypeError: a timeout is a number, not 'str'",
+        calls: &[
+            r#"u.put(2, timeout="soon")"#,
+            r#"s.put(3, timeout="soon")"#,
+            r#"s.get(timeout="soon")"#,
+        ],
+    },
+    Difference { reason: "the two were refused", ours: "0", calls: &["u.qsize()"] },
+];
+
+#[test]
+fn a_python_program_sees_the_queue_that_it_knows() {
+    let server = Manager::new("semantics")
+        .register("Queue", |call| {
+            let [maxsize] = call.bind(0, ["maxsize"])?;
+            let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+            Ok::<_, Exception>(Queue::bounded(usize::try_from(maxsize).unwrap_or(0)))
+        })
+        .bind("127.0.0.1:0")
+        .unwrap();
+    let handle = server.start().unwrap();
+    let address = handle.address().to_string();
+
+    let start = |python: &Python, args: &[&str]| snippet(python, "queue_semantics.py", args);
+    let with_both = |python| (python, start(python, &[]), start(python, &[&address]));
+    let runs: Vec<_> = pythons().iter().map(with_both).collect();
+
+    let mut wrong = Vec::new();
+    for (python, cpython, ours) in runs {
+        let (cpython, ours) = (lines(cpython), lines(ours));
+        assert_eq!(ours.len(), cpython.len(), "{python} made other calls");
+        assert!(ours.len() > 100, "{python} made few calls: {ours:?}");
+        for (cpython, ours) in cpython.iter().zip(&ours) {
+            if let Some(what) = compare(cpython, ours, python) {
+                wrong.push(format!("{what}: {python}\n  CPython: {cpython}\n  here:    {ours}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    handle.shutdown();
+    handle.join().unwrap();
+}
+
+/// What is wrong with a call's two outcomes.
+fn compare(cpython: &str, ours: &str, python: &Python) -> Option<&'static str> {
+    let (call, given) = ours.split_once(" -> ")?;
+    let known = DIFFERENCES.iter().find(|difference| difference.calls.contains(&call));
+    // Since 3.10 Python names the method's class too.
+    let same = ours == cpython.replace("Error: Queue.", "Error: ");
+    match known {
+        None => (!same).then_some("a new difference"),
+        Some(known) if same => {
+            let newer = known.ours == "'shutdown'" && python.version >= [3, 13, 0];
+            (!newer).then_some("no difference any more, but listed")
+        }
+        Some(known) => (!given.contains(known.ours)).then_some(known.reason),
+    }
+}
+
+fn lines(mut run: Process) -> Vec<String> {
+    run.end(Duration::from_secs(30)).well().stdout
+}

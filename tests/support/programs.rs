@@ -1,0 +1,285 @@
+//! Pickles to try: made by hand, or random sequences of opcodes that mostly make sense.
+
+#![allow(clippy::indexing_slicing)]
+
+/// A whole pickle of these parts.
+pub(crate) fn whole(parts: &[&[u8]]) -> Vec<u8> {
+    [b"\x80\x04", parts.concat().as_slice(), b"."].concat()
+}
+
+/// A list of tuples, each of which holds the one before it by reference.
+pub(crate) fn deep_references(length: u32) -> Vec<u8> {
+    let link = |key: u32| [b"j", &key.to_le_bytes()[..], b"\x85\x94"].concat();
+    [b"](N\x94", &(0..length).flat_map(link).collect::<Vec<u8>>()[..], b"e"].concat()
+}
+
+/// A line of this process's status, in kB; 0 where there is none.
+pub(crate) fn memory(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()).unwrap_or(0)
+}
+
+/// A xorshift generator: the same numbers for the same seed.
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % bound as u64).unwrap_or(0)
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.byte()).collect()
+    }
+
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).unwrap_or(0)
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+/// What a slot of the stack holds, as far as an operation cares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Mark,
+    Atom,
+    Text,
+    List,
+    Dict,
+    Set,
+    Tuple,
+    Class,
+    Object,
+}
+
+/// A program in the making, and what its stack and memo hold.
+#[derive(Default)]
+struct Program {
+    code: Vec<u8>,
+    stack: Vec<Kind>,
+    memo: Vec<(u32, Kind)>,
+    /// Where the length of a frame stands, which shall reach to the end.
+    frame: Option<usize>,
+}
+
+/// One program. Of its operations one in `wild` is not asked whether it makes sense.
+pub(crate) fn program(rng: &mut Rng, wild: usize) -> Vec<u8> {
+    let mut program = Program::default();
+    if rng.below(8) > 0 {
+        program.code.extend([0x80, u8::try_from(rng.below(6)).unwrap_or(0)]);
+    }
+    for _ in 0..rng.below(40) + 2 {
+        let before = program.code.len();
+        let wildly = rng.below(wild) == 0;
+        // One that makes no sense is taken back.
+        if !program.step(rng) && !wildly {
+            program.code.truncate(before);
+        }
+    }
+    if rng.below(wild) > 0 {
+        program.close(rng);
+    }
+    program.code.push(b'.');
+    if let Some(at) = program.frame {
+        let length = (program.code.len() - at - 8) as u64;
+        program.code[at..at + 8].copy_from_slice(&length.to_le_bytes());
+    }
+    program.code
+}
+
+impl Program {
+    fn push(&mut self, code: &[u8], kind: Kind) -> bool {
+        self.code.extend_from_slice(code);
+        self.stack.push(kind);
+        true
+    }
+
+    fn counted(&mut self, code: u8, length: &[u8], bytes: &[u8], kind: Kind) -> bool {
+        self.push(&[&[code], length, bytes].concat(), kind)
+    }
+
+    fn mark(&self) -> Option<usize> {
+        self.stack.iter().rposition(|kind| *kind == Kind::Mark)
+    }
+
+    /// The kinds above the last mark.
+    fn above(&self) -> &[Kind] {
+        &self.stack[self.mark().map_or(0, |mark| mark + 1)..]
+    }
+
+    fn top(&self) -> Option<Kind> {
+        self.above().last().copied()
+    }
+
+    /// An operation on the objects above the last mark, whose number must be `even`, if said so.
+    fn on_mark(&mut self, code: u8, even: bool, below: Option<Kind>, into: Option<Kind>) -> bool {
+        self.code.push(code);
+        let Some(mark) = self.mark() else { return false };
+        let under = mark.checked_sub(1).map(|under| self.stack[under]);
+        if (even && !self.above().len().is_multiple_of(2)) || (below.is_some() && under != below) {
+            return false;
+        }
+        self.stack.truncate(mark);
+        self.stack.extend(into);
+        true
+    }
+
+    /// An operation on the last objects, if they are of these kinds.
+    fn on_kinds(&mut self, code: u8, kinds: &[Option<Kind>], into: Option<Kind>) -> bool {
+        self.code.push(code);
+        let above = self.above();
+        let Some(first) = above.len().checked_sub(kinds.len()) else { return false };
+        let fits =
+            |(found, wanted): (&Kind, &Option<Kind>)| wanted.is_none_or(|kind| kind == *found);
+        if !above[first..].iter().zip(kinds).all(fits) {
+            return false;
+        }
+        self.stack.truncate(self.stack.len() - kinds.len());
+        self.stack.extend(into);
+        true
+    }
+
+    /// Adds an operation; tells whether it makes sense. If not, only `code` has changed.
+    fn step(&mut self, rng: &mut Rng) -> bool {
+        use Kind::{Atom, Class, Dict, List, Mark, Object, Set, Text, Tuple};
+        const ANY: Option<Kind> = None;
+        match rng.below(64) {
+            0 => self.push(b"N", Atom),
+            1 => self.push(&[0x88], Atom),
+            2 => self.push(&[b'K', rng.byte()], Atom),
+            3 => self.push(&[b'M', rng.byte(), rng.byte()], Atom),
+            4 => self.push(&[&[b'J'][..], &rng.bytes(4)].concat(), Atom),
+            5 => self.push(&[&[b'G', 0x3f][..], &rng.bytes(7)].concat(), Atom),
+            6 => {
+                let length = rng.below(12);
+                let bytes = rng.bytes(length);
+                self.counted(0x8a, &[u8::try_from(length).unwrap_or(0)], &bytes, Atom)
+            }
+            7 => self.counted(b'C', &[2], &rng.bytes(2), Atom),
+            8 => self.counted(b'B', &[1, 0, 0, 0], &rng.bytes(1), Atom),
+            9 => self.counted(0x96, &[3, 0, 0, 0, 0, 0, 0, 0], &rng.bytes(3), Object),
+            10 => self.push(rng.pick(&[&b"I42\n"[..], b"I01\n", b"L-7L\n", b"F1.5\n"]), Atom),
+            11 if rng.below(4) == 0 => self.push(b"cbuiltins\nbytearray\nC\x02ab\x85R", Object),
+            11 => self.push(rng.pick(&[&b"S'ab'\n"[..], b"Vcd\\u00e9\n", b"U\x01e"]), Text),
+            12 | 13 => {
+                let text = rng.pick(&["", "a", "put", "os", "set", "\u{e9}t\u{e9}"]);
+                let length = [u8::try_from(text.len()).unwrap_or(0)];
+                self.counted(0x8c, &length, text.as_bytes(), Text)
+            }
+            14 => self.counted(b'X', &[3, 0, 0, 0], b"abc", Text),
+            15 => self.counted(0x8c, &[3], b"\xed\xa0\x80", Text),
+            16 => self.push(b")", Tuple),
+            17 | 18 => self.push(b"]", List),
+            19 | 20 => self.push(b"}", Dict),
+            21 => self.push(&[0x8f], Set),
+            22..=26 => self.push(b"(", Mark),
+            27 => {
+                let names =
+                    ["os\nsystem", "__builtin__\nset", "builtins\nfrozenset", "_codecs\nencode"];
+                self.push(format!("c{}\n", rng.pick(&names)).as_bytes(), Class)
+            }
+            28 => self.on_kinds(0x93, &[Some(Text), Some(Text)], Some(Class)),
+            29 => self.on_kinds(0x85, &[ANY], Some(Tuple)),
+            30 => self.on_kinds(0x86, &[ANY; 2], Some(Tuple)),
+            31 => self.on_kinds(0x87, &[ANY; 3], Some(Tuple)),
+            32 => self.on_mark(b't', false, None, Some(Tuple)),
+            33 => self.on_mark(b'l', false, None, Some(List)),
+            34 => self.on_mark(b'd', true, None, Some(Dict)),
+            35 => self.on_mark(0x91, false, None, Some(Object)),
+            36 => self.on_kinds(b'a', &[Some(List), ANY], Some(List)),
+            37 => self.on_kinds(b'a', &[Some(Object), ANY], Some(Object)),
+            38 | 39 => self.on_mark(b'e', false, Some(List), None),
+            40 => self.on_mark(b'e', false, Some(Object), None),
+            41 | 42 => self.on_kinds(b's', &[Some(Dict), Some(Text), ANY], Some(Dict)),
+            43 | 44 => self.on_mark(b'u', true, Some(Dict), None),
+            45 => self.on_mark(0x90, false, Some(Set), None),
+            46 | 47 => self.on_kinds(b'R', &[Some(Class), Some(Tuple)], Some(Object)),
+            48 => self.on_kinds(0x81, &[Some(Class), Some(Tuple)], Some(Object)),
+            49 => self.on_kinds(0x92, &[Some(Class), Some(Tuple), Some(Dict)], Some(Object)),
+            50 | 51 => self.on_kinds(b'b', &[Some(Object), ANY], Some(Object)),
+            52 if self.above().first() == Some(&Class) => {
+                self.on_mark(b'o', false, None, Some(Object))
+            }
+            53 => {
+                let made = self.on_mark(b'i', false, None, Some(Object));
+                self.code.extend(b"m\nC\n");
+                made
+            }
+            54 => {
+                self.code.push(b'0');
+                self.stack.pop().is_some()
+            }
+            55 => self.on_mark(b'1', false, None, None),
+            56 => self.memoize(&[0x94], None),
+            57 => {
+                let key = rng.below(12);
+                let short = u8::try_from(key).unwrap_or(0);
+                match rng.below(3) {
+                    0 => self.memoize(&[b'q', short], Some(key)),
+                    1 => self.memoize(&[b'r', short, 0, 0, 0], Some(key)),
+                    _ => self.memoize(format!("p{key}\n").as_bytes(), Some(key)),
+                }
+            }
+            58..=61 if !self.memo.is_empty() => {
+                let (key, kind) = rng.pick(&self.memo);
+                let short = u8::try_from(key).unwrap_or(0);
+                match rng.below(3) {
+                    0 => self.push(&[b'h', short], kind),
+                    1 => self.push(&[b'j', short, 0, 0, 0], kind),
+                    _ => self.push(format!("g{key}\n").as_bytes(), kind),
+                }
+            }
+            62 => {
+                self.frame = Some(self.code.len() + 1);
+                self.code.extend([0x95, 0, 0, 0, 0, 0, 0, 0, 0]);
+                true
+            }
+            63 => {
+                self.code.extend([0x80, u8::try_from(rng.below(6)).unwrap_or(0)]);
+                true
+            }
+            // What only makes sense now and then.
+            _ => {
+                let strange = [b"h\x63", &b"q\xff"[..], b"\x8a\x03a", b"\x97", b"g7x\n", b"\x00"];
+                self.code.extend_from_slice(rng.pick::<&[u8]>(&strange));
+                false
+            }
+        }
+    }
+
+    fn memoize(&mut self, code: &[u8], key: Option<usize>) -> bool {
+        self.code.extend_from_slice(code);
+        let Some(kind) = self.top() else { return false };
+        let key = u32::try_from(key.unwrap_or(self.memo.len())).unwrap_or(0);
+        self.memo.retain(|(known, _)| *known != key);
+        self.memo.push((key, kind));
+        true
+    }
+
+    /// Makes one object of what is on the stack.
+    fn close(&mut self, rng: &mut Rng) {
+        while self.mark().is_some() {
+            let code = rng.pick(b"tl1");
+            let into = [(b't', Kind::Tuple), (b'l', Kind::List)];
+            let into = into.iter().find(|(of, _)| *of == code).map(|(_, kind)| *kind);
+            self.on_mark(code, false, None, into);
+        }
+        while self.stack.len() > 1 {
+            self.on_kinds(0x86, &[None; 2], Some(Kind::Tuple));
+        }
+        if self.stack.is_empty() {
+            self.push(b"N", Kind::Atom);
+        }
+    }
+}

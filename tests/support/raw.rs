@@ -1,0 +1,71 @@
+//! A client that says what it likes: right up to the handshake, then any bytes.
+
+// Not every test file uses all of it.
+#![allow(dead_code)]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use basemanager::{Limits, Pickle, Value};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::support::PATIENCE;
+
+pub(crate) struct Raw(TcpStream);
+
+impl Raw {
+    /// Connects, and proves the key.
+    pub(crate) fn connect(address: &str, authkey: &str) -> Self {
+        let mut raw = Self(TcpStream::connect(address).unwrap());
+        raw.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        raw.0.set_nodelay(true).unwrap();
+        let challenge = raw.read().unwrap();
+        let message = challenge.strip_prefix(b"#CHALLENGE#").unwrap();
+        let mac = Hmac::<Sha256>::new_from_slice(authkey.as_bytes()).unwrap();
+        let mac = mac.chain_update(message).finalize().into_bytes();
+        raw.frame(&[b"{sha256}", &mac[..]].concat());
+        assert_eq!(raw.read().unwrap(), b"#WELCOME#");
+        raw.frame(&[&b"#CHALLENGE#{sha256}"[..], &[7; 40]].concat());
+        raw.read().unwrap();
+        raw.frame(b"#WELCOME#");
+        raw
+    }
+
+    /// The same, and goes on to calls of objects.
+    pub(crate) fn accepted(address: &str, authkey: &str) -> Self {
+        let mut raw = Self::connect(address, authkey);
+        raw.frame(b"\x80\x04(N\x8c\x11accept_connection\x8c\x04evil\x85}t.");
+        assert_eq!(raw.reply().unwrap().0, "#RETURN");
+        raw
+    }
+
+    /// Sends bytes as they are. The peer may be gone.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes);
+    }
+
+    pub(crate) fn frame(&mut self, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        self.send(&[&length, payload].concat());
+    }
+
+    /// The next frame; `None` at the end of the stream.
+    pub(crate) fn read(&mut self) -> Option<Vec<u8>> {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).ok()?;
+        let mut payload = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut payload).ok()?;
+        Some(payload)
+    }
+
+    /// The next reply's kind, and what comes with it.
+    pub(crate) fn reply(&mut self) -> Option<(String, Value)> {
+        let limits = Limits::default();
+        let reply = Pickle::from_bytes(&self.read()?, &limits).unwrap().decode(&limits).unwrap();
+        let parts = Vec::<Value>::try_from(reply).unwrap();
+        let [kind, what] = <[Value; 2]>::try_from(parts).unwrap();
+        Some((kind.try_into().unwrap(), what))
+    }
+}

@@ -86,16 +86,25 @@ fn a_broken_header_costs_one_connection() {
     let address = server.address().to_string();
     let other = Client::connect(server.address(), KEY).unwrap().queue("queue").unwrap();
     let resident = memory("VmPeak");
+    let limit = "frame size exceeds the limit of 1000\n";
+    for header in [&b"\x7f\xff\xff\xff"[..], b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
+        let mut raw = Raw::accepted(&address, KEY);
+        raw.send(header);
+        assert_eq!(raw.reply().unwrap(), ("#TRACEBACK".to_owned(), limit.into()));
+        other.put(2).unwrap();
+        assert_eq!(other.get().unwrap(), 2.into());
+    }
+    // What was refused is passed over, and the connection goes on.
+    for header in [&b"\0\0\x03\xe9"[..], b"\xff\xff\xff\xff\0\0\0\0\0\0\x03\xe9"] {
+        let mut raw = Raw::accepted(&address, KEY);
+        raw.send(header);
+        assert_eq!(raw.reply().unwrap(), ("#TRACEBACK".to_owned(), limit.into()));
+        raw.send(&[b'x'; 1001]);
+        assert_eq!(call(&mut raw, b"qsize", b"").1, 0.into());
+    }
     for (header, why) in [
-        (&b"\x7f\xff\xff\xff"[..], "frame size exceeds the limit of 1000"),
-        (b"\0\0\x03\xe9", "frame size exceeds the limit of 1000"),
-        (b"\xff\xff\xff\xff\0\0\0\0\0\0\x03\xe9", "frame size exceeds the limit of 1000"),
-        (
-            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
-            "frame size exceeds the limit of 1000",
-        ),
-        (b"\x80\0\0\0", "protocol error: a frame of -2147483648 bytes"),
-        (b"\xff\xff\xff\xfe", "protocol error: a frame of -2 bytes"),
+        (b"\x80\0\0\0", "protocol error: a frame of -2147483648 bytes\n"),
+        (b"\xff\xff\xff\xfe", "protocol error: a frame of -2 bytes\n"),
     ] {
         let mut raw = Raw::accepted(&address, KEY);
         raw.send(header);

@@ -49,11 +49,6 @@ const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        reason: "the text of a traceback lacks its last newline",
-        ours: "False",
-        calls: &["m.Nothing() # is framed"],
-    },
-    Difference {
         reason: "what CPython calls __init__() is a function here",
         ours: "TypeError: Queue() ",
         calls: &["m.Queue(1, 2)", "m.Queue(size=1)"],

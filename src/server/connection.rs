@@ -64,7 +64,14 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
                 link.reply(&Reply::Traceback(error.to_string()));
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Without a length there are no more frames; a peer that is there learns why.
+                if let Error::Protocol(_) = error {
+                    link.reply(&Reply::Traceback(error.to_string()));
+                    link.flush()?;
+                }
+                return Err(error);
+            }
         };
         match Request::parse(&mut scan, frame, &settings.limits) {
             Ok(request) if accepted => answer(core, &request, &mut link),

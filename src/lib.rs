@@ -132,6 +132,8 @@ pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
 pub use server::Registration;
 pub use shared::call::{Arg, Call, ConnectionId};
+#[cfg(feature = "objects")]
+pub use shared::objects::event::Event;
 pub use shared::queue::Queue;
 pub use shared::wait::{Interrupted, Monitor, Patience};
 pub use shared::{IntoReturn, Return, SharedObject};

@@ -2,6 +2,8 @@
 //! [`Queue`](queue::Queue) is the first one.
 
 pub(crate) mod call;
+#[cfg(feature = "objects")]
+pub(crate) mod objects;
 pub(crate) mod queue;
 pub(crate) mod wait;
 

@@ -132,6 +132,7 @@ pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
 pub use server::Registration;
 pub use shared::call::{Arg, Call, ConnectionId};
+pub use shared::element::{Element, Held, Item};
 #[cfg(feature = "objects")]
 pub use shared::objects::event::Event;
 pub use shared::queue::Queue;

@@ -14,7 +14,7 @@
 use crate::error::{Error, Exception, Result};
 use crate::frame;
 use crate::limits::Limits;
-use crate::pickle::{Range, Scan, Shape, Writer};
+use crate::pickle::{Instance, Range, Scan, Shape, Writer};
 use crate::transport::Address;
 use crate::value::{Pickle, Value};
 
@@ -47,9 +47,38 @@ impl Token {
         writer.build();
     }
 
+    /// The ids of the objects that a pickle names, wherever in it.
+    pub(crate) fn ids(pickle: &Pickle) -> Vec<String> {
+        let tokens = pickle.instances_of("multiprocessing.managers");
+        tokens.into_iter().filter_map(Self::from_instance).map(|token| token.id).collect()
+    }
+
+    /// Adds the ids of the objects that a value names.
+    pub(crate) fn ids_in(value: &Value, ids: &mut Vec<String>) {
+        match value {
+            Value::Opaque(pickle) => ids.extend(Self::ids(pickle)),
+            Value::List(items)
+            | Value::Tuple(items)
+            | Value::Set(items)
+            | Value::FrozenSet(items) => {
+                for item in items {
+                    Self::ids_in(item, ids);
+                }
+            }
+            Value::Dict(items) => items.iter().for_each(|(key, value)| {
+                Self::ids_in(key, ids);
+                Self::ids_in(value, ids);
+            }),
+            _ => {}
+        }
+    }
+
     /// The token in a pickle, if it is one.
     pub(crate) fn read(pickle: &Pickle, limits: &Limits) -> Option<Self> {
-        let instance = pickle.instance(limits)?;
+        Self::from_instance(pickle.instance(limits)?)
+    }
+
+    fn from_instance(instance: Instance) -> Option<Self> {
         if (instance.module.as_str(), instance.name.as_str())
             != ("multiprocessing.managers", "Token")
         {
@@ -78,6 +107,11 @@ impl<'a> Message<'a> {
 
     pub(crate) fn pickle(self, part: Range) -> Result<Pickle> {
         self.scan.cut(self.bytes, part, self.limits)
+    }
+
+    /// Whether it may name shared objects: nearly none does.
+    pub(crate) fn names_objects(self) -> bool {
+        self.scan.names_managers()
     }
 
     fn text(self, part: Range) -> Option<&'a str> {

@@ -49,6 +49,8 @@ struct Decoder<'a> {
     limits: &'a Limits,
     /// The bytes that may still be read or cut out.
     budget: usize,
+    /// Collects the objects, however deep, whose class is of this module.
+    wanted: Option<(&'static str, Vec<Instance>)>,
 }
 
 impl Scan {
@@ -72,9 +74,23 @@ impl Scan {
         })
     }
 
+    /// The objects that have state, however deep, whose class is of a module.
+    pub(super) fn instances_of(
+        &self,
+        bytes: &[u8],
+        object: Range,
+        module: &'static str,
+    ) -> Result<Vec<Instance>> {
+        let limits = Limits::default();
+        let mut decoder = self.decoder(bytes, &limits);
+        decoder.wanted = Some((module, Vec::new()));
+        decoder.run(object, 0)?;
+        Ok(decoder.wanted.map(|(_, found)| found).unwrap_or_default())
+    }
+
     fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
         let budget = bytes.len().saturating_mul(EXPANSION.0).saturating_add(EXPANSION.1);
-        Decoder { scan: self, bytes, limits, budget }
+        Decoder { scan: self, bytes, limits, budget, wanted: None }
     }
 }
 
@@ -186,6 +202,11 @@ impl Decoder<'_> {
                     match &mut top.node {
                         Node::Instance(instance) if instance.state.is_none() => {
                             instance.state = state.into_iter().next();
+                            if let Some((module, found)) = &mut self.wanted
+                                && instance.module == *module
+                            {
+                                found.push((**instance).clone());
+                            }
                         }
                         node => *node = Node::Opaque,
                     }

@@ -57,6 +57,9 @@ pub(super) enum EditKind {
 /// Objects whose slot is at most this deep have their parts recorded: those of a request
 /// (`MARK`, id, method, arguments, keywords) and of a reply.
 const SHALLOW: usize = 4;
+/// The module that proxies and tokens come from.
+const MANAGERS: &[u8] = b"multiprocessing.managers";
+
 /// More parts than this are not recorded: no call has so many arguments.
 const MANY: usize = 256;
 
@@ -68,6 +71,7 @@ pub(crate) struct Scan {
     /// Objects on the stack that are memoized: their slot, and their number.
     open: Vec<(u32, u32)>,
     keys: Keys,
+    names_managers: bool,
     children: Vec<Range>,
     containers: Vec<Container>,
     pub(super) memo: Vec<Memoized>,
@@ -154,6 +158,11 @@ impl Scan {
         }
     }
 
+    /// Whether the module of proxies and tokens is named in it.
+    pub(crate) fn names_managers(&self) -> bool {
+        self.names_managers
+    }
+
     fn reset(&mut self) {
         // One huge message does not make its connection huge for ever.
         if self.stack.capacity() + self.memo.capacity() + self.edits.capacity() > 1 << 16 {
@@ -163,6 +172,7 @@ impl Scan {
         self.marks.clear();
         self.open.clear();
         self.keys.clear();
+        self.names_managers = false;
         self.children.clear();
         self.containers.clear();
         self.memo.clear();
@@ -185,11 +195,19 @@ impl Scan {
                 op::BININT2 => self.skip(&mut from, 2, limits)?,
                 op::BININT => self.skip(&mut from, 4, limits)?,
                 op::BINFLOAT => self.skip(&mut from, 8, limits)?,
-                op::SHORT_BINUNICODE | op::SHORT_BINBYTES | op::SHORT_BINSTRING | op::LONG1 => {
+                op::SHORT_BINUNICODE => {
+                    self.names_managers |= from.counted(1)? == MANAGERS;
+                    self.push(from.at, limits)?;
+                }
+                op::SHORT_BINBYTES | op::SHORT_BINSTRING | op::LONG1 => {
                     from.counted(1)?;
                     self.push(from.at, limits)?;
                 }
-                op::BINUNICODE | op::BINBYTES | op::BINSTRING | op::LONG4 => {
+                op::BINUNICODE => {
+                    self.names_managers |= from.counted(4)? == MANAGERS;
+                    self.push(from.at, limits)?;
+                }
+                op::BINBYTES | op::BINSTRING | op::LONG4 => {
                     from.counted(4)?;
                     self.push(from.at, limits)?;
                 }
@@ -209,7 +227,7 @@ impl Scan {
                     self.push(from.at, limits)?;
                 }
                 op::GLOBAL => {
-                    from.line()?;
+                    self.names_managers |= from.line()? == MANAGERS;
                     from.line()?;
                     self.push(from.at, limits)?;
                 }

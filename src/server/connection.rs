@@ -19,6 +19,7 @@ use crate::handshake;
 use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
+use crate::shared::element::Held;
 use crate::shared::wait::Interrupted;
 use crate::shared::{Return, SharedObject};
 use crate::transport::Timed;
@@ -84,7 +85,10 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
             Err(error) => return Err(error),
         };
         match Request::parse(&mut scan, frame, &settings.limits) {
-            Ok(request) => answer(core, &request, &mut link),
+            Ok(request) => {
+                link.passing.clear();
+                answer(core, &request, &mut link);
+            }
             Err(error) => link.reply(&Reply::Traceback(error.to_string())),
         }
     }
@@ -123,6 +127,10 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
                 link.reply(&Reply::Proxy(made.exposed.clone(), token));
             }
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
+            (None, Return::Element(Held { data, references })) => {
+                link.reply(&Reply::Return(data));
+                link.passing.push(references);
+            }
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Shared(object)) => {
                 let (what, method) = (object.repr(), request.method);
@@ -262,7 +270,8 @@ fn new(core: &Core, typeid: &str, stable_id: String, result: Return) -> New {
     let object: Arc<dyn SharedObject> = match result {
         Return::Shared(object) => object,
         Return::Value(value) => Arc::new(Plain(value)),
-        Return::Item(item) => Arc::new(Plain(Value::Opaque(item))),
+        Return::Element(element) => Arc::new(Plain(element.data)),
+        Return::Item(item) => Arc::new(Plain(Value::Opaque(item.data))),
     };
     let registration = core.settings.registry.get(typeid);
     let method_to_typeid =

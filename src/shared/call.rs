@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::element::{Element, Held, Item, Reference, References};
 use super::wait::{Caller, Patience};
 use crate::error::{Error, Exception};
-use crate::message::{Message, Request};
+use crate::message::{Message, Request, Token};
 use crate::pickle::Range;
 use crate::value::{Pickle, Value};
 
@@ -19,6 +20,8 @@ pub(crate) trait Context: Caller {
     fn shut_down(&self);
     /// Lets the object that is being called know when the connection ends.
     fn watch(&mut self);
+    /// One reference more to an object of this manager, if there is one of that id.
+    fn hold(&self, id: &str) -> Option<Reference>;
     fn as_caller(&mut self) -> &mut dyn Caller;
 }
 
@@ -75,6 +78,38 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn patience(&mut self, timeout: Option<Duration>) -> Patience<'_> {
         Patience::of(self.context.as_caller(), timeout)
+    }
+
+    /// An argument as an element to keep, with a hold on the objects that it names.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit.
+    pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
+        Ok(self.hold(arg.value()?))
+    }
+
+    /// An argument as an item to keep, unopened, with a hold on the objects that it names.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit.
+    pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
+        let data = arg.pickle()?;
+        let ids = if self.request.message.names_objects() { Token::ids(&data) } else { Vec::new() };
+        Ok(Held { data, references: self.references(&ids) })
+    }
+
+    /// A part of an argument as an element to keep, with a hold on the objects that it names.
+    #[must_use]
+    pub fn hold(&self, data: Value) -> Element {
+        let mut ids = Vec::new();
+        if self.request.message.names_objects() {
+            Token::ids_in(&data, &mut ids);
+        }
+        Held { data, references: self.references(&ids) }
+    }
+
+    fn references(&self, ids: &[String]) -> References {
+        ids.iter().filter_map(|id| self.context.hold(id)).collect()
     }
 
     /// Assigns the arguments to parameters, as Python does: by place, or by name. The first `required`

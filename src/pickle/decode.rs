@@ -74,6 +74,14 @@ impl Scan {
         })
     }
 
+    /// Looks at a class or function.
+    pub(super) fn global(&self, bytes: &[u8], object: Range) -> Result<Option<(String, String)>> {
+        Ok(match self.decoder(bytes, &Limits::default()).run(object, 0)?.node {
+            Node::Global(module, name) => Some((module, name)),
+            _ => None,
+        })
+    }
+
     /// The objects that have state, however deep, whose class is of a module.
     pub(super) fn instances_of(
         &self,

@@ -94,6 +94,12 @@ impl Pickle {
         scan.instance(self.ops(), all, limits).ok().flatten()
     }
 
+    /// The module and name of a class or function, if this is one.
+    pub(crate) fn global(&self) -> Option<(String, String)> {
+        let (scan, all) = self.scan(&Limits::default()).ok()?;
+        scan.global(self.ops(), all).ok().flatten()
+    }
+
     /// The objects that have state, however deep in it, whose class is of a module.
     pub(crate) fn instances_of(&self, module: &'static str) -> Vec<Instance> {
         // One that holds itself has no tree to look through.

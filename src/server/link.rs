@@ -216,6 +216,10 @@ impl Context for Link {
         keeper.objects.incref(id).then(|| Reference { keeper, id: id.to_owned() })
     }
 
+    fn object(&self, id: &str) -> Option<Arc<dyn SharedObject>> {
+        self.core.objects.get(id).map(|entry| entry.object.clone())
+    }
+
     fn as_caller(&mut self) -> &mut dyn Caller {
         self
     }

@@ -1,12 +1,14 @@
 //! One call of a method: its name, its arguments, and who calls.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::SharedObject;
 use super::element::{Element, Held, Item, Reference, References};
 use super::wait::{Caller, Patience};
 use crate::error::{Error, Exception};
-use crate::message::{Message, Request, Token};
+use crate::message::{Message, PickledProxy, Request, Token};
 use crate::pickle::Range;
 use crate::value::{Pickle, Value};
 
@@ -22,6 +24,8 @@ pub(crate) trait Context: Caller {
     fn watch(&mut self);
     /// One reference more to an object of this manager, if there is one of that id.
     fn hold(&self, id: &str) -> Option<Reference>;
+    /// An object of this manager.
+    fn object(&self, id: &str) -> Option<Arc<dyn SharedObject>>;
     fn as_caller(&mut self) -> &mut dyn Caller;
 }
 
@@ -80,12 +84,14 @@ impl<'a> Call<'a> {
         Patience::of(self.context.as_caller(), timeout)
     }
 
-    /// An argument as an element to keep, with a hold on the objects that it names.
+    /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
+    /// within the limits, such as a list that holds itself, stays unopened.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit even so.
     pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
-        Ok(self.hold(arg.value()?))
+        let value = arg.value().or_else(|_| arg.pickle().map(Value::Opaque))?;
+        Ok(self.hold(value))
     }
 
     /// An argument as an item to keep, unopened, with a hold on the objects that it names.
@@ -106,6 +112,13 @@ impl<'a> Call<'a> {
             Token::ids_in(&data, &mut ids);
         }
         Held { data, references: self.references(&ids) }
+    }
+
+    /// The object of this manager that an argument, a proxy, stands for.
+    #[must_use]
+    pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
+        let Value::Opaque(proxy) = proxy else { return None };
+        self.context.object(&PickledProxy::read(proxy)?.token.id)
     }
 
     fn references(&self, ids: &[String]) -> References {

@@ -26,23 +26,28 @@ impl Drop for Reference {
     }
 }
 
-/// Nearly always none, which takes no memory of their own.
-#[derive(Default)]
+/// Nearly always none, which takes no memory of their own. A clone shares them: an object is given back
+/// when the last one is dropped.
+#[derive(Clone, Default)]
 pub(crate) struct References(
-    #[expect(dead_code, reason = "kept to be dropped")]
     #[expect(clippy::box_collection, reason = "one word: every item of every queue has it")]
-    Option<Box<Vec<Reference>>>,
+    Option<Box<Vec<Arc<Reference>>>>,
 );
 
 impl FromIterator<Reference> for References {
     fn from_iter<I: IntoIterator<Item = Reference>>(references: I) -> Self {
-        let references: Vec<_> = references.into_iter().collect();
+        Self::new(references.into_iter().map(Arc::new).collect())
+    }
+}
+
+impl References {
+    fn new(references: Vec<Arc<Reference>>) -> Self {
         Self((!references.is_empty()).then(|| Box::new(references)))
     }
 }
 
-/// Data that a client sent. Objects that it names live at least as long as it is kept.
-#[derive(Default)]
+/// Data that a client sent. Objects that it names live at least as long as it, or a clone, is kept.
+#[derive(Clone, Default)]
 pub struct Held<T> {
     pub(crate) data: T,
     pub(crate) references: References,
@@ -58,6 +63,27 @@ impl<T> From<T> for Held<T> {
     /// Data of this process's own, which names no objects.
     fn from(data: T) -> Self {
         Self { data, references: References::default() }
+    }
+}
+
+impl<T> Held<T> {
+    /// The data in another form, which names the same objects.
+    #[must_use]
+    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Held<U> {
+        Held { data: form(self.data), references: self.references }
+    }
+}
+
+impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
+    /// Copies of many, with all that they name.
+    fn from_iter<I: IntoIterator<Item = &'a Element>>(elements: I) -> Self {
+        let mut references = Vec::new();
+        let copy = |element: &'a Element| {
+            references.extend(element.references.0.iter().flat_map(|held| held.iter().cloned()));
+            element.data.clone()
+        };
+        let data = elements.into_iter().map(copy).collect();
+        Self { data, references: References::new(references) }
     }
 }
 

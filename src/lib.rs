@@ -134,7 +134,13 @@ pub use server::Registration;
 pub use shared::call::{Arg, Call, ConnectionId};
 pub use shared::element::{Element, Held, Item};
 #[cfg(feature = "objects")]
-pub use shared::objects::event::Event;
+pub use shared::objects::{
+    barrier::Barrier,
+    condition::Condition,
+    event::Event,
+    lock::{Lock, RLock},
+    semaphore::{BoundedSemaphore, Semaphore},
+};
 pub use shared::queue::Queue;
 pub use shared::wait::{Interrupted, Monitor, Patience};
 pub use shared::{IntoReturn, Return, SharedObject};

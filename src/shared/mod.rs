@@ -8,6 +8,7 @@ pub(crate) mod objects;
 pub(crate) mod queue;
 pub(crate) mod wait;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ use element::{Element, Item};
 ///     }
 /// }
 /// ```
-pub trait SharedObject: Send + Sync + 'static {
+pub trait SharedObject: Any + Send + Sync {
     /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type).
     fn exposed(&self) -> &[&str];
 

@@ -108,6 +108,12 @@ impl<'a> Patience<'a> {
         Self { deadline: deadline(timeout), caller: None }
     }
 
+    /// For the same caller, without a deadline.
+    pub fn unbounded(&mut self) -> &mut Self {
+        self.deadline = None;
+        self
+    }
+
     pub(crate) fn of(caller: &'a mut dyn Caller, timeout: Option<Duration>) -> Self {
         Self { deadline: deadline(timeout), caller: Some(caller) }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::number::{not_compared, timeout};
 use crate::error::Exception;
 use crate::shared::call::Call;
 use crate::shared::wait::{Interrupted, Monitor, Patience};
@@ -43,6 +44,15 @@ impl Event {
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Shared { set: Monitor::new(false) }))
+    }
+
+    /// What Python's constructor makes of a client's arguments.
+    ///
+    /// # Errors
+    /// `TypeError`: there are none.
+    pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
+        let [] = call.bind(0, [])?;
+        Ok(Self::new())
     }
 
     /// Whether the flag is set.
@@ -87,19 +97,31 @@ impl SharedObject for Shared {
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         if call.method() == "wait" {
-            let [timeout] = call.bind(0, ["timeout"])?;
-            let timeout = timeout.map_or(Ok(None), |timeout| timeout.timeout())?;
-            return Ok(self.wait(&mut call.patience(timeout))?.into());
+            let [within] = call.bind(0, ["timeout"])?;
+            if *self.set.lock() {
+                // Only whoever has to wait looks at the timeout.
+                return Ok(true.into());
+            }
+            let within = timeout(within, not_compared)?;
+            return Ok(self.wait(&mut call.patience(within))?.into());
         }
         let [] = call.bind(0, [])?;
         match call.method() {
             "is_set" => Ok((*self.set.lock()).into()),
-            "set" => Ok(self.set().into()),
+            "set" => {
+                self.set();
+                Ok(().into())
+            }
             "clear" => {
                 *self.set.lock() = false;
                 Ok(().into())
             }
             _ => Err(call.no_such_method()),
         }
+    }
+
+    fn repr(&self) -> String {
+        let set = if *self.set.lock() { "set" } else { "unset" };
+        format!("<threading.Event at {self:p}: {set}>")
     }
 }

@@ -5,4 +5,9 @@
 //! SharedObject`, which binds the arguments of each method and calls it. `event.rs` is the shortest:
 //! read it first.
 
+pub(crate) mod barrier;
+pub(crate) mod condition;
 pub(crate) mod event;
+pub(crate) mod lock;
+mod number;
+pub(crate) mod semaphore;

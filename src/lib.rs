@@ -125,6 +125,13 @@ mod shared;
 mod transport;
 mod value;
 
+#[cfg(feature = "objects")]
+pub use client::objects::{
+    barrier::BarrierProxy,
+    condition::{ConditionGuard, ConditionProxy},
+    event::EventProxy,
+    lock::{LockGuard, LockProxy},
+};
 pub use client::{Client, Connector, Proxy, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};
 pub use handshake::Authkey;

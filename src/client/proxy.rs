@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Client, failure};
+use super::{Client, Session, failure};
 use crate::error::{Error, Result};
 use crate::message::{PickledProxy, Reply, Token, names};
 use crate::value::Value;
@@ -117,7 +117,24 @@ impl Proxy {
         kwargs: &[(&str, Value)],
         wait: Option<Duration>,
     ) -> Result<Value> {
-        match self.0.client.method(&self.0.id, method, args, kwargs, wait)? {
+        self.call_in(&mut self.session()?, method, args, kwargs, wait)
+    }
+
+    /// A connection for several calls.
+    pub(super) fn session(&self) -> Result<Session> {
+        self.0.client.session()
+    }
+
+    /// [`Proxy::call_waiting`] on this connection.
+    pub(super) fn call_in(
+        &self,
+        session: &mut Session,
+        method: &str,
+        args: &[Value],
+        kwargs: &[(&str, Value)],
+        wait: Option<Duration>,
+    ) -> Result<Value> {
+        match session.method(&self.0.id, method, args, kwargs, wait)? {
             Reply::Return(value) => Ok(value),
             Reply::Proxy(exposed, token) => {
                 // Nobody wants the object: its reference goes.

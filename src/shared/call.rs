@@ -35,6 +35,7 @@ pub struct Call<'a> {
     request: &'a Request<'a>,
     method: &'a str,
     args: &'a [Range],
+    class: Option<&'static str>,
     context: &'a mut dyn Context,
 }
 
@@ -52,7 +53,7 @@ impl<'a> Call<'a> {
         args: &'a [Range],
         context: &'a mut dyn Context,
     ) -> Self {
-        Self { request, method, args, context }
+        Self { request, method, args, class: None, context }
     }
 
     /// The method's name; for a registered callable, its typeid.
@@ -125,6 +126,17 @@ impl<'a> Call<'a> {
         ids.iter().filter_map(|id| self.context.hold(id)).collect()
     }
 
+    /// Has [`Call::bind`] name the method, and count its `self`, as Python does for one of this class.
+    pub fn method_of(&mut self, class: &'static str) {
+        self.class = Some(class);
+    }
+
+    /// The same for the constructor of this class.
+    pub fn constructor_of(&mut self, class: &'static str) {
+        self.class = Some(class);
+        self.method = "__init__";
+    }
+
     /// Assigns the arguments to parameters, as Python does: by place, or by name. The first `required`
     /// ones must be given; the others are `None` when left out.
     ///
@@ -137,11 +149,16 @@ impl<'a> Call<'a> {
     ) -> Result<[Option<Arg<'a>>; N], Exception> {
         let mut bound = [None; N];
         if self.args.len() > N {
-            let given = self.args.len();
+            let own = usize::from(self.class.is_some());
+            let (least, most, given) = (required + own, N + own, self.args.len() + own);
+            let (from, plural) = if least == most {
+                (String::new(), plural(most))
+            } else {
+                (format!("from {least} to "), "s")
+            };
+            let were = if given == 1 { "was" } else { "were" };
             return Err(self.wrong(format_args!(
-                "takes {N} positional argument{} but {given} {} given",
-                plural(N),
-                if given == 1 { "was" } else { "were" },
+                "takes {from}{most} positional argument{plural} but {given} {were} given"
             )));
         }
         for (slot, range) in bound.iter_mut().zip(self.args) {
@@ -204,7 +221,8 @@ impl<'a> Call<'a> {
     }
 
     fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
-        Exception::type_error(format!("{}() {what}", self.method))
+        let (class, dot) = self.class.map_or(("", ""), |class| (class, "."));
+        Exception::type_error(format!("{class}{dot}{}() {what}", self.method))
     }
 }
 

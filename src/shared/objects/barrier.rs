@@ -82,7 +82,8 @@ impl Barrier {
     /// # Errors
     /// `ValueError` or `TypeError`, in Python's words; `TypeError` for an action, for no function is
     /// run here.
-    pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        call.constructor_of("Barrier");
         let [parties, action, within] = call.bind(1, ["parties", "action", "timeout"])?;
         let parties = parties.map(|parties| count(&parties, 1, "parties must be >= 1"));
         if action.map_or(Ok(false), |action| action.truthy())? {
@@ -235,6 +236,7 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Barrier");
         match call.method() {
             "__getattribute__" => self.attribute(call),
             "wait" => {

@@ -86,7 +86,8 @@ impl Condition {
     ///
     /// # Errors
     /// `TypeError`, or `AttributeError` for what is no lock.
-    pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        call.constructor_of("Condition");
         let [lock] = call.bind(0, ["lock"])?;
         let proxy = lock.map_or(Ok(Value::None), |lock| lock.value())?;
         if proxy.is_none() {
@@ -224,6 +225,10 @@ impl SharedObject for Shared {
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         let owner = Owner::of(call);
+        if !matches!(call.method(), "wait" | "notify" | "notify_all") {
+            return self.lock.call(call);
+        }
+        call.method_of("Condition");
         match call.method() {
             "wait" => {
                 let [within] = call.bind(0, ["timeout"])?;
@@ -232,13 +237,12 @@ impl SharedObject for Shared {
                 Ok(self.wait(owner, &mut call.patience(within))?.into())
             }
             "notify" => self.notify_call(call),
-            "notify_all" => {
+            _ => {
                 let [] = call.bind(0, [])?;
                 self.check(owner, "notify")?;
                 self.notify(usize::MAX);
                 Ok(().into())
             }
-            _ => self.lock.call(call),
         }
     }
 

@@ -22,7 +22,14 @@ pub struct Event(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    set: Monitor<bool>,
+    state: Monitor<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    set: bool,
+    /// How often it was set: whoever waits then is woken, even if the flag is taken down at once.
+    times: u64,
 }
 
 const SET: usize = 0;
@@ -43,14 +50,15 @@ impl Event {
     /// An event that is not set.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Shared { set: Monitor::new(false) }))
+        Self(Arc::new(Shared { state: Monitor::new(State::default()) }))
     }
 
     /// What Python's constructor makes of a client's arguments.
     ///
     /// # Errors
     /// `TypeError`: there are none.
-    pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        call.constructor_of("Event");
         let [] = call.bind(0, [])?;
         Ok(Self::new())
     }
@@ -58,7 +66,7 @@ impl Event {
     /// Whether the flag is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        *self.0.set.lock()
+        self.0.is_set()
     }
 
     /// Sets the flag, and wakes all who wait.
@@ -68,7 +76,7 @@ impl Event {
 
     /// Takes the flag down.
     pub fn clear(&self) {
-        *self.0.set.lock() = false;
+        self.0.clear();
     }
 
     /// Waits until the flag is set, or the time is up; `None` waits for ever. Gives whether it is set.
@@ -80,13 +88,27 @@ impl Event {
 }
 
 impl Shared {
+    fn is_set(&self) -> bool {
+        self.state.lock().set
+    }
+
     fn set(&self) {
-        *self.set.lock() = true;
-        self.set.notify_all(SET);
+        let mut state = self.state.lock();
+        state.set = true;
+        state.times += 1;
+        drop(state);
+        self.state.notify_all(SET);
+    }
+
+    fn clear(&self) {
+        self.state.lock().set = false;
     }
 
     fn wait(&self, patience: &mut Patience<'_>) -> Result<bool, Interrupted> {
-        Ok(self.set.wait(SET, patience, |set| *set)?.is_some())
+        let state = self.state.lock();
+        let times = state.times;
+        let ready = |state: &State| state.set || state.times > times;
+        Ok(self.state.wait_from(state, SET, patience, ready)?.is_some())
     }
 }
 
@@ -96,9 +118,10 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Event");
         if call.method() == "wait" {
             let [within] = call.bind(0, ["timeout"])?;
-            if *self.set.lock() {
+            if self.is_set() {
                 // Only whoever has to wait looks at the timeout.
                 return Ok(true.into());
             }
@@ -107,13 +130,13 @@ impl SharedObject for Shared {
         }
         let [] = call.bind(0, [])?;
         match call.method() {
-            "is_set" => Ok((*self.set.lock()).into()),
+            "is_set" => Ok(self.is_set().into()),
             "set" => {
                 self.set();
                 Ok(().into())
             }
             "clear" => {
-                *self.set.lock() = false;
+                self.clear();
                 Ok(().into())
             }
             _ => Err(call.no_such_method()),
@@ -121,7 +144,7 @@ impl SharedObject for Shared {
     }
 
     fn repr(&self) -> String {
-        let set = if *self.set.lock() { "set" } else { "unset" };
+        let set = if self.is_set() { "set" } else { "unset" };
         format!("<threading.Event at {self:p}: {set}>")
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use super::args::none;
 use super::number::{duration, not_seconds, number};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Call, ConnectionId};
@@ -100,15 +101,6 @@ macro_rules! handle {
         }
 
         impl $lock {
-            /// What Python's constructor makes of a client's arguments.
-            ///
-            /// # Errors
-            /// `TypeError`: there are none.
-            pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
-                let [] = call.bind(0, [])?;
-                Ok(Self::new())
-            }
-
             /// Acquires the lock for this thread, within this time; `None` waits for ever. Gives
             /// whether it did.
             #[must_use]
@@ -146,6 +138,15 @@ impl Lock {
         Self(Arc::new(Shared::new(false, false)))
     }
 
+    /// What Python's constructor makes of a client's arguments.
+    ///
+    /// # Errors
+    /// `TypeError`: there are none.
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        let [] = call.bind(0, [])?;
+        Ok(Self::new())
+    }
+
     /// One that is released, too, when the connection that acquired it ends. Defaults to not so, as in
     /// Python: another may be meant to release it.
     #[must_use]
@@ -159,6 +160,14 @@ impl RLock {
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Shared::new(true, true)))
+    }
+
+    /// What Python's constructor makes of a client's arguments: nothing, whatever they are.
+    ///
+    /// # Errors
+    /// None so far.
+    pub fn from_call(_: &mut Call<'_>) -> Result<Self, Exception> {
+        Ok(Self::new())
     }
 }
 
@@ -236,6 +245,11 @@ impl Shared {
 
     /// `acquire(blocking=True, timeout=-1)`.
     fn acquire_call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let given = call.positional().len() + call.keywords().count();
+        if given > 2 {
+            let text = format!("acquire() takes at most 2 arguments ({given} given)");
+            return Err(Exception::type_error(text));
+        }
         let [blocking, timeout] = call.bind(0, ["blocking", "timeout"])?;
         let blocking = blocking.map_or(Ok(true), |blocking| blocking.truthy())?;
         let seconds = timeout.map_or(Ok(-1.0), |timeout| number(&timeout, not_seconds))?;
@@ -275,7 +289,7 @@ impl SharedObject for Shared {
         if call.method() == "acquire" {
             return self.acquire_call(call);
         }
-        let [] = call.bind(0, [])?;
+        none(call, if self.reentrant { "RLock" } else { "lock" })?;
         match call.method() {
             "locked" => Ok(self.is_locked().into()),
             "release" => Ok(self.release(Owner::of(call))?.into()),

@@ -5,6 +5,7 @@
 //! SharedObject`, which binds the arguments of each method and calls it. `event.rs` is the shortest:
 //! read it first.
 
+mod args;
 pub(crate) mod barrier;
 pub(crate) mod condition;
 pub(crate) mod event;

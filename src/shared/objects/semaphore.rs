@@ -89,7 +89,8 @@ macro_rules! handle {
             ///
             /// # Errors
             /// `ValueError` or `TypeError`, in Python's words.
-            pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
+            pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+                call.constructor_of(stringify!($semaphore));
                 let [value] = call.bind(0, ["value"])?;
                 let refusal = "semaphore initial value must be >= 0";
                 Ok(Self::new(value.map_or(Ok(1), |value| count(&value, 0, refusal))?))
@@ -196,9 +197,13 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Semaphore");
         match call.method() {
             "acquire" => self.acquire_call(call),
             "release" => {
+                if self.bound.is_some() {
+                    call.method_of("BoundedSemaphore");
+                }
                 let [n] = call.bind(0, ["n"])?;
                 let n = n.map_or(Ok(1), |n| count(&n, 1, "n must be one or more"))?;
                 Ok(self.release(self.by(call), n)?.into())

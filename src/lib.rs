@@ -142,11 +142,17 @@ pub use shared::call::{Arg, Call, ConnectionId};
 pub use shared::element::{Element, Held, Item};
 #[cfg(feature = "objects")]
 pub use shared::objects::{
+    array::Array,
     barrier::Barrier,
     condition::Condition,
+    dict::Dict,
     event::Event,
+    list::List,
     lock::{Lock, RLock},
+    namespace::Namespace,
     semaphore::{BoundedSemaphore, Semaphore},
+    set::Set,
+    value::SharedValue,
 };
 pub use shared::queue::Queue;
 pub use shared::wait::{Interrupted, Monitor, Patience};

@@ -110,7 +110,7 @@
 //! | 3 | `message.rs` | requests and replies |
 //! | 4 | `shared/` | what waits (`wait.rs`), what is called (`call.rs`), the queue |
 //! | 5 | `server/`, `client/` | the two halves |
-//! | 6 | `manager.rs` | the owner's interface |
+//! | 6 | `manager.rs`, `sync_manager.rs` | the owner's interface |
 
 mod client;
 mod error;
@@ -122,6 +122,8 @@ mod message;
 mod pickle;
 mod server;
 mod shared;
+#[cfg(feature = "objects")]
+mod sync_manager;
 mod transport;
 mod value;
 
@@ -129,8 +131,10 @@ mod value;
 pub use client::objects::{
     barrier::BarrierProxy,
     condition::{ConditionGuard, ConditionProxy},
+    dict::{DictIter, DictProxy},
     event::EventProxy,
     lock::{LockGuard, LockProxy},
+    set::SetProxy,
 };
 pub use client::{Client, Connector, Proxy, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};

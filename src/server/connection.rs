@@ -134,7 +134,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Shared(object)) => {
                 let (what, method) = (object.repr(), request.method);
-                let why = "its registration's method_to_typeid does not name it";
+                let why = "no method_to_typeid names it";
                 let text = format!("{what}, the result of {method}(), is no plain data, and {why}");
                 link.reply(&Reply::Unserializable(text));
             }
@@ -274,8 +274,13 @@ fn new(core: &Core, typeid: &str, stable_id: String, result: Return) -> New {
         Return::Item(item) => Arc::new(Plain(Value::Opaque(item.data))),
     };
     let registration = core.settings.registry.get(typeid);
-    let method_to_typeid =
-        registration.map(|found| found.method_to_typeid.clone()).unwrap_or_default();
+    let own = object.method_to_typeid();
+    let owned = |(method, typeid): &(&str, &str)| ((*method).to_owned(), (*typeid).to_owned());
+    let method_to_typeid = match registration {
+        Some(found) if !found.method_to_typeid.is_empty() => found.method_to_typeid.clone(),
+        _ if own.is_empty() => Arc::default(),
+        _ => Arc::new(own.iter().map(owned).collect()),
+    };
     let mut exposed = match registration.and_then(|found| found.exposed.clone()) {
         Some(exposed) => exposed,
         None => object.exposed().iter().map(|name| (*name).to_owned()).collect(),

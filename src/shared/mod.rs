@@ -54,6 +54,12 @@ pub trait SharedObject: Any + Send + Sync {
     /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type).
     fn exposed(&self) -> &[&str];
 
+    /// The methods whose results stay in the manager, with the typeid under which a client gets a proxy
+    /// for each (`_method_to_typeid_` of a Python proxy type). A registration may name others instead.
+    fn method_to_typeid(&self) -> &[(&str, &str)] {
+        &[]
+    }
+
     /// Carries out one call.
     ///
     /// # Errors
@@ -97,7 +103,7 @@ pub enum Return {
     Item(Item),
     /// The object stays in the manager, and the client gets a proxy.
     ///
-    /// A method can return one if its name is in the registration's `method_to_typeid`.
+    /// A method can return one if its name is in `method_to_typeid`.
     Shared(Arc<dyn SharedObject>),
 }
 

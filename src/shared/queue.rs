@@ -106,6 +106,18 @@ impl Queue {
         Self(Arc::new(Shared { state: Monitor::new(State::default()), maxsize }))
     }
 
+    /// What Python's `queue.Queue(…)` makes of a call's arguments, for a registered callable.
+    ///
+    /// # Errors
+    /// `TypeError` for wrong arguments.
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        call.constructor_of("Queue");
+        let [maxsize] = call.bind(0, ["maxsize"])?;
+        let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+        // As in Python, less than none is without bounds.
+        Ok(Self::bounded(maxsize.try_into().unwrap_or(0)))
+    }
+
     /// Puts an item at the end, and waits while the queue is full.
     ///
     /// # Errors
@@ -284,6 +296,7 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Queue");
         match call.method() {
             "put" => {
                 let [item, block, within] = call.bind(1, ["item", "block", "timeout"])?;

@@ -2,8 +2,10 @@
 
 pub(crate) mod barrier;
 pub(crate) mod condition;
+pub(crate) mod dict;
 pub(crate) mod event;
 pub(crate) mod lock;
+pub(crate) mod set;
 
 use std::time::Duration;
 

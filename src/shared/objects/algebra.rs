@@ -8,6 +8,8 @@ use crate::shared::call::{Arg, Call};
 use crate::shared::element::Element;
 use crate::value::Value;
 
+pub(super) const ROLE: &str = "set element";
+
 pub(super) type Members = Ordered<()>;
 
 /// How two sets become one.
@@ -45,6 +47,8 @@ pub(super) struct Other {
     pub(super) members: Vec<(Key, Element)>,
     /// Whether Python takes it for a set.
     is_set: bool,
+    /// Whether it is a frozenset: what it makes with another, as the first of the two, is one too.
+    pub(super) is_frozen: bool,
     /// What ended it early: an item that is not hashable.
     pub(super) failed: Option<Exception>,
 }
@@ -52,10 +56,11 @@ pub(super) struct Other {
 impl Other {
     pub(super) fn new(call: &Call<'_>, arg: Arg<'_>) -> Result<Self, Exception> {
         let value = call.element(arg)?.data;
-        let is_set = matches!(value, Value::Set(_) | Value::FrozenSet(_));
-        let mut other = Self { members: Vec::new(), is_set, failed: None };
+        let is_frozen = matches!(value, Value::FrozenSet(_));
+        let is_set = is_frozen || matches!(value, Value::Set(_));
+        let mut other = Self { members: Vec::new(), is_set, is_frozen, failed: None };
         for item in iterate::items(call, value)? {
-            match Key::new(&item) {
+            match Key::new(&item, ROLE) {
                 Ok(key) => other.members.push((key, call.hold(item))),
                 Err(error) => {
                     other.failed = Some(error);
@@ -92,7 +97,7 @@ impl Other {
 impl From<Members> for Other {
     fn from(members: Members) -> Self {
         let members = members.into_iter().map(|entry| (entry.key, entry.name)).collect();
-        Self { members, is_set: true, failed: None }
+        Self { members, is_set: true, is_frozen: false, failed: None }
     }
 }
 

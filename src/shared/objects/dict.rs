@@ -40,6 +40,8 @@ struct Shared {
 
 const CLASS: &str = "dict";
 
+const ROLE: &str = "dict key";
+
 #[rustfmt::skip]
 const METHODS: [&str; 21] = [
     "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__",
@@ -83,7 +85,7 @@ impl Dict {
     ///
     /// # Errors
     /// `TypeError` or `ValueError`, as in Python.
-    pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let dict = Self::new();
         dict.0.update(call)?;
         Ok(dict)
@@ -94,7 +96,7 @@ impl Dict {
     /// # Errors
     /// `TypeError` if the key is not hashable.
     pub fn get(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        let key = Key::new(&key.into())?;
+        let key = Key::new(&key.into(), ROLE)?;
         Ok(lock(&self.0.entries).get(&key).map(|value| value.data.clone()))
     }
 
@@ -104,7 +106,7 @@ impl Dict {
     /// `TypeError` if the key is not hashable.
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<Option<Value>> {
         let name = key.into();
-        let key = Key::new(&name)?;
+        let key = Key::new(&name, ROLE)?;
         let old = lock(&self.0.entries).insert(key, name.into(), value.into().into());
         Ok(old.map(|(_, value)| value.data))
     }
@@ -114,7 +116,7 @@ impl Dict {
     /// # Errors
     /// `TypeError` if the key is not hashable.
     pub fn remove(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        let key = Key::new(&key.into())?;
+        let key = Key::new(&key.into(), ROLE)?;
         let entry = lock(&self.0.entries).remove(&key);
         Ok(entry.map(|entry| entry.value.data))
     }
@@ -124,7 +126,7 @@ impl Dict {
     /// # Errors
     /// `TypeError` if the key is not hashable.
     pub fn contains(&self, key: impl Into<Value>) -> Result<bool> {
-        let key = Key::new(&key.into())?;
+        let key = Key::new(&key.into(), ROLE)?;
         Ok(lock(&self.0.entries).contains(&key))
     }
 
@@ -173,7 +175,7 @@ struct Given {
 
 impl Given {
     fn new(call: &Call<'_>, name: Value, value: Value) -> Result<Self, Exception> {
-        Ok(Self { key: Key::new(&name)?, name: call.hold(name), value: call.hold(value) })
+        Ok(Self { key: Key::new(&name, ROLE)?, name: call.hold(name), value: call.hold(value) })
     }
 }
 
@@ -190,7 +192,7 @@ impl Shared {
 
     /// The entries, and an argument as a key.
     fn find(&self, key: Arg<'_>) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
-        let key = Key::new(&key.value()?)?;
+        let key = Key::new(&key.value()?, ROLE)?;
         Ok((lock(&self.entries), key))
     }
 
@@ -211,7 +213,7 @@ impl Shared {
         for (name, value) in call.keywords() {
             let value = call.element(value)?;
             let name = Value::from(name);
-            self.set(vec![Given { key: Key::new(&name)?, name: name.into(), value }]);
+            self.set(vec![Given { key: Key::new(&name, ROLE)?, name: name.into(), value }]);
         }
         Ok(())
     }
@@ -227,7 +229,7 @@ impl Shared {
         let (name, default) = args::one_or_two(call, CLASS)?;
         let name = call.element(name)?;
         let default = default.map_or(Ok(Element::default()), |default| call.element(default))?;
-        let key = Key::new(&name)?;
+        let key = Key::new(&name, ROLE)?;
         let mut entries = lock(&self.entries);
         if let Some(value) = entries.get(&key) {
             return Ok(value.data.clone());
@@ -241,7 +243,7 @@ impl Shared {
     fn union(left: Vec<(Value, Value)>, right: Vec<(Value, Value)>) -> Result<Value, Exception> {
         let mut union = Entries::default();
         for (name, value) in left.into_iter().chain(right) {
-            union.insert(Key::new(&name)?, name.into(), value.into());
+            union.insert(Key::new(&name, ROLE)?, name.into(), value.into());
         }
         Ok(Value::Dict(pairs(&union).data))
     }
@@ -281,6 +283,10 @@ impl SharedObject for Shared {
         &METHODS
     }
 
+    fn method_to_typeid(&self) -> &[(&str, &str)] {
+        &[("__iter__", "Iterator")]
+    }
+
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         match call.method() {
             "__getitem__" => {
@@ -303,7 +309,7 @@ impl SharedObject for Shared {
             "__setitem__" => {
                 let [name, value] = args::special(call)?;
                 let (name, value) = (call.element(name)?, call.element(value)?);
-                self.set(vec![Given { key: Key::new(&name)?, name, value }]);
+                self.set(vec![Given { key: Key::new(&name, ROLE)?, name, value }]);
                 Ok(().into())
             }
             "__delitem__" => {
@@ -315,9 +321,12 @@ impl SharedObject for Shared {
             }
             "pop" => {
                 let (key, default) = args::one_or_two(call, CLASS)?;
-                let (mut entries, found) = self.find(key)?;
-                let old = entries.remove(&found).map(|entry| entry.value);
-                drop(entries);
+                let mut old = None;
+                // CPython does not even hash what it looks for in an empty one.
+                if lock(&self.entries).len() > 0 {
+                    let (mut entries, found) = self.find(key)?;
+                    old = entries.remove(&found).map(|entry| entry.value);
+                }
                 if old.is_none() && default.is_none() {
                     return Err(key_error(key)?);
                 }

@@ -18,25 +18,31 @@ use crate::value::Value;
 ///  frozenset          7, count, the members in order of their bytes
 ///  nan                9 and a number of its own, for it equals nothing
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(Arc<[u8]>);
 
 impl Key {
+    /// The key of a value that is to be a `role`, such as `dict key`.
+    ///
     /// # Errors
-    /// `TypeError` if the value, or one in it, can be changed: a list, dict, set or bytearray.
-    pub(super) fn new(value: &Value) -> Result<Self, Exception> {
+    /// `TypeError` if the value, or one in it, can be changed: a list, dict, set or bytearray. In the
+    /// words of Python 3.14; what is in brackets is all that earlier ones say.
+    pub(super) fn new(value: &Value, role: &str) -> Result<Self, Exception> {
         let mut out = Vec::new();
-        write(value, &mut out)?;
-        Ok(Self(out.into()))
+        match write(value, &mut out) {
+            Ok(()) => Ok(Self(out.into())),
+            Err(Unhashable(inside)) => Err(Exception::type_error(format!(
+                "cannot use '{}' as a {role} (unhashable type: '{inside}')",
+                value.type_name()
+            ))),
+        }
     }
 }
 
-/// Python 3.14 goes on: `cannot use 'list' as a dict key (unhashable type: 'list')`.
-fn unhashable(value: &Value) -> Exception {
-    Exception::type_error(format!("unhashable type: '{}'", value.type_name()))
-}
+/// The name of a type that is not hashable.
+struct Unhashable(&'static str);
 
-fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), Exception> {
+fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), Unhashable> {
     match value {
         Value::None => out.push(0),
         Value::Bool(_) | Value::Int(_) => write_int(value.as_i64().unwrap_or_default(), out),
@@ -56,17 +62,21 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), Exception> {
             }
         }
         Value::FrozenSet(items) => {
-            let mut keys = items.iter().map(Key::new).collect::<Result<Vec<_>, _>>()?;
+            let key = |item| {
+                let mut out = Vec::new();
+                write(item, &mut out).map(|()| out)
+            };
+            let mut keys = items.iter().map(key).collect::<Result<Vec<_>, _>>()?;
             keys.sort_unstable();
             keys.dedup();
             out.push(7);
             write_count(keys.len(), out);
             for key in keys {
-                out.extend_from_slice(&key.0);
+                out.extend(key);
             }
         }
         Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
-            return Err(unhashable(value));
+            return Err(Unhashable(value.type_name()));
         }
     }
     Ok(())
@@ -108,7 +118,7 @@ mod tests {
     use crate::value::Pickle;
 
     fn key(value: impl Into<Value>) -> Key {
-        Key::new(&value.into()).unwrap()
+        Key::new(&value.into(), "dict key").unwrap()
     }
 
     fn frozen<const N: usize>(items: [Value; N]) -> Value {
@@ -163,12 +173,16 @@ mod tests {
 
     #[test]
     fn what_can_be_changed_is_no_key() {
-        let message = |value: Value| Key::new(&value).map_err(|error| error.to_string());
-        let unhashable = |name| Err(format!("TypeError: unhashable type: '{name}'"));
-        assert_eq!(message(Value::List(vec![])), unhashable("list"));
-        assert_eq!(message(Value::Dict(vec![])), unhashable("dict"));
-        assert_eq!(message(Value::Set(vec![])), unhashable("set"));
-        assert_eq!(message(Value::ByteArray(vec![])), unhashable("bytearray"));
-        assert_eq!(message(Value::from((1, Value::List(vec![])))), unhashable("list"));
+        for (value, outside, inside) in [
+            (Value::List(vec![]), "list", "list"),
+            (Value::Dict(vec![]), "dict", "dict"),
+            (Value::Set(vec![]), "set", "set"),
+            (Value::ByteArray(vec![]), "bytearray", "bytearray"),
+            (Value::from((1, Value::List(vec![]))), "tuple", "list"),
+        ] {
+            let text =
+                format!("cannot use '{outside}' as a dict key (unhashable type: '{inside}')");
+            assert_eq!(Key::new(&value, "dict key"), Err(Exception::type_error(text)));
+        }
     }
 }

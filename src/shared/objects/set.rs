@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use super::algebra::{self, Members, Operation, Other};
+use super::algebra::{self, Members, Operation, Other, ROLE};
 use super::key::Key;
 use super::{args, iterate};
 use crate::error::{Exception, Result};
@@ -81,7 +81,7 @@ impl Set {
     ///
     /// # Errors
     /// `TypeError`, as in Python.
-    pub fn from_call(call: &Call<'_>) -> Result<Self, Exception> {
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let set = Self::new();
         if call.keywords().next().is_some() {
             return Err(Exception::type_error("set() takes no keyword arguments"));
@@ -100,7 +100,7 @@ impl Set {
     #[doc(alias = "add")]
     pub fn insert(&self, member: impl Into<Value>) -> Result<bool> {
         let name = member.into();
-        let key = Key::new(&name)?;
+        let key = Key::new(&name, ROLE)?;
         Ok(lock(&self.0.members).insert(key, name.into(), ()).is_none())
     }
 
@@ -110,7 +110,7 @@ impl Set {
     /// `TypeError` if the value is not hashable.
     #[doc(alias = "discard")]
     pub fn remove(&self, member: impl Into<Value>) -> Result<bool> {
-        let key = Key::new(&member.into())?;
+        let key = Key::new(&member.into(), ROLE)?;
         let removed = lock(&self.0.members).remove(&key);
         Ok(removed.is_some())
     }
@@ -120,7 +120,7 @@ impl Set {
     /// # Errors
     /// `TypeError` if the value is not hashable.
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
-        let key = Key::new(&member.into())?;
+        let key = Key::new(&member.into(), ROLE)?;
         Ok(lock(&self.0.members).contains(&key))
     }
 
@@ -155,8 +155,8 @@ fn names(members: &Members) -> Held<Vec<Value>> {
 /// A set may be looked for, though it is not hashable: it is taken for a frozenset.
 fn member(value: Value) -> Result<Key, Exception> {
     match value {
-        Value::Set(items) => Key::new(&Value::FrozenSet(items)),
-        value => Key::new(&value),
+        Value::Set(items) => Key::new(&Value::FrozenSet(items), ROLE),
+        value => Key::new(&value, ROLE),
     }
 }
 
@@ -186,13 +186,13 @@ impl Shared {
             return Ok(Return::Element(self.copy()));
         }
         let own = lock(&self.members).clone();
-        let (mut left, right) = if call.method().starts_with("__r") {
-            (other.into_set(), own.into())
-        } else {
-            (own, other)
-        };
+        let reflected = call.method().starts_with("__r");
+        let frozen = reflected && other.is_frozen;
+        let (mut left, right) =
+            if reflected { (other.into_set(), own.into()) } else { (own, other) };
         algebra::apply(operation, &mut left, right);
-        Ok(Return::Element(names(&left).map(Value::Set)))
+        let kind = if frozen { Value::FrozenSet } else { Value::Set };
+        Ok(Return::Element(names(&left).map(kind)))
     }
 
     /// `self.union(*others)` and the like.
@@ -285,7 +285,7 @@ impl SharedObject for Shared {
             "__ge__" | "__gt__" | "__le__" | "__lt__" => self.compare(call),
             "add" => {
                 let name = call.element(args::one(call, CLASS)?)?;
-                let key = Key::new(&name)?;
+                let key = Key::new(&name, ROLE)?;
                 let left_over = lock(&self.members).insert(key, name, ());
                 drop(left_over);
                 Ok(().into())

@@ -1,6 +1,7 @@
 //! What Python iterates over, and hands out as an iterator.
 
 use super::python;
+use super::typecode::Typecode;
 use crate::error::Exception;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
@@ -46,10 +47,20 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Vec<Value>, Exception> {
             _ => Err(too_long()),
         },
         // A value cannot hold itself: what is inside is smaller.
-        ("builtins", "list" | "iter" | "set" | "frozenset" | "tuple", [inner]) => {
-            items(call, inner.clone())
+        ("builtins", "list" | "set" | "frozenset" | "tuple", [inner]) => items(call, inner.clone()),
+        // The state of an iterator is the place that comes next.
+        ("builtins", "iter", [inner]) => {
+            let next = instance.state.as_ref().and_then(Value::as_i64).unwrap_or(0);
+            let items = items(call, inner.clone())?.into_iter();
+            Ok(items.skip(usize::try_from(next).unwrap_or(0)).collect())
         }
-        _ => Err(not_iterable(value)),
+        ("builtins", "reversed", [inner]) => {
+            let next = instance.state.as_ref().and_then(Value::as_i64).unwrap_or(-1);
+            let items = items(call, inner.clone())?.into_iter();
+            let left = usize::try_from(next.saturating_add(1)).unwrap_or(0);
+            Ok(items.take(left).rev().collect())
+        }
+        _ => Typecode::unpickle(value).map(|(_, items)| items).ok_or_else(|| not_iterable(value)),
     }
 }
 

@@ -74,10 +74,13 @@ impl Typecode {
             Ok(_) => Ok(()),
         };
         match self.0 {
-            'b' => named("signed char", i8::MIN.into(), i8::MAX.into()),
+            // C takes these two for a wider type first.
+            'b' => named("signed short integer", i16::MIN.into(), i16::MAX.into())
+                .and_then(|()| named("signed char", i8::MIN.into(), i8::MAX.into())),
+            'H' => named("signed integer", i32::MIN.into(), i32::MAX.into())
+                .and_then(|()| named("unsigned short", 0, u16::MAX.into())),
             'B' => named("unsigned byte integer", 0, u8::MAX.into()),
             'h' => named("signed short integer", i16::MIN.into(), i16::MAX.into()),
-            'H' => named("unsigned short", 0, u16::MAX.into()),
             'i' => named("signed integer", i32::MIN.into(), i32::MAX.into()),
             'I' | 'L' if int < 0 => Err(overflow("can't convert negative value to unsigned int")),
             'I' | 'L' if u64::try_from(int).is_err() => {
@@ -123,7 +126,8 @@ impl Typecode {
         items.ok_or_else(|| Exception::value_error("character is not in range"))
     }
 
-    /// The array of these items, as Python pickles it in protocol 2: `array('i', [1, 2])`.
+    /// The array of these items, as Python pickles it in protocol 2: `array('i', [1, 2])`. That means the
+    /// same on every machine.
     pub(super) fn pickle(self, items: &[Value]) -> Value {
         let mut writer = Writer::default();
         writer.global("array", "array");
@@ -135,8 +139,8 @@ impl Typecode {
         writer.into_pickle().into()
     }
 
-    /// The array that a value is, if it is one: `array('i', [1, 2])`, or from protocol 3 on
-    /// `_array_reconstructor(array, 'i', format, bytes)`.
+    /// The array that a value is, if it is one: `array('i', [1, 2])`, or `array('i', bytes)` as a manager's
+    /// clients pickle it, or `_array_reconstructor(array, 'i', format, bytes)` as others do.
     pub(super) fn unpickle(value: &Value) -> Option<(Self, Vec<Value>)> {
         let array = python::instance(value).filter(|instance| instance.module == "array")?;
         match (array.name.as_str(), array.args.as_slice()) {
@@ -144,6 +148,10 @@ impl Typecode {
                 let code = Self::of(code).ok()?;
                 let items = items.iter().map(|item| code.item(item).ok());
                 Some((code, items.collect::<Option<_>>()?))
+            }
+            ("array", [code, Value::Bytes(bytes)]) => {
+                let code = Self::of(code).ok()?;
+                Some((code, code.unpack(bytes).ok()?))
             }
             ("_array_reconstructor", [_, code, Value::Int(format), Value::Bytes(bytes)]) => {
                 Some((Self::of(code).ok()?, Self::unpack_format(*format, bytes)?))
@@ -199,6 +207,8 @@ fn overflow(text: &str) -> Exception {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
+    use crate::value::Pickle;
 
     #[test]
     fn numbers_at_the_edges() {
@@ -246,6 +256,11 @@ mod tests {
     fn arrays_come_back_from_their_pickle() {
         let array = Typecode('i').pickle(&[1.into(), 2.into()]);
         assert_eq!(Typecode::unpickle(&array), Some((Typecode('i'), vec![1.into(), 2.into()])));
+        // What pickle.dumps(array('i', [7, 8])) gives.
+        let dumped = b"\x80\x04\x8c\x05array\x94\x8c\x14_array_reconstructor\x94\x93\x94(\x8c\x05array\
+            \x94\x8c\x05array\x94\x93\x94\x8c\x01i\x94K\x08C\x08\x07\0\0\0\x08\0\0\0\x94t\x94R\x94.";
+        let array = Pickle::from_bytes(dumped, &Limits::default()).unwrap().into();
+        assert_eq!(Typecode::unpickle(&array), Some((Typecode('i'), vec![7.into(), 8.into()])));
         let numbers = |format, bytes: &[u8]| Typecode::unpack_format(format, bytes);
         assert_eq!(numbers(1, &[255]), Some(vec![(-1).into()]));
         assert_eq!(numbers(2, &[1, 255]), Some(vec![0xff01.into()]));

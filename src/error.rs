@@ -70,6 +70,12 @@ impl Error {
         self.raised("queue", "ShutDown")
     }
 
+    /// Whether a barrier was broken, so that its parties did not meet (`threading.BrokenBarrierError`).
+    #[must_use]
+    pub fn is_broken_barrier(&self) -> bool {
+        self.raised("threading", "BrokenBarrierError")
+    }
+
     fn raised(&self, module: &str, name: &str) -> bool {
         matches!(self, Self::Exception(exception) if exception.is(module, name))
     }

@@ -110,7 +110,7 @@
 //! | 3 | `message.rs` | requests and replies |
 //! | 4 | `shared/` | what waits (`wait.rs`), what is called (`call.rs`), the queue |
 //! | 5 | `server/`, `client/` | the two halves |
-//! | 6 | `manager.rs` | the owner's interface |
+//! | 6 | `manager.rs`, `sync_manager.rs` | the owner's interface |
 
 mod client;
 mod error;
@@ -122,9 +122,20 @@ mod message;
 mod pickle;
 mod server;
 mod shared;
+#[cfg(feature = "objects")]
+mod sync_manager;
 mod transport;
 mod value;
 
+#[cfg(feature = "objects")]
+pub use client::objects::{
+    barrier::BarrierProxy,
+    condition::{ConditionGuard, ConditionProxy},
+    dict::{DictIter, DictProxy},
+    event::EventProxy,
+    lock::{LockGuard, LockProxy},
+    set::SetProxy,
+};
 pub use client::{Client, Connector, Proxy, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};
 pub use handshake::Authkey;
@@ -132,6 +143,21 @@ pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
 pub use server::Registration;
 pub use shared::call::{Arg, Call, ConnectionId};
+pub use shared::element::{Element, Held, Item};
+#[cfg(feature = "objects")]
+pub use shared::objects::{
+    array::Array,
+    barrier::Barrier,
+    condition::Condition,
+    dict::Dict,
+    event::Event,
+    list::List,
+    lock::{Lock, RLock},
+    namespace::Namespace,
+    semaphore::{BoundedSemaphore, Semaphore},
+    set::Set,
+    value::SharedValue,
+};
 pub use shared::queue::Queue;
 pub use shared::wait::{Interrupted, Monitor, Patience};
 pub use shared::{IntoReturn, Return, SharedObject};

@@ -14,9 +14,12 @@
 use crate::error::{Error, Exception, Result};
 use crate::frame;
 use crate::limits::Limits;
-use crate::pickle::{Range, Scan, Shape, Writer};
+use crate::pickle::{Instance, Range, Scan, Shape, Writer};
 use crate::transport::Address;
 use crate::value::{Pickle, Value};
+
+/// The module of tokens and proxies.
+const MANAGERS: &str = "multiprocessing.managers";
 
 /// Names a shared object: its typeid, its manager's address and its id there.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +39,7 @@ impl Token {
     }
 
     fn write(&self, writer: &mut Writer) {
-        writer.global("multiprocessing.managers", "Token");
+        writer.global(MANAGERS, "Token");
         writer.tuple(0, |_| ());
         writer.newobj();
         writer.tuple(3, |writer| {
@@ -47,12 +50,39 @@ impl Token {
         writer.build();
     }
 
+    /// The ids of the objects that a pickle names, wherever in it.
+    pub(crate) fn ids(pickle: &Pickle) -> Vec<String> {
+        let tokens = pickle.instances_of(MANAGERS);
+        tokens.into_iter().filter_map(Self::from_instance).map(|token| token.id).collect()
+    }
+
+    /// Adds the ids of the objects that a value names.
+    pub(crate) fn ids_in(value: &Value, ids: &mut Vec<String>) {
+        match value {
+            Value::Opaque(pickle) => ids.extend(Self::ids(pickle)),
+            Value::List(items)
+            | Value::Tuple(items)
+            | Value::Set(items)
+            | Value::FrozenSet(items) => {
+                for item in items {
+                    Self::ids_in(item, ids);
+                }
+            }
+            Value::Dict(items) => items.iter().for_each(|(key, value)| {
+                Self::ids_in(key, ids);
+                Self::ids_in(value, ids);
+            }),
+            _ => {}
+        }
+    }
+
     /// The token in a pickle, if it is one.
     pub(crate) fn read(pickle: &Pickle, limits: &Limits) -> Option<Self> {
-        let instance = pickle.instance(limits)?;
-        if (instance.module.as_str(), instance.name.as_str())
-            != ("multiprocessing.managers", "Token")
-        {
+        Self::from_instance(pickle.instance(limits)?)
+    }
+
+    fn from_instance(instance: Instance) -> Option<Self> {
+        if (instance.module.as_str(), instance.name.as_str()) != (MANAGERS, "Token") {
             return None;
         }
         let Some(Value::Tuple(state)) = instance.state else { return None };
@@ -60,6 +90,65 @@ impl Token {
             Ok([Value::Str(typeid), address, Value::Str(id)]) => Some(Self { typeid, address, id }),
             _ => None,
         }
+    }
+}
+
+impl From<&Token> for Value {
+    fn from(token: &Token) -> Self {
+        let mut writer = Writer::default();
+        token.write(&mut writer);
+        Self::Opaque(writer.into_pickle())
+    }
+}
+
+/// A proxy as Python pickles it: `RebuildProxy(class, token, 'pickle', keywords)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PickledProxy {
+    /// A class of `multiprocessing.managers`, or of a module of the peer's own; for `AutoProxy`, the
+    /// function that makes one.
+    pub(crate) class: (String, String),
+    pub(crate) token: Token,
+    /// The methods, where the class does not tell.
+    pub(crate) exposed: Option<Vec<String>>,
+}
+
+impl PickledProxy {
+    /// The proxy in a pickle, if it is one.
+    pub(crate) fn read(pickle: &Pickle) -> Option<Self> {
+        let limits = &Limits::default();
+        let rebuild = pickle.instance(limits)?;
+        if (rebuild.module.as_str(), rebuild.name.as_str()) != (MANAGERS, "RebuildProxy") {
+            return None;
+        }
+        let [Value::Opaque(class), Value::Opaque(token), _, Value::Dict(keywords)] =
+            <[Value; 4]>::try_from(rebuild.args).ok()?
+        else {
+            return None;
+        };
+        let mut keywords = keywords.into_iter();
+        let exposed = keywords.find(|(name, _)| name.as_str() == Some("exposed"));
+        Some(Self {
+            class: class.global()?,
+            token: Token::read(&token, limits)?,
+            exposed: exposed.and_then(|(_, exposed)| names(exposed)),
+        })
+    }
+
+    pub(crate) fn to_pickle(&self) -> Pickle {
+        let mut writer = Writer::default();
+        writer.global(MANAGERS, "RebuildProxy");
+        writer.tuple(4, |writer| {
+            writer.global(&self.class.0, &self.class.1);
+            self.token.write(writer);
+            writer.str("pickle");
+            let exposed = self.exposed.iter().map(|exposed| ("exposed", exposed));
+            let exposed: Vec<_> = exposed.collect();
+            writer.dict(exposed.into_iter(), Writer::str, |writer, names| {
+                writer.tuple(names.len(), |writer| names.iter().for_each(|name| writer.str(name)));
+            });
+        });
+        writer.reduce();
+        writer.into_pickle()
     }
 }
 
@@ -78,6 +167,11 @@ impl<'a> Message<'a> {
 
     pub(crate) fn pickle(self, part: Range) -> Result<Pickle> {
         self.scan.cut(self.bytes, part, self.limits)
+    }
+
+    /// Whether it may name shared objects: nearly none does.
+    pub(crate) fn names_objects(self) -> bool {
+        self.scan.names_managers()
     }
 
     fn text(self, part: Range) -> Option<&'a str> {

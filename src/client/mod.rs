@@ -1,6 +1,8 @@
 //! Floor 5: the clients' half: a [`Client`] knows the manager, a [`Proxy`] one object in it.
 
 mod connection;
+#[cfg(feature = "objects")]
+pub(crate) mod objects;
 mod proxy;
 mod queue;
 
@@ -204,16 +206,12 @@ impl Client {
         kwargs: &[(&str, Value)],
         wait: Option<Duration>,
     ) -> Result<Reply> {
-        let settings = &self.0.settings;
-        let mut connection = self.checkout()?;
-        let wait = wait.and_then(|wait| Some(settings.call_timeout?.saturating_add(wait)));
-        let reply = connection.call(settings, Some(id), method, args, kwargs, wait)?;
-        // A connection that failed is not kept: it may be out of step.
-        let mut idle = lock(&self.0.idle);
-        if idle.len() < KEEP_IDLE {
-            idle.push(connection);
-        }
-        Ok(reply)
+        self.session()?.method(id, method, args, kwargs, wait)
+    }
+
+    /// A connection for several calls.
+    fn session(&self) -> Result<Session> {
+        Ok(Session { client: self.clone(), connection: Some(self.checkout()?) })
     }
 
     /// A connection to call methods on: one that is idle and still open, or a new one.
@@ -242,6 +240,41 @@ impl Client {
         match connection.call(settings, None, "accept_connection", &[name], &[], wait)? {
             Reply::Return(_) => Ok(connection),
             other => Err(failure(other)),
+        }
+    }
+}
+
+/// A connection that several calls have to themselves: to the manager they are one owner's.
+struct Session {
+    client: Client,
+    /// Gone once a call has failed: it may be out of step.
+    connection: Option<Connection>,
+}
+
+impl Session {
+    /// See [`Client::method`].
+    fn method(
+        &mut self,
+        id: &str,
+        method: &str,
+        args: &[Value],
+        kwargs: &[(&str, Value)],
+        wait: Option<Duration>,
+    ) -> Result<Reply> {
+        let settings = &self.client.0.settings;
+        let mut connection = self.connection.take().ok_or(Error::Disconnected)?;
+        let wait = wait.and_then(|wait| Some(settings.call_timeout?.saturating_add(wait)));
+        let reply = connection.call(settings, Some(id), method, args, kwargs, wait)?;
+        self.connection = Some(connection);
+        Ok(reply)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.client.0.idle);
+        if idle.len() < KEEP_IDLE {
+            idle.extend(self.connection.take());
         }
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Client, failure};
+use super::{Client, Session, failure};
 use crate::error::{Error, Result};
-use crate::message::{Reply, Token};
+use crate::message::{PickledProxy, Reply, Token, names};
 use crate::value::Value;
 
 /// Stands for an object in the manager: its methods are called from here. A clone stands for the same
@@ -22,6 +22,8 @@ struct Reference {
     typeid: String,
     id: String,
     exposed: Vec<String>,
+    /// The Python class that it came with, if another client stored it.
+    class: Option<(String, String)>,
 }
 
 impl fmt::Debug for Proxy {
@@ -33,7 +35,14 @@ impl fmt::Debug for Proxy {
 impl Proxy {
     /// A proxy that owns a reference which the manager has counted already.
     pub(super) fn adopt(client: Client, typeid: &str, id: String, exposed: Vec<String>) -> Self {
-        Self(Arc::new(Reference { client, typeid: typeid.to_owned(), id, exposed }))
+        let typeid = typeid.to_owned();
+        Self(Arc::new(Reference { client, typeid, id, exposed, class: None }))
+    }
+
+    /// The manager that the object is in.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.0.client
     }
 
     /// The methods that may be called.
@@ -110,7 +119,24 @@ impl Proxy {
         kwargs: &[(&str, Value)],
         wait: Option<Duration>,
     ) -> Result<Value> {
-        match self.0.client.method(&self.0.id, method, args, kwargs, wait)? {
+        self.call_in(&mut self.session()?, method, args, kwargs, wait)
+    }
+
+    /// A connection for several calls.
+    pub(super) fn session(&self) -> Result<Session> {
+        self.0.client.session()
+    }
+
+    /// [`Proxy::call_waiting`] on this connection.
+    pub(super) fn call_in(
+        &self,
+        session: &mut Session,
+        method: &str,
+        args: &[Value],
+        kwargs: &[(&str, Value)],
+        wait: Option<Duration>,
+    ) -> Result<Value> {
+        match session.method(&self.0.id, method, args, kwargs, wait)? {
             Reply::Return(value) => Ok(value),
             Reply::Proxy(exposed, token) => {
                 // Nobody wants the object: its reference goes.
@@ -123,6 +149,76 @@ impl Proxy {
 
     fn nested(&self, exposed: Vec<String>, token: Token) -> Self {
         Self::adopt(self.0.client.clone(), &token.typeid, token.id, exposed)
+    }
+}
+
+impl Client {
+    /// The proxy that a value is: one that was stored in a container or a queue, or passed on. `None` if
+    /// the value is something else.
+    ///
+    /// The value alone does not keep the object: whatever it came from must, until this has returned.
+    ///
+    /// ```no_run
+    /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;
+    /// let outer = client.create("list", &[], &[])?;
+    /// let inner = client.create("list", &[], &[])?;
+    /// outer.call("append", &[(&inner).into()], &[])?;
+    /// drop(inner); // outer keeps it
+    ///
+    /// let first = outer.call("__getitem__", &[0.into()], &[])?;
+    /// let inner = client.proxy_of(&first)?.expect("a proxy was put in");
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Remote`] if there is no such object any more, or it is in another manager; else what
+    /// went wrong with the connection.
+    pub fn proxy_of(&self, value: &Value) -> Result<Option<Proxy>> {
+        let Value::Opaque(pickle) = value else { return Ok(None) };
+        let Some(proxy) = PickledProxy::read(pickle) else { return Ok(None) };
+        let PickledProxy { class, token, exposed } = proxy;
+        let exposed = match exposed {
+            Some(exposed) => exposed,
+            None => names(self.function("get_methods", &[Value::from(&token)], &[])?)
+                .ok_or_else(|| Error::Protocol("get_methods() gave no names".to_owned()))?,
+        };
+        self.function("incref", &[token.id.as_str().into()], &[])?;
+        let Token { typeid, id, .. } = token;
+        let client = self.clone();
+        Ok(Some(Proxy(Arc::new(Reference { client, typeid, id, exposed, class: Some(class) }))))
+    }
+}
+
+impl From<&Proxy> for Value {
+    /// The proxy as Python pickles it: to be stored in a container or a queue, or passed on. Keep the
+    /// proxy until it has arrived there; a container of the same manager keeps the object from then on.
+    fn from(proxy: &Proxy) -> Self {
+        let Reference { client, typeid, id, exposed, class } = &*proxy.0;
+        let class = class.clone().unwrap_or_else(|| {
+            ("multiprocessing.managers".to_owned(), python_class(typeid).to_owned())
+        });
+        let exposed = (class.1 == "AutoProxy").then(|| exposed.clone());
+        let address = Token::address(client.address());
+        let token = Token { typeid: typeid.clone(), address, id: id.clone() };
+        PickledProxy { class, token, exposed }.to_pickle().into()
+    }
+}
+
+/// The proxy type that Python's `SyncManager` has for a typeid.
+fn python_class(typeid: &str) -> &'static str {
+    match typeid {
+        "list" => "ListProxy",
+        "dict" => "DictProxy",
+        "Array" => "ArrayProxy",
+        "Barrier" => "BarrierProxy",
+        "Condition" => "ConditionProxy",
+        "Event" => "EventProxy",
+        "Iterator" => "IteratorProxy",
+        "Namespace" => "NamespaceProxy",
+        "Value" => "ValueProxy",
+        "Lock" | "RLock" | "Semaphore" | "BoundedSemaphore" => "AcquirerProxy",
+        // It takes any methods. Before Python 3.14 there was no SetProxy.
+        _ => "AutoProxy",
     }
 }
 

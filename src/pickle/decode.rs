@@ -52,6 +52,8 @@ struct Decoder<'a> {
     limits: &'a Limits,
     /// The bytes that may still be read or cut out.
     budget: usize,
+    /// Collects the objects, however deep, whose class is of this module.
+    wanted: Option<(&'static str, Vec<Instance>)>,
 }
 
 /// An object that is being read.
@@ -84,8 +86,30 @@ impl Scan {
         })
     }
 
+    /// Looks at a class or function.
+    pub(super) fn global(&self, bytes: &[u8], object: Range) -> Result<Option<(String, String)>> {
+        Ok(match self.decoder(bytes, &Limits::default()).run(object)?.node {
+            Node::Global(module, name) => Some((module, name)),
+            _ => None,
+        })
+    }
+
+    /// The objects that have state, however deep, whose class is of a module.
+    pub(super) fn instances_of(
+        &self,
+        bytes: &[u8],
+        object: Range,
+        module: &'static str,
+    ) -> Result<Vec<Instance>> {
+        let limits = Limits::default();
+        let mut decoder = self.decoder(bytes, &limits);
+        decoder.wanted = Some((module, Vec::new()));
+        decoder.run(object)?;
+        Ok(decoder.wanted.map(|(_, found)| found).unwrap_or_default())
+    }
+
     fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
-        Decoder { scan: self, bytes, limits, budget: expanded(bytes.len()) }
+        Decoder { scan: self, bytes, limits, budget: expanded(bytes.len()), wanted: None }
     }
 }
 
@@ -232,6 +256,11 @@ impl<'a> Decoder<'a> {
                     match &mut top.node {
                         Node::Instance(instance) if instance.state.is_none() => {
                             instance.state = state.into_iter().next();
+                            if let Some((module, found)) = &mut self.wanted
+                                && instance.module == *module
+                            {
+                                found.push((**instance).clone());
+                            }
                         }
                         node => *node = Node::Opaque,
                     }

@@ -37,7 +37,7 @@ impl Writer {
         whole
     }
 
-    pub(super) fn into_pickle(self) -> Pickle {
+    pub(crate) fn into_pickle(self) -> Pickle {
         Pickle::from_vec(self.out, self.memo)
     }
 

@@ -113,6 +113,19 @@ impl Pickle {
         scan.instance(self.ops(), all, limits).ok().flatten()
     }
 
+    /// The module and name of a class or function, if this is one.
+    pub(crate) fn global(&self) -> Option<(String, String)> {
+        let (scan, all) = self.scan(&Limits::default()).ok()?;
+        scan.global(self.ops(), all).ok().flatten()
+    }
+
+    /// The objects that have state, however deep in it, whose class is of a module.
+    pub(crate) fn instances_of(&self, module: &'static str) -> Vec<Instance> {
+        // One that holds itself has no tree to look through.
+        let found = self.scan(&Limits::NONE);
+        found.and_then(|(scan, all)| scan.instances_of(self.ops(), all, module)).unwrap_or_default()
+    }
+
     fn scan(&self, limits: &Limits) -> Result<(Scan, Range)> {
         let mut scan = Scan::default();
         let all = scan.object(self.ops(), limits)?;

@@ -60,6 +60,9 @@ pub(super) enum EditKind {
     Get(u32),
 }
 
+/// The module that proxies and tokens come from.
+const MANAGERS: &[u8] = b"multiprocessing.managers";
+
 /// What is known of a pickle's structure. Its vectors are kept from one message to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
@@ -72,6 +75,7 @@ pub(crate) struct Scan {
     tails: Vec<(u32, u32)>,
     pub(super) children: Vec<Range>,
     pub(super) containers: Vec<Container>,
+    names_managers: bool,
     pub(super) memo: Vec<Memoized>,
     pub(super) edits: Vec<Edit>,
 }
@@ -87,6 +91,11 @@ impl Scan {
         self.run(bytes, limits, false)
     }
 
+    /// Whether the module of proxies and tokens is named in it.
+    pub(crate) fn names_managers(&self) -> bool {
+        self.names_managers
+    }
+
     fn reset(&mut self) {
         // One huge message does not make its connection huge for ever.
         if self.stack.capacity() + self.memo.capacity() + self.edits.capacity() > 1 << 16 {
@@ -97,6 +106,7 @@ impl Scan {
         self.open.clear();
         self.keys.clear();
         self.tails.clear();
+        self.names_managers = false;
         self.children.clear();
         self.containers.clear();
         self.memo.clear();
@@ -120,11 +130,19 @@ impl Scan {
                 op::BININT2 => self.skip(&mut from, 2, limits)?,
                 op::BININT => self.skip(&mut from, 4, limits)?,
                 op::BINFLOAT => self.skip(&mut from, 8, limits)?,
-                op::SHORT_BINUNICODE | op::SHORT_BINBYTES | op::SHORT_BINSTRING | op::LONG1 => {
+                op::SHORT_BINUNICODE => {
+                    self.names_managers |= from.counted(1)? == MANAGERS;
+                    self.push(from.at, limits)?;
+                }
+                op::SHORT_BINBYTES | op::SHORT_BINSTRING | op::LONG1 => {
                     from.counted(1)?;
                     self.push(from.at, limits)?;
                 }
-                op::BINUNICODE | op::BINBYTES | op::BINSTRING | op::LONG4 => {
+                op::BINUNICODE => {
+                    self.names_managers |= from.counted(4)? == MANAGERS;
+                    self.push(from.at, limits)?;
+                }
+                op::BINBYTES | op::BINSTRING | op::LONG4 => {
                     from.counted(4)?;
                     self.push(from.at, limits)?;
                 }
@@ -144,7 +162,7 @@ impl Scan {
                     self.push(from.at, limits)?;
                 }
                 op::GLOBAL => {
-                    from.line()?;
+                    self.names_managers |= from.line()? == MANAGERS;
                     from.line()?;
                     self.name(start, from.at, protocol);
                     self.push(from.at, limits)?;

@@ -18,6 +18,7 @@ use crate::handshake;
 use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
+use crate::shared::element::Held;
 use crate::shared::wait::Interrupted;
 use crate::shared::{Return, SharedObject};
 use crate::transport::{Timed, deadline};
@@ -74,7 +75,10 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
             }
         };
         match Request::parse(&mut scan, frame, &settings.limits) {
-            Ok(request) if accepted => answer(core, &request, &mut link),
+            Ok(request) if accepted => {
+                link.passing.clear();
+                answer(core, &request, &mut link);
+            }
             Ok(request) => {
                 let result = function(core, &request, &mut link);
                 accepted = result.is_ok() && request.method == "accept_connection";
@@ -121,11 +125,15 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
                 link.reply(&Reply::Proxy(made.exposed.clone(), token));
             }
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
+            (None, Return::Element(Held { data, references })) => {
+                link.reply(&Reply::Return(data));
+                link.passing.push(references);
+            }
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Shared(object)) => {
                 let method = request.method;
                 let what = guarded(|| object.repr()).unwrap_or_default();
-                let why = "its registration's method_to_typeid does not name it";
+                let why = "no method_to_typeid names it";
                 let text = format!("{what}, the result of {method}(), is no plain data, and {why}");
                 link.reply(&Reply::Unserializable(text));
             }
@@ -248,11 +256,17 @@ fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> 
     let object: Arc<dyn SharedObject> = match result {
         Return::Shared(object) => object,
         Return::Value(value) => Arc::new(Plain(value)),
-        Return::Item(item) => Arc::new(Plain(Value::Opaque(item))),
+        Return::Element(element) => Arc::new(Plain(element.data)),
+        Return::Item(item) => Arc::new(Plain(Value::Opaque(item.data))),
     };
     let registration = core.settings.registry.get(typeid);
-    let method_to_typeid =
-        registration.map(|found| found.method_to_typeid.clone()).unwrap_or_default();
+    let own = object.method_to_typeid();
+    let owned = |(method, typeid): &(&str, &str)| ((*method).to_owned(), (*typeid).to_owned());
+    let method_to_typeid = match registration {
+        Some(found) if !found.method_to_typeid.is_empty() => found.method_to_typeid.clone(),
+        _ if own.is_empty() => Arc::default(),
+        _ => Arc::new(own.iter().map(owned).collect()),
+    };
     let mut exposed = match registration.and_then(|found| found.exposed.clone()) {
         Some(exposed) => exposed,
         None => object.exposed().iter().map(|name| (*name).to_owned()).collect(),

@@ -12,9 +12,9 @@ use crate::frame::Source;
 use crate::message::Reply;
 use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Context};
+use crate::shared::element::{Item, Reference, References};
 use crate::shared::wait::{Caller, Wake, lock};
 use crate::transport::Stream;
-use crate::value::Pickle;
 
 /// The most that is read ahead while a call waits.
 const AHEAD: usize = 8 * 1024;
@@ -48,7 +48,7 @@ struct Handed {
     /// Where its reply ends in the output.
     end: usize,
     from: Arc<Entry>,
-    item: Pickle,
+    item: Item,
 }
 
 pub(super) struct Link {
@@ -60,6 +60,8 @@ pub(super) struct Link {
     ahead: Vec<u8>,
     out: Vec<u8>,
     handed: Vec<Handed>,
+    /// What replies named: the client takes references of its own before it asks for anything else.
+    pub(super) passing: Vec<References>,
     /// Objects to tell when the connection ends.
     watched: Vec<Weak<dyn SharedObject>>,
     /// A call asked for the manager's end, which begins once its reply is out.
@@ -69,7 +71,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(core: Arc<Core>, connection: Arc<Connection>) -> Self {
         let (ahead, out) = (Vec::new(), Vec::new());
-        let (handed, watched) = (Vec::new(), Vec::new());
+        let (handed, passing, watched) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             core,
             connection,
@@ -77,6 +79,7 @@ impl Link {
             ahead,
             out,
             handed,
+            passing,
             watched,
             ending: Cell::default(),
         }
@@ -87,7 +90,7 @@ impl Link {
     }
 
     /// Replies with an item; its object gets it back if the reply cannot be sent.
-    pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Pickle) {
+    pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Item) {
         Reply::append_item(&mut self.out, &item);
         self.handed.push(Handed { end: self.out.len(), from, item });
     }
@@ -117,6 +120,8 @@ impl Link {
         while let Some(Handed { end, from, item }) = self.handed.pop() {
             if end > sent {
                 from.object.take_back(item);
+            } else {
+                self.passing.push(item.references);
             }
         }
         self.out.clear();
@@ -225,6 +230,15 @@ impl Context for Link {
             self.watched.retain(|watched| watched.strong_count() > 0);
             self.watched.push(object);
         }
+    }
+
+    fn hold(&self, id: &str) -> Option<Reference> {
+        let keeper = self.core.clone();
+        keeper.objects.incref(id).then(|| Reference { keeper, id: id.to_owned() })
+    }
+
+    fn object(&self, id: &str) -> Option<Arc<dyn SharedObject>> {
+        self.core.objects.get(id).map(|entry| entry.object.clone())
     }
 
     fn as_caller(&mut self) -> &mut dyn Caller {

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::shared::element::Keeper;
 use crate::shared::wait::{Monitor, Patience, lock};
 use crate::transport::{Address, Listener, Stream};
 use link::Connection;
@@ -124,6 +125,12 @@ impl Core {
     }
 }
 
+impl Keeper for Core {
+    fn release(&self, id: &str) {
+        self.objects.decref(id);
+    }
+}
+
 /// Serves until [`Core::stop`], then ends in order.
 pub(crate) fn serve(core: &Arc<Core>, listener: Listener) -> Result<()> {
     let accepting = core.clone();
@@ -145,6 +152,7 @@ pub(crate) fn serve(core: &Arc<Core>, listener: Listener) -> Result<()> {
         core.open_connections().iter().for_each(|connection| connection.stream.shutdown(how));
         core.wait_for(Some(GRACE), |life| life.connections == 0);
     }
+    core.objects.clear();
     core.life.lock().ended = true;
     core.changed();
     Ok(())

@@ -7,7 +7,9 @@
 //! An object that this process holds as well (the callable returns the same one every time) has its
 //! typeid for an id, if it was asked for without arguments: a proxy outlives a restart of the manager.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -112,10 +114,16 @@ impl Objects {
                 let entry = &slot.entry;
                 table.ids.remove(&(address(&entry.object), entry.typeid.clone()));
             }
-            // An object's own drop may take its time, or call back.
             drop(table);
+            discard(removed.map(|slot| slot.entry));
         }
         true
+    }
+
+    /// Lets go of everything.
+    pub(super) fn clear(&self) {
+        let slots = std::mem::take(&mut lock(&self.table).slots);
+        discard(slots.into_values().map(|slot| slot.entry));
     }
 
     /// Whether a client was just handed an object and has not taken its own reference yet.
@@ -147,6 +155,26 @@ impl Objects {
         };
         rows.iter().map(show).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Drops objects, and with them, in turn, what they alone held: a chain of containers takes no more
+/// stack than one. No lock may be held, for an object's own drop may call back.
+fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
+    thread_local!(static PENDING: RefCell<Option<Vec<Arc<Entry>>>> = const { RefCell::new(None) });
+    let entries: Vec<_> = entries.into_iter().collect();
+    PENDING.with(|pending| {
+        if let Some(pending) = pending.borrow_mut().as_mut() {
+            return pending.extend(entries);
+        }
+        *pending.borrow_mut() = Some(entries);
+        loop {
+            let next = pending.borrow_mut().as_mut().and_then(Vec::pop);
+            let Some(entry) = next else { break };
+            // Its owner's drop may panic: that is no reason to keep the others.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(entry)));
+        }
+        *pending.borrow_mut() = None;
+    });
 }
 
 fn address(object: &Arc<dyn SharedObject>) -> usize {

@@ -1,11 +1,14 @@
 //! One call of a method: its name, its arguments, and who calls.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::SharedObject;
+use super::element::{Element, Held, Item, Reference, References};
 use super::wait::{Caller, Patience};
 use crate::error::{Error, Exception};
-use crate::message::{Message, Request};
+use crate::message::{Message, PickledProxy, Request, Token};
 use crate::pickle::Range;
 use crate::value::{Pickle, Value};
 
@@ -19,6 +22,10 @@ pub(crate) trait Context: Caller {
     fn shut_down(&self);
     /// Lets the object that is being called know when the connection ends.
     fn watch(&mut self);
+    /// One reference more to an object of this manager, if there is one of that id.
+    fn hold(&self, id: &str) -> Option<Reference>;
+    /// An object of this manager.
+    fn object(&self, id: &str) -> Option<Arc<dyn SharedObject>>;
     fn as_caller(&mut self) -> &mut dyn Caller;
 }
 
@@ -28,6 +35,7 @@ pub struct Call<'a> {
     request: &'a Request<'a>,
     method: &'a str,
     args: &'a [Range],
+    class: Option<&'static str>,
     context: &'a mut dyn Context,
 }
 
@@ -45,7 +53,7 @@ impl<'a> Call<'a> {
         args: &'a [Range],
         context: &'a mut dyn Context,
     ) -> Self {
-        Self { request, method, args, context }
+        Self { request, method, args, class: None, context }
     }
 
     /// The method's name; for a registered callable, its typeid.
@@ -77,6 +85,58 @@ impl<'a> Call<'a> {
         Patience::of(self.context.as_caller(), timeout)
     }
 
+    /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
+    /// within the limits, such as a list that holds itself, stays unopened.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit even so.
+    pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
+        let value = arg.value().or_else(|_| arg.pickle().map(Value::Opaque))?;
+        Ok(self.hold(value))
+    }
+
+    /// An argument as an item to keep, unopened, with a hold on the objects that it names.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit.
+    pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
+        let data = arg.pickle()?;
+        let ids = if self.request.message.names_objects() { Token::ids(&data) } else { Vec::new() };
+        Ok(Held { data, references: self.references(&ids) })
+    }
+
+    /// A part of an argument as an element to keep, with a hold on the objects that it names.
+    #[must_use]
+    pub fn hold(&self, data: Value) -> Element {
+        let mut ids = Vec::new();
+        if self.request.message.names_objects() {
+            Token::ids_in(&data, &mut ids);
+        }
+        Held { data, references: self.references(&ids) }
+    }
+
+    /// The object of this manager that an argument, a proxy, stands for.
+    #[must_use]
+    pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
+        let Value::Opaque(proxy) = proxy else { return None };
+        self.context.object(&PickledProxy::read(proxy)?.token.id)
+    }
+
+    fn references(&self, ids: &[String]) -> References {
+        ids.iter().filter_map(|id| self.context.hold(id)).collect()
+    }
+
+    /// Has [`Call::bind`] name the method, and count its `self`, as Python does for one of this class.
+    pub fn method_of(&mut self, class: &'static str) {
+        self.class = Some(class);
+    }
+
+    /// The same for the constructor of this class.
+    pub fn constructor_of(&mut self, class: &'static str) {
+        self.class = Some(class);
+        self.method = "__init__";
+    }
+
     /// Assigns the arguments to parameters, as Python does: by place, or by name. The first `required`
     /// ones must be given; the others are `None` when left out.
     ///
@@ -89,11 +149,16 @@ impl<'a> Call<'a> {
     ) -> Result<[Option<Arg<'a>>; N], Exception> {
         let mut bound = [None; N];
         if self.args.len() > N {
-            let given = self.args.len();
+            let own = usize::from(self.class.is_some());
+            let (least, most, given) = (required + own, N + own, self.args.len() + own);
+            let (from, plural) = if least == most {
+                (String::new(), plural(most))
+            } else {
+                (format!("from {least} to "), "s")
+            };
+            let were = if given == 1 { "was" } else { "were" };
             return Err(self.wrong(format_args!(
-                "takes {N} positional argument{} but {given} {} given",
-                plural(N),
-                if given == 1 { "was" } else { "were" },
+                "takes {from}{most} positional argument{plural} but {given} {were} given"
             )));
         }
         for (slot, range) in bound.iter_mut().zip(self.args) {
@@ -156,7 +221,8 @@ impl<'a> Call<'a> {
     }
 
     fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
-        Exception::type_error(format!("{}() {what}", self.method))
+        let (class, dot) = self.class.map_or(("", ""), |class| (class, "."));
+        Exception::type_error(format!("{class}{dot}{}() {what}", self.method))
     }
 }
 

@@ -2,15 +2,20 @@
 //! [`Queue`](queue::Queue) is the first one.
 
 pub(crate) mod call;
+pub(crate) mod element;
+#[cfg(feature = "objects")]
+pub(crate) mod objects;
 pub(crate) mod queue;
 pub(crate) mod wait;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Exception;
-use crate::value::{Pickle, Value};
+use crate::value::Value;
 use call::Call;
+use element::{Element, Item};
 
 /// An object whose methods clients call.
 ///
@@ -45,9 +50,15 @@ use call::Call;
 ///     }
 /// }
 /// ```
-pub trait SharedObject: Send + Sync + 'static {
+pub trait SharedObject: Any + Send + Sync {
     /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type).
     fn exposed(&self) -> &[&str];
+
+    /// The methods whose results stay in the manager, with the typeid under which a client gets a proxy
+    /// for each (`_method_to_typeid_` of a Python proxy type). A registration may name others instead.
+    fn method_to_typeid(&self) -> &[(&str, &str)] {
+        &[]
+    }
 
     /// Carries out one call.
     ///
@@ -71,7 +82,7 @@ pub trait SharedObject: Send + Sync + 'static {
     /// Takes back what a call returned as [`Return::Item`], for the reply could not be sent.
     ///
     /// Several items come back in the opposite order of that in which they were handed out.
-    fn take_back(&self, item: Pickle) {
+    fn take_back(&self, item: Item) {
         drop(item);
     }
 
@@ -82,16 +93,17 @@ pub trait SharedObject: Send + Sync + 'static {
 }
 
 /// What a method, or a registered callable, returns.
-#[derive(Clone)]
 #[non_exhaustive]
 pub enum Return {
     /// A copy of this value goes to the client.
     Value(Value),
+    /// The same, of an element that left its container: what it names lives until the client has it.
+    Element(Element),
     /// The same, unopened; [`SharedObject::take_back`] gets it if it cannot be sent.
-    Item(Pickle),
+    Item(Item),
     /// The object stays in the manager, and the client gets a proxy.
     ///
-    /// A method can return one if its name is in the registration's `method_to_typeid`.
+    /// A method can return one if its name is in `method_to_typeid`.
     Shared(Arc<dyn SharedObject>),
 }
 
@@ -99,6 +111,7 @@ impl fmt::Debug for Return {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(value) => f.debug_tuple("Value").field(value).finish(),
+            Self::Element(element) => f.debug_tuple("Element").field(element).finish(),
             Self::Item(item) => f.debug_tuple("Item").field(item).finish(),
             Self::Shared(object) => f.debug_tuple("Shared").field(&object.repr()).finish(),
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::call::{Arg, Call};
+use super::element::Item;
 use super::wait::{Interrupted, Monitor, Patience};
 use super::{Return, SharedObject};
 use crate::error::{Exception, Result};
@@ -55,7 +56,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    items: VecDeque<Pickle>,
+    items: VecDeque<Item>,
     /// Items put and not yet marked done.
     unfinished: usize,
     shut_down: bool,
@@ -105,6 +106,18 @@ impl Queue {
         Self(Arc::new(Shared { state: Monitor::new(State::default()), maxsize }))
     }
 
+    /// What Python's `queue.Queue(…)` makes of a call's arguments, for a registered callable.
+    ///
+    /// # Errors
+    /// `TypeError` for wrong arguments.
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        call.constructor_of("Queue");
+        let [maxsize] = call.bind(0, ["maxsize"])?;
+        let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+        // As in Python, less than none is without bounds.
+        Ok(Self::bounded(maxsize.try_into().unwrap_or(0)))
+    }
+
     /// Puts an item at the end, and waits while the queue is full.
     ///
     /// # Errors
@@ -136,7 +149,7 @@ impl Queue {
     /// `queue.ShutDown` once the queue is shut down and empty.
     pub fn get(&self) -> Result<Value> {
         let item = self.0.get(&mut Patience::new(None))?;
-        Ok(item.into_value(&Limits::default()))
+        Ok(item.data.into_value(&Limits::default()))
     }
 
     /// Takes the first item; `None` if there is none.
@@ -154,7 +167,7 @@ impl Queue {
     /// `queue.ShutDown` once the queue is shut down and empty.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
         match self.0.get(&mut Patience::new(Some(timeout))) {
-            Ok(item) => Ok(Some(item.into_value(&Limits::default()))),
+            Ok(item) => Ok(Some(item.data.into_value(&Limits::default()))),
             Err(exception) if exception == Exception::empty() => Ok(None),
             Err(exception) => Err(exception.into()),
         }
@@ -202,12 +215,12 @@ impl Queue {
     }
 
     fn put_within(&self, item: &Value, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.0.put(Pickle::from(item), &mut Patience::new(timeout))?)
+        Ok(self.0.put(Pickle::from(item).into(), &mut Patience::new(timeout))?)
     }
 }
 
 impl Shared {
-    fn put(&self, item: Pickle, patience: &mut Patience<'_>) -> Result<(), Exception> {
+    fn put(&self, item: Item, patience: &mut Patience<'_>) -> Result<(), Exception> {
         let ready = |state: &State| state.shut_down || state.fits(self.maxsize);
         let mut state = self.state.wait(ROOM, patience, ready)?.ok_or(Exception::full())?;
         if state.shut_down {
@@ -220,7 +233,7 @@ impl Shared {
         Ok(())
     }
 
-    fn get(&self, patience: &mut Patience<'_>) -> Result<Pickle, Exception> {
+    fn get(&self, patience: &mut Patience<'_>) -> Result<Item, Exception> {
         let ready = |state: &State| state.shut_down || !state.items.is_empty();
         let mut state = self.state.wait(ITEM, patience, ready)?.ok_or(Exception::empty())?;
         let item = state.items.pop_front().ok_or(Exception::shut_down())?;
@@ -283,6 +296,7 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Queue");
         match call.method() {
             "put" => {
                 let [item, block, within] = call.bind(1, ["item", "block", "timeout"])?;
@@ -328,7 +342,7 @@ impl SharedObject for Shared {
         format!("<Queue of {} items>", self.state.lock().items.len())
     }
 
-    fn take_back(&self, item: Pickle) {
+    fn take_back(&self, item: Item) {
         self.state.lock().items.push_front(item);
         self.state.notify_one(ITEM);
     }
@@ -342,8 +356,8 @@ impl Shared {
         within: Option<Duration>,
     ) -> Result<Return, Exception> {
         // Bound as required.
-        let item = item.map(|item| item.pickle()).transpose()?;
-        let item = item.unwrap_or_else(|| Pickle::from(&Value::None));
+        let item = item.map(|item| call.item(item)).transpose()?;
+        let item = item.unwrap_or_else(|| Pickle::from(&Value::None).into());
         Ok(self.put(item, &mut call.patience(within))?.into())
     }
 }

@@ -109,6 +109,12 @@ impl<'a> Patience<'a> {
         Self { deadline: timeout.map(deadline), caller: None }
     }
 
+    /// For the same caller, without a deadline.
+    pub fn unbounded(&mut self) -> &mut Self {
+        self.deadline = None;
+        self
+    }
+
     pub(crate) fn of(caller: &'a mut dyn Caller, timeout: Option<Duration>) -> Self {
         Self { deadline: timeout.map(deadline), caller: Some(caller) }
     }

@@ -1,0 +1,429 @@
+//! `dict`, shared.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::key::Key;
+use super::ordered::Ordered;
+use super::{args, iterate, iterator};
+use crate::error::{Exception, Result};
+use crate::shared::call::{Arg, Call};
+use crate::shared::element::{Element, Held};
+use crate::shared::wait::lock;
+use crate::shared::{Return, SharedObject};
+use crate::value::Value;
+
+/// A dict that threads and clients share. A clone is the same dict.
+///
+/// Keys are equal when Python says so: `1`, `1.0` and `True` are one. An opaque key is told from others by
+/// its pickle.
+///
+/// ```
+/// use basemanager::Dict;
+/// let ages = Dict::new();
+/// ages.insert("Guido", 69)?;
+/// assert_eq!(ages.get("Guido")?, Some(69.into()));
+/// assert_eq!(ages.to_string(), "{'Guido': 69}");
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Dict(Arc<Shared>);
+
+pub(super) type Entries = Ordered<Element>;
+
+#[derive(Default)]
+struct Shared {
+    // Iterators share the entries, and not the dict: what clients know as the dict goes with their
+    // last proxy of it.
+    entries: Arc<Mutex<Entries>>,
+}
+
+const CLASS: &str = "dict";
+
+const ROLE: &str = "dict key";
+
+#[rustfmt::skip]
+const METHODS: [&str; 21] = [
+    "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__",
+    "__reversed__", "__ror__", "__setitem__", "clear", "copy", "fromkeys", "get", "items", "keys",
+    "pop", "popitem", "setdefault", "update", "values",
+];
+
+impl Default for Dict {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Dict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dict").field("len", &self.len()).finish()
+    }
+}
+
+impl fmt::Display for Dict {
+    /// Python's `repr()`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.copy().fmt(f)
+    }
+}
+
+impl From<Dict> for Return {
+    fn from(dict: Dict) -> Self {
+        Self::Shared(dict.0)
+    }
+}
+
+impl Dict {
+    /// An empty dict.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// What Python's `dict(…)` makes of a call's arguments, for a registered callable.
+    ///
+    /// # Errors
+    /// `TypeError` or `ValueError`, as in Python.
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        let dict = Self::new();
+        dict.0.update(call)?;
+        Ok(dict)
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// `TypeError` if the key is not hashable.
+    pub fn get(&self, key: impl Into<Value>) -> Result<Option<Value>> {
+        let key = Key::new(&key.into(), ROLE)?;
+        Ok(lock(&self.0.entries).get(&key).map(|value| value.data.clone()))
+    }
+
+    /// Gives a key a value; returns the old one.
+    ///
+    /// # Errors
+    /// `TypeError` if the key is not hashable.
+    pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<Option<Value>> {
+        let name = key.into();
+        let key = Key::new(&name, ROLE)?;
+        let old = lock(&self.0.entries).insert(key, name.into(), value.into().into());
+        Ok(old.map(|(_, value)| value.data))
+    }
+
+    /// Takes a key out; returns its value.
+    ///
+    /// # Errors
+    /// `TypeError` if the key is not hashable.
+    pub fn remove(&self, key: impl Into<Value>) -> Result<Option<Value>> {
+        let key = Key::new(&key.into(), ROLE)?;
+        let entry = lock(&self.0.entries).remove(&key);
+        Ok(entry.map(|entry| entry.value.data))
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    /// `TypeError` if the key is not hashable.
+    pub fn contains(&self, key: impl Into<Value>) -> Result<bool> {
+        let key = Key::new(&key.into(), ROLE)?;
+        Ok(lock(&self.0.entries).contains(&key))
+    }
+
+    /// The number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.0.entries).len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes everything out.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
+
+    /// A copy of the keys and values, in order of insertion.
+    #[must_use]
+    pub fn items(&self) -> Vec<(Value, Value)> {
+        pairs(&lock(&self.0.entries)).data
+    }
+}
+
+fn pairs(entries: &Entries) -> Held<Vec<(Value, Value)>> {
+    let all = entries.iter().flat_map(|entry| [&entry.name, &entry.value]);
+    all.collect::<Held<Vec<Value>>>().map(|all| {
+        let mut all = all.into_iter();
+        std::iter::from_fn(|| Some((all.next()?, all.next()?))).collect()
+    })
+}
+
+fn names(entries: &Entries) -> Held<Vec<Value>> {
+    entries.iter().map(|entry| &entry.name).collect()
+}
+
+/// A key to be given a value.
+struct Given {
+    key: Key,
+    name: Element,
+    value: Element,
+}
+
+impl Given {
+    fn new(call: &Call<'_>, name: Value, value: Value) -> Result<Self, Exception> {
+        Ok(Self { key: Key::new(&name, ROLE)?, name: call.hold(name), value: call.hold(value) })
+    }
+}
+
+impl Shared {
+    fn copy(&self) -> Value {
+        Value::Dict(pairs(&lock(&self.entries)).data)
+    }
+
+    fn clear(&self) {
+        // Objects that were held may go with it: not under the lock.
+        let old = std::mem::take(&mut *lock(&self.entries));
+        drop(old);
+    }
+
+    /// The entries, and an argument as a key.
+    fn find(&self, key: Arg<'_>) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
+        let key = Key::new(&key.value()?, ROLE)?;
+        Ok((lock(&self.entries), key))
+    }
+
+    fn set(&self, given: Vec<Given>) {
+        let mut entries = lock(&self.entries);
+        let insert = |Given { key, name, value }| entries.insert(key, name, value);
+        let old: Vec<_> = given.into_iter().filter_map(insert).collect();
+        drop(entries);
+        drop(old);
+    }
+
+    /// Takes a mapping or pairs in, and keyword arguments. What comes before an error stays.
+    fn update(&self, call: &Call<'_>) -> Result<(), Exception> {
+        let [other] = args::up_to(call, 0)?;
+        if let Some(other) = other {
+            self.merge(call, call.element(other)?.data)?;
+        }
+        for (name, value) in call.keywords() {
+            let value = call.element(value)?;
+            let name = Value::from(name);
+            self.set(vec![Given { key: Key::new(&name, ROLE)?, name: name.into(), value }]);
+        }
+        Ok(())
+    }
+
+    fn merge(&self, call: &Call<'_>, other: Value) -> Result<(), Exception> {
+        let mut given = Vec::new();
+        let result = gather(call, other, &mut given);
+        self.set(given);
+        result
+    }
+
+    fn set_default(&self, call: &Call<'_>) -> Result<Value, Exception> {
+        let (name, default) = args::one_or_two(call, CLASS)?;
+        let name = call.element(name)?;
+        let default = default.map_or(Ok(Element::default()), |default| call.element(default))?;
+        let key = Key::new(&name, ROLE)?;
+        let mut entries = lock(&self.entries);
+        if let Some(value) = entries.get(&key) {
+            return Ok(value.data.clone());
+        }
+        let value = default.data.clone();
+        entries.insert(key, name, default);
+        Ok(value)
+    }
+
+    /// `left | right`.
+    fn union(left: Vec<(Value, Value)>, right: Vec<(Value, Value)>) -> Result<Value, Exception> {
+        let mut union = Entries::default();
+        for (name, value) in left.into_iter().chain(right) {
+            union.insert(Key::new(&name, ROLE)?, name.into(), value.into());
+        }
+        Ok(Value::Dict(pairs(&union).data))
+    }
+}
+
+/// The pairs of what `dict.update` takes: of a mapping, or of an iterable of pairs.
+fn gather(call: &Call<'_>, other: Value, given: &mut Vec<Given>) -> Result<(), Exception> {
+    let items = match iterate::referent(call, other) {
+        Value::Dict(pairs) => {
+            for (name, value) in pairs {
+                given.push(Given::new(call, name, value)?);
+            }
+            return Ok(());
+        }
+        other => iterate::items(call, other)?,
+    };
+    for (at, item) in items.into_iter().enumerate() {
+        let pair = iterate::items(call, item).map_err(|_| {
+            let what = "cannot convert dictionary update sequence element";
+            Exception::type_error(format!("{what} #{at} to a sequence"))
+        })?;
+        let [name, value] = <[Value; 2]>::try_from(pair).map_err(|pair| {
+            let what = format!("dictionary update sequence element #{at}");
+            Exception::value_error(format!("{what} has length {}; 2 is required", pair.len()))
+        })?;
+        given.push(Given::new(call, name, value)?);
+    }
+    Ok(())
+}
+
+fn key_error(key: Arg<'_>) -> Result<Exception, Exception> {
+    Ok(Exception::new("builtins", "KeyError", vec![key.value()?]))
+}
+
+impl SharedObject for Shared {
+    fn exposed(&self) -> &[&str] {
+        &METHODS
+    }
+
+    fn method_to_typeid(&self) -> &[(&str, &str)] {
+        &[("__iter__", "Iterator")]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        match call.method() {
+            "__getitem__" => {
+                let key = args::one(call, CLASS)?;
+                let (entries, found) = self.find(key)?;
+                let value = entries.get(&found).cloned();
+                value.map(Return::Element).map_or_else(|| Err(key_error(key)?), Ok)
+            }
+            "get" => {
+                let (key, default) = args::one_or_two(call, CLASS)?;
+                let (entries, found) = self.find(key)?;
+                let value = entries.get(&found).cloned();
+                drop(entries);
+                or_default(call, value, default)
+            }
+            "__contains__" => {
+                let (entries, found) = self.find(args::one(call, CLASS)?)?;
+                Ok(entries.contains(&found).into())
+            }
+            "__setitem__" => {
+                let [name, value] = args::special(call)?;
+                let (name, value) = (call.element(name)?, call.element(value)?);
+                self.set(vec![Given { key: Key::new(&name, ROLE)?, name, value }]);
+                Ok(().into())
+            }
+            "__delitem__" => {
+                let [key] = args::special(call)?;
+                let (mut entries, found) = self.find(key)?;
+                let old = entries.remove(&found);
+                drop(entries);
+                old.map(|_| ().into()).map_or_else(|| Err(key_error(key)?), Ok)
+            }
+            "pop" => {
+                let (key, default) = args::one_or_two(call, CLASS)?;
+                let mut old = None;
+                // CPython does not even hash what it looks for in an empty one.
+                if lock(&self.entries).len() > 0 {
+                    let (mut entries, found) = self.find(key)?;
+                    old = entries.remove(&found).map(|entry| entry.value);
+                }
+                if old.is_none() && default.is_none() {
+                    return Err(key_error(key)?);
+                }
+                or_default(call, old, default)
+            }
+            "setdefault" => Ok(self.set_default(call)?.into()),
+            "update" => Ok(self.update(call)?.into()),
+            "__ior__" => {
+                let [other] = args::special(call)?;
+                self.merge(call, call.element(other)?.data)?;
+                Ok(self.copy().into())
+            }
+            method @ ("__or__" | "__ror__") => {
+                let [other] = args::special(call)?;
+                let Value::Dict(other) = other.value()? else {
+                    return Ok(iterate::not_implemented().into());
+                };
+                let own = pairs(&lock(&self.entries)).data;
+                let (left, right) = if method == "__or__" { (own, other) } else { (other, own) };
+                Ok(Self::union(left, right)?.into())
+            }
+            "fromkeys" => {
+                let (names, value) = args::one_or_two(call, CLASS)?;
+                let value = value.map_or(Ok(Value::None), |value| value.value())?;
+                let names = iterate::items(call, names.value()?)?;
+                let pairs = names.into_iter().map(|name| (name, value.clone())).collect();
+                Ok(Self::union(pairs, Vec::new())?.into())
+            }
+            "__len__" => {
+                let [] = args::special(call)?;
+                Ok(lock(&self.entries).len().into())
+            }
+            "__iter__" => {
+                let [] = args::special(call)?;
+                Ok(iterator::Iterator::new(&self.entries).into())
+            }
+            method => {
+                args::none(call, CLASS)?;
+                self.plain(method).unwrap_or_else(|| Err(call.no_such_method()))
+            }
+        }
+    }
+
+    fn repr(&self) -> String {
+        self.copy().to_string()
+    }
+
+    fn value(&self) -> Result<Value, Exception> {
+        Ok(self.copy())
+    }
+}
+
+impl Shared {
+    /// The methods without arguments.
+    fn plain(&self, method: &str) -> Option<Result<Return, Exception>> {
+        let mut entries = lock(&self.entries);
+        let result = match method {
+            "copy" => Return::Element(pairs(&entries).map(Value::Dict)),
+            "keys" => Return::Element(names(&entries).map(Value::List)),
+            "values" => {
+                let values: Held<_> = entries.iter().map(|entry| &entry.value).collect();
+                Return::Element(values.map(Value::List))
+            }
+            "items" => {
+                let items = |pairs: Vec<_>| pairs.into_iter().map(Value::from).collect::<Vec<_>>();
+                Return::Element(pairs(&entries).map(items).map(Value::List))
+            }
+            "__reversed__" => {
+                let reversed =
+                    names(&entries).map(|names| names.into_iter().rev().collect::<Vec<_>>());
+                Return::Element(reversed.map(iterate::iterator))
+            }
+            "popitem" => {
+                let Some(last) = entries.pop_last() else {
+                    let text = "popitem(): dictionary is empty";
+                    return Some(Err(Exception::builtin("KeyError", text)));
+                };
+                let pair: Held<Vec<Value>> = [&last.name, &last.value].into_iter().collect();
+                Return::Element(pair.map(Value::Tuple))
+            }
+            "clear" => {
+                drop(entries);
+                self.clear();
+                ().into()
+            }
+            _ => return None,
+        };
+        Some(Ok(result))
+    }
+}
+
+/// What was found, or the default, or `None`.
+fn or_default(
+    call: &Call<'_>,
+    found: Option<Element>,
+    default: Option<Arg<'_>>,
+) -> Result<Return, Exception> {
+    let default = || default.map_or(Ok(Element::default()), |default| call.element(default));
+    found.map_or_else(default, Ok).map(Return::Element)
+}

@@ -1,0 +1,188 @@
+//! What makes two values the same key of a dict, or the same member of a set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::Exception;
+use crate::value::Value;
+
+/// A value in a form in which equal ones are the same bytes, as Python's `==` and `hash()` have it:
+///
+/// ```text
+///  None               0
+///  int, bool, float   1 and the number, if it fits an i64: 1, 1.0 and True are one key
+///  float              2 and its bits;  so has an int beyond that equals a float
+///  int                3, length, bytes
+///  str  bytes  other  4, 5, 8, length, bytes: what is opaque is told apart by its pickle
+///  tuple              6, count, the members
+///  frozenset          7, count, the members in order of their bytes
+///  nan                9 and a number of its own, for it equals nothing
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key(Arc<[u8]>);
+
+impl Key {
+    /// The key of a value that is to be a `role`, such as `dict key`.
+    ///
+    /// # Errors
+    /// `TypeError` if the value, or one in it, can be changed: a list, dict, set or bytearray. In the
+    /// words of Python 3.14; what is in brackets is all that earlier ones say.
+    pub(super) fn new(value: &Value, role: &str) -> Result<Self, Exception> {
+        let mut out = Vec::new();
+        match write(value, &mut out) {
+            Ok(()) => Ok(Self(out.into())),
+            Err(Unhashable(inside)) => Err(Exception::type_error(format!(
+                "cannot use '{}' as a {role} (unhashable type: '{inside}')",
+                value.type_name()
+            ))),
+        }
+    }
+}
+
+/// The name of a type that is not hashable.
+struct Unhashable(&'static str);
+
+fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), Unhashable> {
+    match value {
+        Value::None => out.push(0),
+        Value::Bool(_) | Value::Int(_) => write_int(value.as_i64().unwrap_or_default(), out),
+        Value::Float(float) => write_float(*float, out),
+        Value::BigInt(int) => match f64::try_from(value.clone()) {
+            Ok(float) if Value::Float(float) == *value => write_float(float, out),
+            _ => write_bytes(3, int.to_le_bytes(), out),
+        },
+        Value::Str(text) => write_bytes(4, text.as_bytes(), out),
+        Value::Bytes(bytes) => write_bytes(5, bytes, out),
+        Value::Opaque(pickle) => write_bytes(8, pickle.ops(), out),
+        Value::Tuple(items) => {
+            write_bytes(6, &[], out);
+            write_count(items.len(), out);
+            for item in items {
+                write(item, out)?;
+            }
+        }
+        Value::FrozenSet(items) => {
+            let key = |item| {
+                let mut out = Vec::new();
+                write(item, &mut out).map(|()| out)
+            };
+            let mut keys = items.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+            keys.sort_unstable();
+            keys.dedup();
+            out.push(7);
+            write_count(keys.len(), out);
+            for key in keys {
+                out.extend(key);
+            }
+        }
+        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
+            return Err(Unhashable(value.type_name()));
+        }
+    }
+    Ok(())
+}
+
+fn write_int(int: i64, out: &mut Vec<u8>) {
+    out.push(1);
+    out.extend(int.to_le_bytes());
+}
+
+#[allow(clippy::cast_possible_truncation)] // The int is compared with the float.
+fn write_float(float: f64, out: &mut Vec<u8>) {
+    static NANS: AtomicU64 = AtomicU64::new(0);
+    let int = float as i64;
+    if Value::Int(int) == Value::Float(float) {
+        write_int(int, out);
+    } else if float.is_nan() {
+        out.push(9);
+        out.extend(NANS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    } else {
+        out.push(2);
+        out.extend(float.to_le_bytes());
+    }
+}
+
+fn write_bytes(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(kind);
+    write_count(bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+fn write_count(count: usize, out: &mut Vec<u8>) {
+    out.extend((count as u64).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Pickle;
+
+    fn key(value: impl Into<Value>) -> Key {
+        Key::new(&value.into(), "dict key").unwrap()
+    }
+
+    fn frozen<const N: usize>(items: [Value; N]) -> Value {
+        Value::FrozenSet(items.into())
+    }
+
+    #[test]
+    fn equal_values_are_one_key() {
+        assert_eq!(key(1), key(1.0));
+        assert_eq!(key(1), key(true));
+        assert_eq!(key(0), key(-0.0));
+        assert_eq!(key(i64::MIN), key(-9_223_372_036_854_775_808.0));
+        assert_eq!(key(1_u64 << 63), key(9_223_372_036_854_775_808.0));
+        assert_eq!(key(1_i128 << 100), key(2_f64.powi(100)));
+        assert_eq!(key((1, "a")), key((true, "a")));
+        let (ab, ba) = (frozen([1.into(), 2.into()]), frozen([2.into(), 1.0.into()]));
+        assert_eq!(key(ab), key(ba));
+        assert_eq!(key(Pickle::new(b"x", 0)), key(Pickle::new(b"x", 1)));
+    }
+
+    #[test]
+    fn other_values_are_not() {
+        let keys = [
+            key(()),
+            key(0),
+            key(1),
+            key(1.5),
+            key(f64::INFINITY),
+            key(f64::NAN),
+            key(f64::NAN),
+            key(i64::MAX),
+            key(9_223_372_036_854_775_808.0),
+            key((1_u64 << 63) + 1),
+            key((1_i128 << 100) + 1),
+            key("1"),
+            key(b"1"),
+            key(""),
+            key(Value::Tuple(vec![])),
+            key((1,)),
+            key(("a", "b")),
+            key(("ab", "")),
+            key(((1,), 2)),
+            key(((1, 2),)),
+            key(frozen([])),
+            key(frozen([1.into()])),
+            key(Pickle::new(b"1", 0)),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert_eq!(keys.iter().position(|other| other == key), Some(at));
+        }
+    }
+
+    #[test]
+    fn what_can_be_changed_is_no_key() {
+        for (value, outside, inside) in [
+            (Value::List(vec![]), "list", "list"),
+            (Value::Dict(vec![]), "dict", "dict"),
+            (Value::Set(vec![]), "set", "set"),
+            (Value::ByteArray(vec![]), "bytearray", "bytearray"),
+            (Value::from((1, Value::List(vec![]))), "tuple", "list"),
+        ] {
+            let text =
+                format!("cannot use '{outside}' as a dict key (unhashable type: '{inside}')");
+            assert_eq!(Key::new(&value, "dict key"), Err(Exception::type_error(text)));
+        }
+    }
+}

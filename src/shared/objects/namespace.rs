@@ -1,0 +1,170 @@
+//! Python's `multiprocessing.managers.Namespace`: attributes, shared.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{args, python};
+use crate::error::Exception;
+use crate::shared::call::{Arg, Call};
+use crate::shared::element::{Element, Held};
+use crate::shared::wait::lock;
+use crate::shared::{Return, SharedObject};
+use crate::value::Value;
+
+/// Attributes that this process and clients get and set. A clone is the same namespace.
+///
+/// ```
+/// use basemanager::Namespace;
+/// let namespace = Namespace::new();
+/// namespace.set("a", 1);
+/// namespace.set("b", "x");
+/// assert_eq!(namespace.get("a"), Some(1.into()));
+/// assert_eq!(namespace.to_string(), "Namespace(a=1, b='x')");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Namespace(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    attributes: Mutex<BTreeMap<String, Element>>,
+}
+
+impl fmt::Display for Namespace {
+    /// As Python's `repr()`: names that begin with an underscore are not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.repr())
+    }
+}
+
+impl From<Namespace> for Return {
+    fn from(namespace: Namespace) -> Self {
+        Self::Shared(namespace.0)
+    }
+}
+
+impl Namespace {
+    /// A namespace without attributes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What Python's constructor makes of a client's arguments: `Namespace(**attributes)`.
+    ///
+    /// # Errors
+    /// `TypeError` for an argument without a name.
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        let more = call.positional().len();
+        if more > 0 {
+            return Err(Exception::type_error(format!(
+                "Namespace.__init__() takes 1 positional argument but {} were given",
+                more + 1
+            )));
+        }
+        let attribute = |(name, arg): (&str, Arg<'_>)| Ok((name.to_owned(), call.element(arg)?));
+        let attributes = call.keywords().map(attribute).collect::<Result<_, Exception>>()?;
+        Ok(Self(Arc::new(Shared { attributes: Mutex::new(attributes) })))
+    }
+
+    /// A copy of an attribute.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.0.lock().get(name).map(|value| value.data.clone())
+    }
+
+    /// Sets an attribute.
+    pub fn set(&self, name: &str, value: impl Into<Value>) {
+        self.0.set(name, value.into().into());
+    }
+
+    /// Removes an attribute, if it is there.
+    pub fn remove(&self, name: &str) {
+        let old = self.0.lock().remove(name);
+        drop(old);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Element>> {
+        lock(&self.attributes)
+    }
+
+    fn get(&self, name: &str) -> Result<Element, Exception> {
+        let attributes = self.lock();
+        if name == "__dict__" {
+            let copies: Held<Vec<Value>> = attributes.values().collect();
+            let names = attributes.keys().map(|name| name.as_str().into());
+            return Ok(copies.map(|copies| Value::Dict(names.zip(copies).collect())));
+        }
+        attributes.get(name).cloned().ok_or_else(|| missing(name))
+    }
+
+    fn set(&self, name: &str, new: Element) {
+        // What was there may be the last to hold another object: it goes without the lock.
+        let old = self.lock().insert(name.to_owned(), new);
+        drop(old);
+    }
+
+    fn delete(&self, name: &str) -> Result<(), Exception> {
+        let old = self.lock().remove(name);
+        old.map(drop).ok_or_else(|| missing(name))
+    }
+}
+
+impl SharedObject for Shared {
+    fn exposed(&self) -> &[&str] {
+        &["__delattr__", "__getattribute__", "__setattr__"]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        match call.method() {
+            "__getattribute__" => {
+                let [name] = args::special(call)?;
+                self.get(&text(name)?).map(Return::Element)
+            }
+            "__setattr__" => {
+                let [name, value] = args::special(call)?;
+                let (name, value) = (text(name)?, call.element(value)?);
+                self.set(&name, value);
+                Ok(().into())
+            }
+            "__delattr__" => {
+                let [name] = args::special(call)?;
+                Ok(self.delete(&text(name)?)?.into())
+            }
+            _ => Err(call.no_such_method()),
+        }
+    }
+
+    fn repr(&self) -> String {
+        let attributes = self.lock();
+        let shown = attributes.iter().filter(|(name, _)| !name.starts_with('_'));
+        let mut shown: Vec<_> = shown.map(|(name, value)| format!("{name}={}", **value)).collect();
+        shown.sort_unstable();
+        format!("Namespace({})", shown.join(", "))
+    }
+
+    /// An instance of `multiprocessing.managers.Namespace`.
+    fn value(&self) -> Result<Value, Exception> {
+        let attributes = self.lock();
+        let copy = |(name, value): (&String, &Element)| (name.as_str().into(), value.data.clone());
+        Ok(python::object("Namespace", attributes.iter().map(copy).collect()))
+    }
+}
+
+/// An attribute's name.
+fn text(name: Arg<'_>) -> Result<String, Exception> {
+    match name.value()? {
+        Value::Str(name) => Ok(name),
+        other => {
+            let other = python::type_name(&other);
+            let text = format!("attribute name must be string, not '{other}'");
+            Err(Exception::type_error(text))
+        }
+    }
+}
+
+fn missing(name: &str) -> Exception {
+    Exception::attribute_error(format!("'Namespace' object has no attribute '{name}'"))
+}

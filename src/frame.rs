@@ -91,13 +91,6 @@ impl FrameReader {
         }
     }
 
-    /// Whether a whole frame waits in the buffer, so that `read` would not block.
-    pub(crate) fn has_frame(&self) -> bool {
-        let unread = self.unread();
-        let framed = |(header, length)| (unread.len() - header) as u64 >= length;
-        self.refused == 0 && matches!(parse_header(unread), Ok(Some(parts)) if framed(parts))
-    }
-
     fn unread(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
@@ -260,11 +253,8 @@ mod tests {
         let stream = framed(&[b"a", b"b", b"c"]);
         let mut source = Pieces::new([&stream[..stream.len() - 1], &stream[stream.len() - 1..]]);
         let mut reader = FrameReader::new();
-        assert!(!reader.has_frame());
         assert_eq!(reader.read(&mut source, 9).unwrap(), b"a");
-        assert!(reader.has_frame());
         assert_eq!(reader.read(&mut source, 9).unwrap(), b"b");
-        assert!(!reader.has_frame(), "its last byte is missing");
         assert_eq!((source.reads, source.acks.get()), (1, 0));
         assert_eq!(reader.read(&mut source, 9).unwrap(), b"c");
         assert_eq!((source.reads, source.acks.get()), (2, 1), "the peer may wait for a word");

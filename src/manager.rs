@@ -204,10 +204,12 @@ impl Server {
                 if done { server::serve(&serving, listener) } else { Ok(()) }
             })
             .map_err(Error::io("start a thread"))?;
-        match word.recv() {
-            Ok(true) => Ok(ServerHandle { core, authkey, thread: Some(thread) }),
-            _ => Err(Error::Invalid("initializer: it panicked".to_owned())),
+        if word.recv() == Ok(true) {
+            return Ok(ServerHandle { core, authkey, thread: Some(thread) });
         }
+        // With the thread the listener ends.
+        let _ = thread.join();
+        Err(Error::Invalid("initializer: it panicked".to_owned()))
     }
 }
 
@@ -234,7 +236,7 @@ impl ServerHandle {
 
     /// Begins the manager's end; [`ServerHandle::join`] waits for it. Again is fine.
     pub fn shutdown(&self) {
-        self.core.stop();
+        self.core.stop(false);
     }
 
     /// Waits until the manager has ended, whoever asked for it; `false` if that took longer than
@@ -261,7 +263,7 @@ impl ServerHandle {
 impl Drop for ServerHandle {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            self.core.stop();
+            self.core.stop(false);
             let _ = thread.join();
         }
     }

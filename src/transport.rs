@@ -232,11 +232,14 @@ impl Stream {
         match address {
             Address::Tcp(text) => {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+                let until = timeout.map(deadline);
                 for target in Address::resolve(text)? {
-                    let stream = match timeout {
-                        Some(timeout) => TcpStream::connect_timeout(&target, timeout),
-                        None => TcpStream::connect(target),
-                    };
+                    let stream =
+                        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                            Some(left) if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
+                            Some(left) => TcpStream::connect_timeout(&target, left),
+                            None => TcpStream::connect(target),
+                        };
                     match stream {
                         Ok(stream) => {
                             stream.set_nodelay(true).map_err(doing())?;

@@ -100,7 +100,7 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::call`].
     pub fn value(&self) -> Result<Value> {
-        self.call("#GETVALUE", &[], &[])
+        self.call_waiting("#GETVALUE", &[], &[], Some(Duration::ZERO))
     }
 
     /// What Python's `str(proxy)` shows.
@@ -108,11 +108,15 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::call`].
     pub fn repr(&self) -> Result<String> {
-        self.call("__repr__", &[], &[])?.try_into()
+        self.call_waiting("__repr__", &[], &[], Some(Duration::ZERO))?.try_into()
     }
 
     /// [`Proxy::call`] of a method that itself waits at most this long; `None` is for ever.
-    pub(super) fn call_waiting(
+    ///
+    /// # Errors
+    /// As [`Proxy::call`]; [`Error::TimedOut`] if the manager takes longer than that and the
+    /// [`call_timeout`](crate::Connector::call_timeout).
+    pub fn call_waiting(
         &self,
         method: &str,
         args: &[Value],

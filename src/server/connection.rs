@@ -5,13 +5,11 @@
 //!                └─ accept_connection ──► requests to objects, in turn, until the peer closes
 //! ```
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::Core;
 use super::link::{Connection, Link};
 use super::objects::{Entry, New};
+use super::{Core, guarded};
 use crate::error::{Error, Exception, Result};
 use crate::frame::{FrameReader, Source};
 use crate::handshake;
@@ -58,7 +56,7 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
     let mut link = Link::new(core.clone(), connection);
     let mut accepted = false;
     while !core.is_stopping() || !accepted {
-        link.flush_unless(reader.has_frame())?;
+        link.flush_many()?;
         let frame = match reader.read(&mut link, settings.limits.frame_size) {
             Ok(frame) => frame,
             Err(error @ Error::Limit(..)) => {
@@ -75,22 +73,32 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
             }
         };
         match Request::parse(&mut scan, frame, &settings.limits) {
-            Ok(request) if accepted => {
-                link.passing.clear();
-                answer(core, &request, &mut link);
-            }
-            Ok(request) => {
-                let result = function(core, &request, &mut link);
-                accepted = result.is_ok() && request.method == "accept_connection";
-                link.reply(&result.map_or_else(Reply::Traceback, Reply::Return));
-            }
+            // A panic in a user's code costs this call.
+            Ok(request) => match guarded(|| respond(core, &request, accepted, &mut link)) {
+                Ok(goes_on) => accepted = goes_on,
+                Err(panic) => link.reply(&Reply::Traceback(panic)),
+            },
             Err(error) => link.reply(&Reply::Traceback(error.to_string())),
         }
-        if !accepted {
+        link.current = None;
+        if !accepted || link.gone {
             break;
         }
     }
-    link.flush()
+    Ok(link.flush()?)
+}
+
+/// Answers a request; gives whether there may be more.
+fn respond(core: &Arc<Core>, request: &Request<'_>, accepted: bool, link: &mut Link) -> bool {
+    if accepted {
+        link.passing.clear();
+        answer(core, request, link);
+        return true;
+    }
+    let result = function(core, request, link);
+    let goes_on = result.is_ok() && request.method == "accept_connection";
+    link.reply(&result.map_or_else(Reply::Traceback, Reply::Return));
+    goes_on
 }
 
 /// Carries out a request to an object.
@@ -100,21 +108,16 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
     }
     let ident = request.ident.unwrap_or_default();
     let Some(entry) = find(core, ident, request, link) else {
-        let why = "it was released, or belongs to another manager";
-        return link
-            .reply(&Reply::Traceback(format!("KeyError: no object has the id '{ident}': {why}")));
+        return link.reply(&Reply::Traceback(unknown(ident)));
     };
     if !entry.exposed.iter().any(|name| name == request.method) {
         return link.reply(&fallback(&entry, request.method));
     }
     link.current = Some(entry.clone());
     let mut call = Call::new(request, request.method, request.args, link);
-    let result = guarded(|| entry.object.call(&mut call));
-    link.current = None;
-    match result {
-        Err(panic) => link.reply(&Reply::Traceback(panic)),
-        Ok(Err(exception)) => link.reply(&Reply::Error(exception)),
-        Ok(Ok(result)) => match (entry.method_to_typeid.get(request.method), result) {
+    match entry.object.call(&mut call) {
+        Err(exception) => link.reply(&Reply::Error(exception)),
+        Ok(result) => match (entry.method_to_typeid.get(request.method), result) {
             (Some(typeid), result) => {
                 let made = insert(core, typeid, None, result);
                 let token = Token {
@@ -131,8 +134,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
             }
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Shared(object)) => {
-                let method = request.method;
-                let what = guarded(|| object.repr()).unwrap_or_default();
+                let (what, method) = (object.repr(), request.method);
                 let why = "no method_to_typeid names it";
                 let text = format!("{what}, the result of {method}(), is no plain data, and {why}");
                 link.reply(&Reply::Unserializable(text));
@@ -144,7 +146,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
 /// What objects answer without having to expose it.
 fn fallback(entry: &Entry, method: &str) -> Reply {
     let object = &entry.object;
-    let result = guarded(|| match method {
+    match method {
         "__str__" | "__repr__" => Reply::Return(object.repr().into()),
         "#GETVALUE" => match object.value() {
             Ok(value) => Reply::Return(value),
@@ -157,8 +159,7 @@ fn fallback(entry: &Entry, method: &str) -> Reply {
                 entry.id
             ))
         }
-    });
-    result.unwrap_or_else(Reply::Traceback)
+    }
 }
 
 /// Carries out a request to the manager itself. An error is the text of a traceback.
@@ -206,7 +207,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
             call.bind(0, none).map_err(text)?;
             match method {
                 "dummy" => Ok(Value::None),
-                "debug_info" => guarded(|| core.objects.debug_info()).map(Value::from),
+                "debug_info" => Ok(core.objects.debug_info().into()),
                 "number_of_objects" => Ok(core.objects.count().into()),
                 "shutdown" => {
                     call.shut_down_manager();
@@ -222,7 +223,8 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
 }
 
 fn unknown(ident: &str) -> String {
-    format!("KeyError: no object has the id '{ident}'")
+    let why = "it was released, or belongs to another manager";
+    format!("KeyError: no object has the id '{ident}': {why}")
 }
 
 /// `create(typeid, *args, **kwargs)`: calls the callable, and hands out its result with a reference
@@ -239,8 +241,7 @@ fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Va
         format!("KeyError: no typeid '{typeid}' is registered; there are: {}", names.join(", "))
     })?;
     let mut call = Call::new(request, &typeid, args, link);
-    let result = guarded(|| (registration.callable)(&mut call))?;
-    let result = result.map_err(|exception| exception.to_string())?;
+    let result = (registration.callable)(&mut call).map_err(|exception| exception.to_string())?;
     let bare = args.is_empty() && request.kwargs.is_empty();
     let entry = insert(core, &typeid, bare.then(|| typeid.clone()), result);
     let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
@@ -288,23 +289,14 @@ fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> O
     let bare =
         Request { ident: None, method: id, message: request.message, args: &[], kwargs: &[] };
     let mut call = Call::new(&bare, id, &[], link);
-    match guarded(|| (registration.callable)(&mut call)) {
-        Ok(Ok(result @ Return::Shared(_))) => {
+    match (registration.callable)(&mut call) {
+        Ok(result @ Return::Shared(_)) => {
             let new = new(core, id, Some(id.to_owned()), result);
             // Nobody else holds it: it is not the object that the id once named.
             (Arc::strong_count(&new.object) > 1).then(|| core.objects.insert(new, 0))
         }
         _ => None,
     }
-}
-
-/// Runs a user's code; a panic becomes a text, and costs only this call.
-fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic: Box<dyn Any + Send>| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        format!("the manager's code panicked: {}", text.unwrap_or_default())
-    })
 }
 
 /// A plain value as an object: its proxy's `_getvalue()` copies it.

@@ -5,9 +5,8 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::Core;
 use super::objects::Entry;
-use crate::error::Result;
+use super::{Core, guarded};
 use crate::frame::Source;
 use crate::message::Reply;
 use crate::shared::SharedObject;
@@ -17,7 +16,7 @@ use crate::shared::wait::{Caller, Wake, lock};
 use crate::transport::Stream;
 
 /// The most that is read ahead while a call waits.
-const AHEAD: usize = 8 * 1024;
+const AHEAD: usize = 1024 * 1024;
 /// Replies are sent off when they come to this many bytes.
 const BURST: usize = 64 * 1024;
 
@@ -66,6 +65,8 @@ pub(super) struct Link {
     watched: Vec<Weak<dyn SharedObject>>,
     /// A call asked for the manager's end, which begins once its reply is out.
     ending: Cell<bool>,
+    /// The peer was found gone while a call waited: what it still asks for is not answered.
+    pub(super) gone: bool,
 }
 
 impl Link {
@@ -82,6 +83,7 @@ impl Link {
             passing,
             watched,
             ending: Cell::default(),
+            gone: false,
         }
     }
 
@@ -95,16 +97,13 @@ impl Link {
         self.handed.push(Handed { end: self.out.len(), from, item });
     }
 
-    /// Sends the replies, if nothing is left to answer first or they are many.
-    pub(super) fn flush_unless(&mut self, more: bool) -> Result<()> {
-        if (more || !self.ahead.is_empty()) && self.out.len() < BURST {
-            return Ok(());
-        }
-        self.flush()
+    /// Sends the replies if they are many; the others go when nothing is left to answer.
+    pub(super) fn flush_many(&mut self) -> io::Result<()> {
+        if self.out.len() < BURST { Ok(()) } else { self.flush() }
     }
 
     /// Sends the replies. Items whose replies did not get out whole go back, the last one first.
-    pub(super) fn flush(&mut self) -> Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         let mut sent = 0;
         let result = loop {
             let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) else {
@@ -119,7 +118,7 @@ impl Link {
         };
         while let Some(Handed { end, from, item }) = self.handed.pop() {
             if end > sent {
-                from.object.take_back(item);
+                give_back(&from, item);
             } else {
                 self.passing.push(item.references);
             }
@@ -127,34 +126,39 @@ impl Link {
         self.out.clear();
         self.out.shrink_to(BURST);
         self.end_if_asked();
-        Ok(result?)
+        result
     }
 
     fn end_if_asked(&self) {
         if self.ending.take() {
-            self.core.stop();
+            self.core.stop(true);
         }
     }
 
     /// Reads what has arrived without waiting; `false` if the peer has closed the connection.
     fn poll(&mut self) -> io::Result<bool> {
-        if self.ahead.len() >= AHEAD {
-            return Ok(true);
-        }
         let mut stream = &self.connection.stream;
         let mut room = [0; 512];
         stream.set_nonblocking(true)?;
-        let read = stream.read(&mut room);
-        stream.set_nonblocking(false)?;
-        match read {
-            Ok(count) => {
-                self.ahead.extend(room.get(..count).unwrap_or_default());
-                Ok(count > 0)
+        let there = loop {
+            if self.ahead.len() >= AHEAD {
+                break Ok(true);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
-        }
+            match stream.read(&mut room) {
+                Ok(0) => break Ok(false),
+                Ok(count) => self.ahead.extend(room.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(true),
+                Err(error) => break Err(error),
+            }
+        };
+        stream.set_nonblocking(false)?;
+        there
     }
+}
+
+fn give_back(from: &Entry, item: Item) {
+    // Its panic must not keep the next item from going back.
+    let _ = guarded(|| from.object.take_back(item));
 }
 
 impl Drop for Link {
@@ -162,10 +166,11 @@ impl Drop for Link {
         self.end_if_asked();
         // What could not be sent goes back, whatever ended the connection.
         while let Some(Handed { from, item, .. }) = self.handed.pop() {
-            from.object.take_back(item);
+            give_back(&from, item);
         }
         for object in self.watched.drain(..).filter_map(|object| object.upgrade()) {
-            object.disconnected(self.connection.id);
+            // One that panics keeps no other from being told.
+            let _ = guarded(|| object.disconnected(self.connection.id));
         }
     }
 }
@@ -173,6 +178,7 @@ impl Drop for Link {
 impl Read for Link {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ahead.is_empty() {
+            self.flush()?;
             return (&self.connection.stream).read(buffer);
         }
         let count = self.ahead.as_slice().read(buffer)?;
@@ -189,6 +195,7 @@ impl Source for Link {
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
         let count = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.ahead.len());
         buffer.extend(self.ahead.drain(..count));
+        self.flush()?;
         let rest = (&self.connection.stream).read_into(buffer, bytes - count as u64)?;
         Ok(count + rest)
     }
@@ -201,7 +208,8 @@ impl Caller for Link {
     }
 
     fn is_there(&mut self) -> bool {
-        self.poll().unwrap_or(false)
+        self.gone = !self.poll().unwrap_or(false);
+        !self.gone
     }
 
     fn is_ending(&self) -> bool {

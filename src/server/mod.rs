@@ -11,6 +11,7 @@ mod link;
 mod objects;
 mod registry;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::Shutdown;
@@ -30,7 +31,7 @@ use objects::Objects;
 pub use registry::Registration;
 
 /// How long connections that are told to end may take, before they are cut, and after.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(300);
 /// The pause after the system could not give another connection or thread.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// A connection's stack: no peer can make it deep.
@@ -57,6 +58,7 @@ pub(crate) struct Core {
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next_connection: AtomicU64,
     stopping: AtomicBool,
+    lingers: AtomicBool,
     closed: AtomicBool,
     /// Whatever the end waits for: notified when it may have changed.
     life: Monitor<Life>,
@@ -65,6 +67,7 @@ pub(crate) struct Core {
 #[derive(Default)]
 struct Life {
     connections: usize,
+    accepting: bool,
     ended: bool,
 }
 
@@ -83,6 +86,7 @@ impl Core {
             connections: Mutex::default(),
             next_connection: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             life: Monitor::new(Life::default()),
         })
@@ -92,8 +96,10 @@ impl Core {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Begins the end. Again is fine.
-    pub(crate) fn stop(&self) {
+    /// Begins the end. Again is fine. A client that asked for it may still take the reference that it
+    /// was just handed, if the end is to linger.
+    pub(crate) fn stop(&self, linger: bool) {
+        self.lingers.fetch_or(linger, Ordering::Relaxed);
         self.stopping.store(true, Ordering::Release);
         self.changed();
     }
@@ -116,7 +122,7 @@ impl Core {
     fn log(&self, event: fmt::Arguments<'_>) {
         if let Some(log) = &self.settings.log {
             // A log that panics is its owner's affair, and no connection's.
-            let _ = catch_unwind(AssertUnwindSafe(|| log(&event.to_string())));
+            let _ = guarded(|| log(&event.to_string()));
         }
     }
 
@@ -133,28 +139,41 @@ impl Keeper for Core {
 
 /// Serves until [`Core::stop`], then ends in order.
 pub(crate) fn serve(core: &Arc<Core>, listener: Listener) -> Result<()> {
+    let result = serve_until_stopped(core, listener);
+    core.objects.clear();
+    core.life.lock().ended = true;
+    core.changed();
+    result
+}
+
+fn serve_until_stopped(core: &Arc<Core>, listener: Listener) -> Result<()> {
     let accepting = core.clone();
-    let accepter = thread::Builder::new()
+    core.life.lock().accepting = true;
+    thread::Builder::new()
         .name("basemanager-accept".to_owned())
-        .spawn(move || accept(&accepting, &listener))
+        .spawn(move || {
+            accept(&accepting, &listener);
+            drop(listener);
+            accepting.life.lock().accepting = false;
+            accepting.changed();
+        })
+        .map(drop)
         .map_err(Error::io("start a thread"))?;
 
     core.wait_for(None, |_| core.is_stopping());
     core.open_connections().iter().for_each(|connection| connection.wake());
-    core.wait_for(Some(objects::HAND_OVER), |_| !core.objects.handing_over());
+    if core.lingers.load(Ordering::Relaxed) {
+        core.wait_for(Some(objects::HAND_OVER), |_| !core.objects.handing_over());
+    }
 
     core.closed.store(true, Ordering::Release);
-    // Nobody can reach a listener whose path is gone; its thread is left to the process's end.
-    if Stream::knock(&core.address).is_ok() && accepter.join().is_err() {
-        core.log(format_args!("the accepting thread panicked"));
-    }
+    // If its path leads nowhere, or elsewhere by now, its thread is left to the process's end.
+    let _ = Stream::knock(&core.address);
+    core.wait_for(Some(GRACE), |life| !life.accepting);
     for how in [Shutdown::Read, Shutdown::Both] {
         core.open_connections().iter().for_each(|connection| connection.stream.shutdown(how));
         core.wait_for(Some(GRACE), |life| life.connections == 0);
     }
-    core.objects.clear();
-    core.life.lock().ended = true;
-    core.changed();
     Ok(())
 }
 
@@ -173,7 +192,7 @@ fn accept(core: &Arc<Core>, listener: &Listener) {
             Err(error) => {
                 core.log(format_args!("a connection could not be accepted: {error}"));
                 // Out of file descriptors or memory: others must end first.
-                core.wait_for(Some(EXHAUSTED), |_| core.is_stopping());
+                core.wait_for(Some(EXHAUSTED), |_| core.closed.load(Ordering::Acquire));
             }
         }
     }
@@ -217,4 +236,13 @@ impl Drop for Seat {
             self.core.changed();
         }
     }
+}
+
+/// Runs a user's code; a panic becomes a text, and costs only this call.
+pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic: Box<dyn Any + Send>| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("the manager's code panicked: {}", text.unwrap_or_default())
+    })
 }

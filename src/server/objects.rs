@@ -1,18 +1,18 @@
 //! What the manager shares: each object under its id, with the references that clients hold.
 //!
 //! ```text
-//!  create ──► 1 reference, the creator's ──► incref, decref … ──► 0: dropped,
-//!                                                                 unless this process holds it too
+//!  create ──► 1 reference, the creator's ──► incref, decref … ──► 0: forgotten, and dropped unless
+//!                                                                 this process holds it too
 //! ```
 //! An object that this process holds as well (the callable returns the same one every time) has its
 //! typeid for an id, if it was asked for without arguments: a proxy outlives a restart of the manager.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::guarded;
 use crate::error::{Error, Result};
 use crate::shared::SharedObject;
 use crate::shared::wait::lock;
@@ -108,7 +108,7 @@ impl Objects {
         let Some(references) = slot.references.checked_sub(1) else { return false };
         slot.references = references;
         slot.handed_over = None;
-        if references == 0 && Arc::strong_count(&slot.entry.object) == 1 {
+        if references == 0 {
             let removed = table.slots.remove(id);
             if let Some(slot) = &removed {
                 let entry = &slot.entry;
@@ -171,7 +171,7 @@ fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
             let next = pending.borrow_mut().as_mut().and_then(Vec::pop);
             let Some(entry) = next else { break };
             // Its owner's drop may panic: that is no reason to keep the others.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(entry)));
+            let _ = guarded(|| drop(entry));
         }
         *pending.borrow_mut() = None;
     });

@@ -60,6 +60,8 @@ struct State {
     /// Items put and not yet marked done.
     unfinished: usize,
     shut_down: bool,
+    /// Shut down so that nothing is left in it.
+    immediate: bool,
 }
 
 impl State {
@@ -262,6 +264,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.shut_down = true;
         if immediate {
+            state.immediate = true;
             state.unfinished = state.unfinished.saturating_sub(state.items.len());
             state.items.clear();
         }
@@ -343,7 +346,13 @@ impl SharedObject for Shared {
     }
 
     fn take_back(&self, item: Item) {
-        self.state.lock().items.push_front(item);
+        let mut state = self.state.lock();
+        if state.immediate {
+            state.unfinished = state.unfinished.saturating_sub(1);
+            return self.wake_joiners(state);
+        }
+        state.items.push_front(item);
+        drop(state);
         self.state.notify_one(ITEM);
     }
 }

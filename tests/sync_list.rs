@@ -10,7 +10,7 @@ use std::thread;
 
 use basemanager::{
     ArrayProxy, Client, DictProxy, Error, EventProxy, List, ListProxy, Manager, NamespaceProxy,
-    Proxy, ServerHandle, Value, ValueProxy,
+    Proxy, QueueProxy, ServerHandle, Value, ValueProxy,
 };
 use support::{PATIENCE, newest_python, pythons, snippet};
 
@@ -134,6 +134,8 @@ fn a_container_alone_keeps_what_is_in_it() {
     value.set(outer.proxy()).unwrap();
     drop((outer, inner));
     assert_eq!(client.number_of_objects().unwrap(), 3);
+    let repr = value.proxy().repr().unwrap();
+    assert!(repr.starts_with("Value('i', <ListProxy object, typeid 'list' at 0x"), "{repr}");
 
     let outer: ListProxy = stored(&client, Some(value.get().unwrap()));
     let inner: ListProxy = stored(&client, outer.get(0).unwrap());
@@ -174,7 +176,9 @@ fn proxies_cross_from_one_language_to_the_other() {
     let mine = list(&client);
     proxy.push(mine.proxy()).unwrap();
     let deep = Value::from([Value::from(mine.proxy())]);
-    proxy.push(Value::Dict(vec![("deep".into(), deep)])).unwrap();
+    let queue: QueueProxy = client.create("Queue", &[], &[]).unwrap().into();
+    let queued = ("queue".into(), queue.proxy().into());
+    proxy.push(Value::Dict(vec![("deep".into(), deep), queued])).unwrap();
     let event: EventProxy = client.create("Event", &[], &[]).unwrap().into();
     proxy.push(event.proxy()).unwrap();
 
@@ -182,6 +186,7 @@ fn proxies_cross_from_one_language_to_the_other() {
     snippet(python, "sync_nested.py", &[&address]).end(PATIENCE).well();
     assert_eq!(mine.to_vec().unwrap(), vec![Value::from("ListProxy"); 3]);
     assert!(event.is_set().unwrap());
+    assert_eq!(queue.try_get().unwrap(), Some("AutoProxy[Queue]".into()));
     // The Python process is gone; what it made is not.
     let theirs: ListProxy = stored(&client, proxy.get(3).unwrap());
     assert_eq!(theirs.to_vec().unwrap(), ["from Python".into()]);
@@ -196,7 +201,7 @@ fn proxies_cross_from_one_language_to_the_other() {
     let again = Value::from(value.proxy());
     assert_eq!(again, pair.into_iter().next().unwrap());
 
-    drop((proxy, mine, event, theirs, value, dict, names, client));
+    drop((proxy, mine, event, queue, theirs, value, dict, names, client));
     outer.clear();
     assert_eq!(left(&handle), 0);
 }

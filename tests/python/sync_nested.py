@@ -15,6 +15,8 @@ def main():
     outer = manager.outer()
     for stored in (outer[0], outer[1]["deep"][0], manager.list(outer)[0]):
         stored.append(type(stored).__name__)
+    queue = outer[1]["queue"]
+    queue.put(type(queue).__name__)
     event = outer[2]
     event.set()
     outer.append(manager.list(["from Python"]))

@@ -129,12 +129,16 @@ mod value;
 
 #[cfg(feature = "objects")]
 pub use client::objects::{
+    array::ArrayProxy,
     barrier::BarrierProxy,
     condition::{ConditionGuard, ConditionProxy},
     dict::{DictIter, DictProxy},
     event::EventProxy,
+    list::{ListIter, ListProxy},
     lock::{LockGuard, LockProxy},
+    namespace::NamespaceProxy,
     set::SetProxy,
+    value::ValueProxy,
 };
 pub use client::{Client, Connector, Proxy, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};

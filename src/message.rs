@@ -11,6 +11,8 @@
 //! ```
 //! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
 
+use std::fmt;
+
 use crate::error::{Error, Exception, Result};
 use crate::frame;
 use crate::limits::Limits;
@@ -149,6 +151,22 @@ impl PickledProxy {
         });
         writer.reduce();
         writer.into_pickle()
+    }
+}
+
+impl fmt::Display for Pickle {
+    /// For a proxy what Python's `repr()` says, for anything else the size only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(PickledProxy { class, token, .. }) = PickledProxy::read(self) else {
+            return write!(f, "<opaque pickle, {} bytes>", self.len());
+        };
+        let Token { typeid, id, .. } = token;
+        // An id that lasts is no number.
+        let at = if u64::from_str_radix(&id, 16).is_ok() { "at 0x" } else { "at " };
+        match class.1.as_str() {
+            "AutoProxy" => write!(f, "<AutoProxy[{typeid}] object, typeid '{typeid}' {at}{id}>"),
+            class => write!(f, "<{class} object, typeid '{typeid}' {at}{id}>"),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Client, Session, failure};
 use crate::error::{Error, Result};
 use crate::message::{PickledProxy, Reply, Token, names};
-use crate::value::Value;
+use crate::value::{Pickle, Value};
 
 /// Stands for an object in the manager: its methods are called from here. A clone stands for the same
 /// object; when the last one is dropped the manager is told.
@@ -22,8 +22,8 @@ struct Reference {
     typeid: String,
     id: String,
     exposed: Vec<String>,
-    /// The Python class that it came with, if another client stored it.
-    class: Option<(String, String)>,
+    /// What it was stored as, if it came from there: it goes back with the same Python class.
+    stored: Option<Pickle>,
 }
 
 impl fmt::Debug for Proxy {
@@ -36,7 +36,7 @@ impl Proxy {
     /// A proxy that owns a reference which the manager has counted already.
     pub(super) fn adopt(client: Client, typeid: &str, id: String, exposed: Vec<String>) -> Self {
         let typeid = typeid.to_owned();
-        Self(Arc::new(Reference { client, typeid, id, exposed, class: None }))
+        Self(Arc::new(Reference { client, typeid, id, exposed, stored: None }))
     }
 
     /// The manager that the object is in.
@@ -180,7 +180,7 @@ impl Client {
     pub fn proxy_of(&self, value: &Value) -> Result<Option<Proxy>> {
         let Value::Opaque(pickle) = value else { return Ok(None) };
         let Some(proxy) = PickledProxy::read(pickle) else { return Ok(None) };
-        let PickledProxy { class, token, exposed } = proxy;
+        let PickledProxy { token, exposed, .. } = proxy;
         let exposed = match exposed {
             Some(exposed) => exposed,
             None => names(self.function("get_methods", &[Value::from(&token)], &[])?)
@@ -188,8 +188,8 @@ impl Client {
         };
         self.function("incref", &[token.id.as_str().into()], &[])?;
         let Token { typeid, id, .. } = token;
-        let client = self.clone();
-        Ok(Some(Proxy(Arc::new(Reference { client, typeid, id, exposed, class: Some(class) }))))
+        let (client, stored) = (self.clone(), Some(pickle.clone()));
+        Ok(Some(Proxy(Arc::new(Reference { client, typeid, id, exposed, stored }))))
     }
 }
 
@@ -197,11 +197,13 @@ impl From<&Proxy> for Value {
     /// The proxy as Python pickles it: to be stored in a container or a queue, or passed on. Keep the
     /// proxy until it has arrived there; a container of the same manager keeps the object from then on.
     fn from(proxy: &Proxy) -> Self {
-        let Reference { client, typeid, id, exposed, class } = &*proxy.0;
-        let class = class.clone().unwrap_or_else(|| {
-            ("multiprocessing.managers".to_owned(), python_class(typeid).to_owned())
-        });
-        let exposed = (class.1 == "AutoProxy").then(|| exposed.clone());
+        let Reference { client, typeid, id, exposed, stored } = &*proxy.0;
+        if let Some(stored) = stored {
+            return stored.clone().into();
+        }
+        let class = python_class(typeid);
+        let exposed = (class == "AutoProxy").then(|| exposed.clone());
+        let class = ("multiprocessing.managers".to_owned(), class.to_owned());
         let address = Token::address(client.address());
         let token = Token { typeid: typeid.clone(), address, id: id.clone() };
         PickledProxy { class, token, exposed }.to_pickle().into()

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use super::Value;
 
 impl Display for Value {
-    /// As Python's `repr()`; an opaque value shows its size only.
+    /// As Python's `repr()`; an opaque value that is no proxy shows its size only.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),
@@ -30,7 +30,7 @@ impl Display for Value {
             Self::Set(items) => write_items(f, "{", items, "}"),
             Self::FrozenSet(items) if items.is_empty() => f.write_str("frozenset()"),
             Self::FrozenSet(items) => write_items(f, "frozenset({", items, "})"),
-            Self::Opaque(pickle) => write!(f, "<opaque pickle, {} bytes>", pickle.len()),
+            Self::Opaque(pickle) => pickle.fmt(f),
         }
     }
 }

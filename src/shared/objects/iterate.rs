@@ -1,7 +1,6 @@
 //! What Python iterates over, and hands out as an iterator.
 
-use super::python;
-use super::typecode::Typecode;
+use super::{python, typecode};
 use crate::error::Exception;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
@@ -60,7 +59,7 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Vec<Value>, Exception> {
             let left = usize::try_from(next.saturating_add(1)).unwrap_or(0);
             Ok(items.take(left).rev().collect())
         }
-        _ => Typecode::unpickle(value).map(|(_, items)| items).ok_or_else(|| not_iterable(value)),
+        _ => typecode::items(value).ok_or_else(|| not_iterable(value)),
     }
 }
 

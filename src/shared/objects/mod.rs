@@ -25,5 +25,5 @@ mod python;
 pub(crate) mod semaphore;
 mod sequence;
 pub(crate) mod set;
-mod typecode;
+pub(crate) mod typecode;
 pub(crate) mod value;

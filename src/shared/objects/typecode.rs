@@ -186,6 +186,11 @@ impl Typecode {
     }
 }
 
+/// The items of an array that came as a value, if it is one.
+pub(crate) fn items(array: &Value) -> Option<Vec<Value>> {
+    Typecode::unpickle(array).map(|(_, items)| items)
+}
+
 /// A text of one character; `what` should have been one.
 fn one_char(value: &Value, what: &str) -> Result<char, Exception> {
     let mut chars = value.as_str().unwrap_or_default().chars();

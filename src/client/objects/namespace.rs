@@ -1,0 +1,77 @@
+//! The proxy of a namespace, in the manager of either language.
+
+use std::time::Duration;
+
+use super::found;
+use crate::client::Proxy;
+use crate::error::{Error, Result};
+use crate::value::Value;
+
+/// A `Namespace` in a manager: attributes. A clone is the same namespace.
+///
+/// ```
+/// # use basemanager::{Client, Manager, Namespace, NamespaceProxy};
+/// # let server = Manager::new("key").register("Namespace", Namespace::from_call).bind("127.0.0.1:0")?;
+/// # let handle = server.start()?;
+/// # let client = Client::connect(handle.address(), "key")?;
+/// let settings: NamespaceProxy = client.create("Namespace", &[], &[("depth", 3.into())])?.into();
+/// settings.set("name", "x")?;
+/// assert_eq!(settings.get_as::<u8>("depth")?, Some(3));
+/// assert_eq!(settings.get("width")?, None);
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct NamespaceProxy(Proxy);
+
+impl From<Proxy> for NamespaceProxy {
+    fn from(proxy: Proxy) -> Self {
+        Self(proxy)
+    }
+}
+
+impl NamespaceProxy {
+    /// An attribute; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    pub fn get(&self, name: &str) -> Result<Option<Value>> {
+        found(self.call("__getattribute__", &[name.into()]), "AttributeError")
+    }
+
+    /// An attribute as a Rust type; `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Conversion`] if it is not of that type; else as [`NamespaceProxy::get`].
+    pub fn get_as<T>(&self, name: &str) -> Result<Option<T>>
+    where
+        T: TryFrom<Value, Error = Error>,
+    {
+        self.get(name)?.map(T::try_from).transpose()
+    }
+
+    /// Sets an attribute.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    pub fn set(&self, name: &str, value: impl Into<Value>) -> Result<()> {
+        self.call("__setattr__", &[name.into(), value.into()]).map(drop)
+    }
+
+    /// Removes an attribute; gives whether it was there.
+    ///
+    /// # Errors
+    /// Whatever [`Proxy::call`] may give.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        Ok(found(self.call("__delattr__", &[name.into()]), "AttributeError")?.is_some())
+    }
+
+    /// The untyped proxy.
+    #[must_use]
+    pub fn proxy(&self) -> &Proxy {
+        &self.0
+    }
+
+    fn call(&self, method: &str, args: &[Value]) -> Result<Value> {
+        self.0.call_waiting(method, args, &[], Some(Duration::ZERO))
+    }
+}

@@ -58,6 +58,11 @@
 //! connection's thread; one that waits does so with a [`Monitor`], which notices when its caller has
 //! gone and when the manager ends.
 //!
+//! # Python's own types
+//!
+//! With the feature `objects`, on by default, `Manager::register_sync_types` shares all that Python's
+//! `SyncManager` does: locks, events, conditions, barriers, lists, dicts, sets and more.
+//!
 //! # Blocking
 //!
 //! [`QueueProxy::get`] waits; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] give `None` when
@@ -108,7 +113,7 @@
 //! | 1 | `frame.rs`, `transport.rs` | the length prefix; addresses and sockets |
 //! | 2 | `pickle/`, `handshake.rs` | the payload; the proof of the key |
 //! | 3 | `message.rs` | requests and replies |
-//! | 4 | `shared/` | what waits (`wait.rs`), what is called (`call.rs`), the queue |
+//! | 4 | `shared/` | what waits (`wait.rs`), what is called (`call.rs`), the queue; `objects/`, a file each |
 //! | 5 | `server/`, `client/` | the two halves |
 //! | 6 | `manager.rs`, `sync_manager.rs` | the owner's interface |
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use super::number::{count, not_added, timeout};
+use super::{args, python};
 use crate::error::{Exception, Result};
 use crate::shared::call::Call;
 use crate::shared::wait::{Monitor, Patience};
@@ -206,11 +207,7 @@ impl Shared {
 
     /// `__getattribute__(name)`, by which Python's proxy reads what is no method.
     fn attribute(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        let mut args = call.positional();
-        let given = args.len();
-        let (Some(name), 1) = (args.next(), given) else {
-            return Err(Exception::type_error(format!("expected 1 argument, got {given}")));
-        };
+        let [name] = args::special(call)?;
         let state = self.state.lock();
         match name.value()? {
             Value::Str(name) => match name.as_str() {
@@ -223,7 +220,8 @@ impl Shared {
                 }
             },
             other => {
-                let text = format!("attribute name must be string, not '{}'", other.type_name());
+                let name = python::type_name(&other);
+                let text = format!("attribute name must be string, not '{name}'");
                 Err(Exception::type_error(text))
             }
         }

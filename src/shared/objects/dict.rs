@@ -1,5 +1,7 @@
 //! `dict`, shared.
 
+mod update;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,6 +14,7 @@ use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
 use crate::value::Value;
+use update::Given;
 
 /// A dict that threads and clients share. A clone is the same dict.
 ///
@@ -166,19 +169,6 @@ fn names(entries: &Entries) -> Held<Vec<Value>> {
     entries.iter().map(|entry| &entry.name).collect()
 }
 
-/// A key to be given a value.
-struct Given {
-    key: Key,
-    name: Element,
-    value: Element,
-}
-
-impl Given {
-    fn new(call: &Call<'_>, name: Value, value: Value) -> Result<Self, Exception> {
-        Ok(Self { key: Key::new(&name, ROLE)?, name: call.hold(name), value: call.hold(value) })
-    }
-}
-
 impl Shared {
     fn copy(&self) -> Value {
         Value::Dict(pairs(&lock(&self.entries)).data)
@@ -194,35 +184,6 @@ impl Shared {
     fn find(&self, key: Arg<'_>) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
         let key = Key::new(&key.value()?, ROLE)?;
         Ok((lock(&self.entries), key))
-    }
-
-    fn set(&self, given: Vec<Given>) {
-        let mut entries = lock(&self.entries);
-        let insert = |Given { key, name, value }| entries.insert(key, name, value);
-        let old: Vec<_> = given.into_iter().filter_map(insert).collect();
-        drop(entries);
-        drop(old);
-    }
-
-    /// Takes a mapping or pairs in, and keyword arguments. What comes before an error stays.
-    fn update(&self, call: &Call<'_>) -> Result<(), Exception> {
-        let [other] = args::up_to(call, 0)?;
-        if let Some(other) = other {
-            self.merge(call, call.element(other)?.data)?;
-        }
-        for (name, value) in call.keywords() {
-            let value = call.element(value)?;
-            let name = Value::from(name);
-            self.set(vec![Given { key: Key::new(&name, ROLE)?, name: name.into(), value }]);
-        }
-        Ok(())
-    }
-
-    fn merge(&self, call: &Call<'_>, other: Value) -> Result<(), Exception> {
-        let mut given = Vec::new();
-        let result = gather(call, other, &mut given);
-        self.set(given);
-        result
     }
 
     fn set_default(&self, call: &Call<'_>) -> Result<Value, Exception> {
@@ -247,31 +208,6 @@ impl Shared {
         }
         Ok(Value::Dict(pairs(&union).data))
     }
-}
-
-/// The pairs of what `dict.update` takes: of a mapping, or of an iterable of pairs.
-fn gather(call: &Call<'_>, other: Value, given: &mut Vec<Given>) -> Result<(), Exception> {
-    let items = match iterate::referent(call, other) {
-        Value::Dict(pairs) => {
-            for (name, value) in pairs {
-                given.push(Given::new(call, name, value)?);
-            }
-            return Ok(());
-        }
-        other => iterate::items(call, other)?,
-    };
-    for (at, item) in items.into_iter().enumerate() {
-        let pair = iterate::items(call, item).map_err(|_| {
-            let what = "cannot convert dictionary update sequence element";
-            Exception::type_error(format!("{what} #{at} to a sequence"))
-        })?;
-        let [name, value] = <[Value; 2]>::try_from(pair).map_err(|pair| {
-            let what = format!("dictionary update sequence element #{at}");
-            Exception::value_error(format!("{what} has length {}; 2 is required", pair.len()))
-        })?;
-        given.push(Given::new(call, name, value)?);
-    }
-    Ok(())
 }
 
 fn key_error(key: Arg<'_>) -> Result<Exception, Exception> {

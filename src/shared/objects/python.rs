@@ -16,11 +16,13 @@ pub(super) fn type_name(value: &Value) -> String {
     if let Some(proxy) = PickledProxy::read(pickle) {
         return proxy.class.1;
     }
-    let name = instance(value).map(|instance| instance.name);
-    name.map_or_else(
-        || "object".to_owned(),
-        |name| name.rsplit('.').next().unwrap_or("").to_owned(),
-    )
+    let Some(Instance { module, name, .. }) = instance(value) else { return "object".to_owned() };
+    match (module.as_str(), name.as_str()) {
+        // Classes written in C bear their module's name.
+        ("array" | "datetime" | "decimal", name) => format!("{module}.{name}"),
+        ("builtins", "iter") => "list_iterator".to_owned(),
+        _ => name.rsplit('.').next().unwrap_or_default().to_owned(),
+    }
 }
 
 /// What an opaque value is made of.

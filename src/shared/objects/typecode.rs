@@ -197,7 +197,8 @@ fn one_char(value: &Value, what: &str) -> Result<char, Exception> {
     let got = match (value, chars.next(), chars.next()) {
         (_, Some(char), None) => return Ok(char),
         (Value::Str(text), ..) => format!("a string of length {}", text.chars().count()),
-        (Value::None, ..) => "None".to_owned(),
+        // An argument is told from an item so.
+        (Value::None, ..) if what != "array item" => "None".to_owned(),
         _ => type_name(value),
     };
     let text = format!("{what} must be a unicode character, not {got}");

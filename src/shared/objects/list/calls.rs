@@ -168,8 +168,12 @@ impl Shared {
 
 /// Whether `sort(*, key=None, reverse=False)` goes downwards.
 fn reverse(call: &Call<'_>) -> Result<bool, Exception> {
-    if call.positional().len() > 0 {
-        return Err(Exception::type_error("sort() takes no positional arguments"));
+    let (positional, keywords) = (call.positional().len(), call.keywords().count());
+    if positional > 0 {
+        return Err(Exception::type_error(match positional + keywords {
+            given @ 3.. => format!("sort() takes at most 2 arguments ({given} given)"),
+            _ => "sort() takes no positional arguments".to_owned(),
+        }));
     }
     let mut reverse = false;
     for (name, arg) in call.keywords() {

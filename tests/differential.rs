@@ -1,5 +1,5 @@
 //! The same random calls of `CPython`'s own `SyncManager` and of the example `sync_manager`, made by an
-//! unmodified Python client: results, texts and exceptions agree, but for what `differences.md` lists.
+//! unmodified Python client: results, texts and exceptions agree, but for what the README lists.
 
 #![cfg(feature = "objects")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use support::{Peer, Python, pythons, say, snippet};
 
-const TABLE: &str = include_str!("differences.md");
+const README: &str = include_str!("../README.md");
+const TABLE: &str = "## Differences of the shared objects";
 
 /// The calls of each type, for each interpreter.
 const CALLS: &str = "1200";
@@ -61,8 +62,11 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 fn table() -> Vec<Difference<'static>> {
-    let rows = TABLE.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-    let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>()).skip(1);
+    let table = README.split(TABLE).nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = table.expect("the README has the table").lines();
+    let rows = rows.filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
+    let rows = rows.skip(1).filter(|row| row.len() > 1);
     rows.map(|row| match *row {
         [place, versions, cpython, ours, _] => Difference { place, versions, cpython, ours },
         _ => panic!("a row of {} columns: {row:?}", row.len()),

@@ -299,6 +299,7 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Queue");
         match call.method() {
             "put" => {
                 let [item, block, within] = call.bind(1, ["item", "block", "timeout"])?;

@@ -97,7 +97,8 @@ impl Address {
 pub(crate) enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, SocketFile),
+    // The file first: while the listener is open, its inode is no other file's.
+    Unix(SocketFile, UnixListener),
 }
 
 impl Listener {
@@ -124,9 +125,10 @@ impl Listener {
             }
             other => other,
         };
-        let listener = Self::Unix(listener.map_err(doing())?, SocketFile(path.to_owned(), None));
+        let listener = listener.map_err(doing())?;
+        let file = SocketFile { path: path.to_owned(), node: node(path), directory: None };
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(doing())?;
-        Ok(listener)
+        Ok(Self::Unix(file, listener))
     }
 
     #[cfg(unix)]
@@ -141,7 +143,7 @@ impl Listener {
             .map_err(Error::io(format!("create {}", directory.display())))?;
         let mut listener = Self::bind_unix(&directory.join("listener"));
         match &mut listener {
-            Ok(Self::Unix(_, file)) => file.1 = Some(directory),
+            Ok(Self::Unix(file, _)) => file.directory = Some(directory),
             _ => drop(std::fs::remove_dir(&directory)),
         }
         listener
@@ -165,7 +167,7 @@ impl Listener {
                 .map(Address::from)
                 .map_err(Error::io("read the listener's address")),
             #[cfg(unix)]
-            Self::Unix(_, file) => Ok(Address::Unix(file.0.clone())),
+            Self::Unix(file, _) => Ok(Address::Unix(file.path.clone())),
         }
     }
 
@@ -177,7 +179,7 @@ impl Listener {
                 Ok(Stream::Tcp(stream))
             }
             #[cfg(unix)]
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept()?.0)),
+            Self::Unix(_, listener) => Ok(Stream::Unix(listener.accept()?.0)),
         }
     }
 }
@@ -185,17 +187,30 @@ impl Listener {
 /// A Unix socket's file, and the private directory made for it.
 #[cfg(unix)]
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf, Option<PathBuf>);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    node: Option<(u64, u64)>,
+    directory: Option<PathBuf>,
+}
 
 #[cfg(unix)]
 impl Drop for SocketFile {
-    // Somebody may have removed them already: there is nobody to tell.
+    // Somebody may have removed them already, or put another socket there: there is nobody to tell.
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-        if let Some(directory) = &self.1 {
+        if self.node.is_some() && node(&self.path) == self.node {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        if let Some(directory) = &self.directory {
             let _ = std::fs::remove_dir(directory);
         }
     }
+}
+
+/// The device and the inode of a file: no two files that exist have the same.
+#[cfg(unix)]
+fn node(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 #[cfg(unix)]

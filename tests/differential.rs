@@ -63,7 +63,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 fn table() -> Vec<Difference<'static>> {
     let table = README.split(TABLE).nth(1).and_then(|rest| rest.split("\n## ").next());
-    let rows = table.expect("the README has the table").lines();
+    let rows = table.unwrap_or_default().lines();
     let rows = rows.filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
     let rows = rows.skip(1).filter(|row| row.len() > 1);

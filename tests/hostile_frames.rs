@@ -134,7 +134,7 @@ fn the_attacks_pass_through_a_queue() {
         (deep_references(150), true),
         (deep_references(10_000), false),
         ([b"\x8b", &100_000_u32.to_le_bytes()[..], &vec![1; 100_000]].concat(), false),
-        (b"Np4294967296\n".to_vec(), true),
+        (b"Nr\xff\xff\xff\xff".to_vec(), true),
     ] {
         assert_eq!(call(&mut raw, b"put", &item).0, "#RETURN");
         let got = other.get().unwrap();

@@ -64,7 +64,9 @@ impl Connection {
             stream.write_all(&self.out)?;
             self.reader.read(&mut stream, limits.frame_size)?
         };
-        Reply::parse(&mut self.scan, frame, limits)
+        let reply = Reply::parse(&mut self.scan, frame, limits);
+        self.scan.trim();
+        reply
     }
 
     /// Whether the manager has closed it, or sent what was not asked for.

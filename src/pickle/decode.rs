@@ -7,12 +7,15 @@
 //! Sharing is not kept: an object that is referred to twice is decoded twice, within a budget, so that
 //! a small pickle cannot become a huge tree. An object that holds itself has no tree, and is refused.
 
-use super::reader::Reader;
+use super::reader::{Reader, number};
 use super::scan::{Edit, EditKind, Range, Scan, index};
 use super::{expanded, malformed, op, too_expanded};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::value::Value;
+use crate::value::{Pickle, Value};
+
+/// The bytes that a decoded value is taken to cost; a million are free.
+const VALUE: usize = 32;
 
 /// An object of a class that means nothing here.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +33,7 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 enum Node {
     Value(Value),
-    Global(String, String),
+    Global(Box<(String, String)>),
     Instance(Box<Instance>),
     Opaque,
 }
@@ -42,7 +45,7 @@ struct Slot {
     /// Whether it is a reference to an object that is elsewhere too.
     shared: bool,
     /// How deep its containers nest.
-    depth: usize,
+    depth: u32,
     node: Node,
 }
 
@@ -50,7 +53,7 @@ struct Decoder<'a> {
     scan: &'a Scan,
     bytes: &'a [u8],
     limits: &'a Limits,
-    /// The bytes that may still be read or cut out.
+    /// The bytes that may still be read, cut out or taken for values.
     budget: usize,
     /// Collects the objects, however deep, whose class is of this module.
     wanted: Option<(&'static str, Vec<Instance>)>,
@@ -73,50 +76,49 @@ impl Scan {
         decoder.value(slot, object.1)
     }
 
-    /// Looks at one object that is not plain data.
-    pub(super) fn instance(
-        &self,
-        bytes: &[u8],
-        object: Range,
-        limits: &Limits,
-    ) -> Result<Option<Instance>> {
-        Ok(match self.decoder(bytes, limits).run(object)?.node {
+    fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
+        let budget = expanded(bytes.len()).saturating_add(VALUE << 20);
+        Decoder { scan: self, bytes, limits, budget, wanted: None }
+    }
+}
+
+impl Pickle {
+    /// The class, arguments and state of an object, if this is one.
+    pub(crate) fn instance(&self, limits: &Limits) -> Option<Instance> {
+        match self.node(limits)? {
             Node::Instance(instance) => Some(*instance),
             _ => None,
-        })
+        }
     }
 
-    /// Looks at a class or function.
-    pub(super) fn global(&self, bytes: &[u8], object: Range) -> Result<Option<(String, String)>> {
-        Ok(match self.decoder(bytes, &Limits::default()).run(object)?.node {
-            Node::Global(module, name) => Some((module, name)),
+    /// The module and name of a class or function, if this is one.
+    pub(crate) fn global(&self) -> Option<(String, String)> {
+        match self.node(&Limits::default())? {
+            Node::Global(names) => Some(*names),
             _ => None,
-        })
+        }
     }
 
-    /// The objects that have state, however deep, whose class is of a module.
-    pub(super) fn instances_of(
-        &self,
-        bytes: &[u8],
-        object: Range,
-        module: &'static str,
-    ) -> Result<Vec<Instance>> {
+    fn node(&self, limits: &Limits) -> Option<Node> {
+        let (scan, all) = self.scan(limits).ok()?;
+        Some(scan.decoder(self.ops(), limits).run(all).ok()?.node)
+    }
+
+    /// The objects that have state, however deep in it, whose class is of a module.
+    pub(crate) fn instances_of(&self, module: &'static str) -> Vec<Instance> {
+        let Ok((scan, all)) = self.scan(&Limits::NONE) else { return Vec::new() };
         let limits = Limits::default();
-        let mut decoder = self.decoder(bytes, &limits);
+        let mut decoder = scan.decoder(self.ops(), &limits);
         decoder.wanted = Some((module, Vec::new()));
-        decoder.run(object)?;
-        Ok(decoder.wanted.map(|(_, found)| found).unwrap_or_default())
-    }
-
-    fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
-        Decoder { scan: self, bytes, limits, budget: expanded(bytes.len()), wanted: None }
+        // One that holds itself has no tree to look through.
+        let found = decoder.run(all).ok().and(decoder.wanted);
+        found.map(|(_, found)| found).unwrap_or_default()
     }
 }
 
 impl<'a> Decoder<'a> {
-    fn spend(&mut self, range: Range) -> Result<()> {
-        let left = self.budget.checked_sub((range.1 - range.0) as usize);
-        self.budget = left.ok_or_else(too_expanded)?;
+    fn spend(&mut self, bytes: usize) -> Result<()> {
+        self.budget = self.budget.checked_sub(bytes).ok_or_else(too_expanded)?;
         Ok(())
     }
 
@@ -143,18 +145,19 @@ impl<'a> Decoder<'a> {
     }
 
     fn begin(&mut self, object: Range) -> Result<Reading<'a>> {
-        self.spend(object)?;
+        self.spend(object.len())?;
         let from = Reader { bytes: object.of(self.bytes), at: 0 };
         let edits = self.scan.edits.get(self.scan.edits_before(object.0)..).unwrap_or_default();
-        let stack = Stack { slots: Vec::new(), marks: Vec::new(), end: object.0 };
+        let stack = Stack { slots: Vec::new(), marks: Vec::new(), end: object.0, made: 0 };
         Ok(Reading { object, from, edits: edits.iter(), stack })
     }
 
     /// Goes on from where the reader is: the operation before it is done.
-    fn advance(&self, reading: &mut Reading<'a>) -> Result<()> {
+    fn advance(&mut self, reading: &mut Reading<'a>) -> Result<()> {
         let stack = &mut reading.stack;
         stack.end = reading.object.0 + index(reading.from.at);
-        if stack.slots.last().is_some_and(|slot| slot.depth > self.limits.depth) {
+        self.spend(VALUE * std::mem::take(&mut stack.made))?;
+        if stack.slots.last().is_some_and(|slot| slot.depth as usize > self.limits.depth) {
             return Err(self.too_deep());
         }
         Ok(())
@@ -164,43 +167,39 @@ impl<'a> Decoder<'a> {
     fn read(&mut self, reading: &mut Reading<'a>) -> Result<Option<Range>> {
         while reading.from.at < reading.from.bytes.len() {
             let Reading { object, from, edits, stack } = reading;
+            let here = object.0 + index(from.at);
             let code = from.byte()?;
+            let operand = from.operand(code)?;
             match code {
                 op::NONE => stack.push(Value::None),
-                op::NEWTRUE => stack.push(Value::Bool(true)),
-                op::NEWFALSE => stack.push(Value::Bool(false)),
-                op::BININT1 => stack.push(Value::Int(i64::from(from.byte()?))),
-                op::BININT2 => stack.push(Value::from_le_bytes(&[from.take(2)?, &[0]].concat())),
-                op::BININT => stack.push(Value::from_le_bytes(from.take(4)?)),
-                op::LONG1 => stack.push(self.long(from.counted(1)?)?),
-                op::LONG4 => stack.push(self.long(from.counted(4)?)?),
+                op::NEWTRUE | op::NEWFALSE => stack.push(Value::Bool(code == op::NEWTRUE)),
+                op::BININT1 | op::BININT2 => {
+                    stack.push(Value::Int(i64::try_from(number(operand)).unwrap_or_default()));
+                }
+                op::BININT => stack.push(Value::from_le_bytes(operand)),
+                op::LONG1 | op::LONG4 => stack.push(self.long(operand)?),
                 op::BINFLOAT => {
-                    let bits =
-                        from.take(8)?.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+                    let bits = operand.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
                     stack.push(Value::Float(f64::from_bits(bits)));
                 }
-                op::SHORT_BINUNICODE => stack.push_str(from.counted(1)?),
-                op::BINUNICODE => stack.push_str(from.counted(4)?),
-                op::BINUNICODE8 => stack.push_str(from.counted(8)?),
-                op::SHORT_BINBYTES => stack.push(Value::Bytes(from.counted(1)?.to_vec())),
-                op::BINBYTES => stack.push(Value::Bytes(from.counted(4)?.to_vec())),
-                op::BINBYTES8 => stack.push(Value::Bytes(from.counted(8)?.to_vec())),
-                op::BYTEARRAY8 => stack.push(Value::ByteArray(from.counted(8)?.to_vec())),
-                op::SHORT_BINSTRING => stack.push_opaque(from.counted(1)?),
-                op::BINSTRING => stack.push_opaque(from.counted(4)?),
-                op::INT | op::LONG | op::FLOAT | op::STRING | op::UNICODE => {
-                    stack.push_opaque(from.line()?);
+                op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
+                    // Lone surrogates, which Rust's text cannot hold, stay opaque.
+                    let text = std::str::from_utf8(operand).ok();
+                    let node = text.map_or(Node::Opaque, |text| Node::Value(text.into()));
+                    stack.put(stack.end, 0, node);
                 }
+                op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 => {
+                    stack.push(Value::Bytes(operand.to_vec()));
+                }
+                op::BYTEARRAY8 => stack.push(Value::ByteArray(operand.to_vec())),
                 op::EMPTY_LIST => stack.push(Value::List(Vec::new())),
                 op::EMPTY_TUPLE => stack.push(Value::Tuple(Vec::new())),
                 op::EMPTY_DICT => stack.push(Value::Dict(Vec::new())),
                 op::EMPTY_SET => stack.push(Value::Set(Vec::new())),
                 op::GLOBAL => {
-                    let (module, name) = (from.line()?, from.line()?);
-                    stack.push_global(
-                        std::str::from_utf8(module).ok(),
-                        std::str::from_utf8(name).ok(),
-                    );
+                    let lines = operand.split(|byte| *byte == b'\n');
+                    let mut lines = lines.map(|line| std::str::from_utf8(line).ok());
+                    stack.push_global(stack.end, lines.next().flatten(), lines.next().flatten());
                 }
                 op::MARK => stack.marks.push((stack.slots.len(), stack.end)),
                 op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
@@ -208,22 +207,14 @@ impl<'a> Decoder<'a> {
                         self.pop(stack, usize::from(code - op::TUPLE1) + 1)?;
                     stack.put(start, depth + 1, Node::Value(Value::Tuple(items)));
                 }
-                op::TUPLE | op::LIST | op::DICT | op::FROZENSET => {
+                op::TUPLE | op::FROZENSET => {
                     let (start, depth, items) = self.pop_mark(stack)?;
-                    let value = match code {
-                        op::TUPLE => Value::Tuple(items),
-                        op::LIST => Value::List(items),
-                        op::FROZENSET => Value::FrozenSet(items),
-                        _ => Value::Dict(pairs(items)),
-                    };
-                    stack.put(start, depth + 1, Node::Value(value));
+                    let shape = if code == op::TUPLE { Value::Tuple } else { Value::FrozenSet };
+                    stack.put(start, depth + 1, Node::Value(shape(items)));
                 }
-                op::APPEND => {
-                    let (_, depth, items) = self.pop(stack, 1)?;
-                    stack.fill(depth, items)?;
-                }
-                op::SETITEM => {
-                    let (_, depth, items) = self.pop(stack, 2)?;
+                op::APPEND | op::SETITEM => {
+                    let count = if code == op::APPEND { 1 } else { 2 };
+                    let (_, depth, items) = self.pop(stack, count)?;
                     stack.fill(depth, items)?;
                 }
                 op::APPENDS | op::SETITEMS | op::ADDITEMS => {
@@ -232,15 +223,15 @@ impl<'a> Decoder<'a> {
                 }
                 op::STACK_GLOBAL => {
                     let (start, _, names) = self.pop(stack, 2)?;
-                    let (module, name) = (names.first(), names.get(1));
-                    stack.end = start;
-                    stack.push_global(module.and_then(Value::as_str), name.and_then(Value::as_str));
+                    let mut names = names.iter().map(Value::as_str);
+                    stack.push_global(start, names.next().flatten(), names.next().flatten());
                 }
                 op::REDUCE | op::NEWOBJ => {
                     let (_, depth, args) = self.pop(stack, 1)?;
                     let class = stack.slots.pop().ok_or_else(|| malformed("a class is missing"))?;
                     let node = match (class.node, args.into_iter().next()) {
-                        (Node::Global(module, name), Some(Value::Tuple(args))) => {
+                        (Node::Global(names), Some(Value::Tuple(args))) => {
+                            let (module, name) = *names;
                             let called = code == op::REDUCE;
                             let state = None;
                             Node::Instance(Box::new(Instance { module, name, args, called, state }))
@@ -269,31 +260,17 @@ impl<'a> Decoder<'a> {
                     let (start, depth, _) = self.pop(stack, 3)?;
                     stack.put(start, depth + 1, Node::Opaque);
                 }
-                op::OBJ => {
-                    let (start, depth, _) = self.pop_mark(stack)?;
-                    stack.put(start, depth + 1, Node::Opaque);
-                }
-                op::INST => {
-                    from.line()?;
-                    from.line()?;
-                    let (start, depth, _) = self.pop_mark(stack)?;
-                    stack.put(start, depth + 1, Node::Opaque);
-                }
                 op::POP | op::POP_MARK => {
                     stack.discard(code == op::POP_MARK, object.0 + index(from.at));
                     continue;
                 }
-                op::MEMOIZE => {}
-                op::PROTO => drop(from.byte()?),
-                op::FRAME => drop(from.take(8)?),
-                op::BINPUT | op::LONG_BINPUT | op::PUT | op::BINGET | op::LONG_BINGET | op::GET => {
-                    let here = object.0 + index(from.at - 1);
-                    let edit = edits.find(|edit| edit.at == here);
-                    let edit = edit.ok_or_else(|| malformed("a reference was not scanned"))?;
-                    from.at += edit.len as usize - 1;
-                    if let EditKind::Get(number) = edit.kind {
-                        return self.scan.referent(number, here).map(Some);
-                    }
+                op::MEMOIZE | op::BINPUT | op::LONG_BINPUT | op::PROTO | op::FRAME => {}
+                op::BINGET | op::LONG_BINGET => {
+                    let edit = edits.find(|edit| edit.at == here).map(|edit| edit.kind);
+                    let Some(EditKind::Get(number)) = edit else {
+                        return Err(malformed("a reference was not scanned"));
+                    };
+                    return self.scan.referent(number, here).map(Some);
                 }
                 _ => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
             }
@@ -316,18 +293,18 @@ impl<'a> Decoder<'a> {
     }
 
     /// The last `count` objects: where they begin, how deep they are, and their values.
-    fn pop(&mut self, stack: &mut Stack, count: usize) -> Result<(u32, usize, Vec<Value>)> {
+    fn pop(&mut self, stack: &mut Stack, count: usize) -> Result<(u32, u32, Vec<Value>)> {
         let first = stack.slots.len().checked_sub(count);
         self.pop_from(stack, first.ok_or_else(|| malformed("its stack has too few objects"))?)
     }
 
-    fn pop_mark(&mut self, stack: &mut Stack) -> Result<(u32, usize, Vec<Value>)> {
+    fn pop_mark(&mut self, stack: &mut Stack) -> Result<(u32, u32, Vec<Value>)> {
         let (slot, start) = stack.marks.pop().ok_or_else(|| malformed("a mark is missing"))?;
         let (_, depth, values) = self.pop_from(stack, slot)?;
         Ok((start, depth, values))
     }
 
-    fn pop_from(&mut self, stack: &mut Stack, first: usize) -> Result<(u32, usize, Vec<Value>)> {
+    fn pop_from(&mut self, stack: &mut Stack, first: usize) -> Result<(u32, u32, Vec<Value>)> {
         let mut values = Vec::with_capacity(stack.slots.len().saturating_sub(first));
         let start = stack.slots.get(first).map_or(stack.end, |slot| slot.start);
         let mut depth = 0;
@@ -352,7 +329,7 @@ impl<'a> Decoder<'a> {
             }
             Node::Instance(_) | Node::Global(..) | Node::Opaque => {}
         }
-        self.spend(object)?;
+        self.spend(object.len())?;
         Ok(Value::Opaque(self.scan.cut(self.bytes, object, self.limits)?))
     }
 }
@@ -363,10 +340,13 @@ struct Stack {
     marks: Vec<(usize, u32)>,
     /// Where the object on top ends and the next begins.
     end: u32,
+    /// The objects put there that are not paid for yet.
+    made: usize,
 }
 
 impl Stack {
-    fn put(&mut self, start: u32, depth: usize, node: Node) {
+    fn put(&mut self, start: u32, depth: u32, node: Node) {
+        self.made += 1;
         self.slots.push(Slot { start, tail: 0, shared: false, depth, node });
     }
 
@@ -374,25 +354,9 @@ impl Stack {
         self.put(self.end, 0, Node::Value(value));
     }
 
-    /// Not plain data: the operand has been passed over.
-    fn push_opaque(&mut self, _operand: &[u8]) {
-        self.put(self.end, 0, Node::Opaque);
-    }
-
-    /// Text. Lone surrogates, which Rust's text cannot hold, stay opaque.
-    fn push_str(&mut self, text: &[u8]) {
-        match std::str::from_utf8(text) {
-            Ok(text) => self.push(Value::Str(text.to_owned())),
-            Err(_) => self.push_opaque(text),
-        }
-    }
-
-    fn push_global(&mut self, module: Option<&str>, name: Option<&str>) {
-        let node = match (module, name) {
-            (Some(module), Some(name)) => Node::Global(module.to_owned(), name.to_owned()),
-            _ => Node::Opaque,
-        };
-        self.put(self.end, 0, node);
+    fn push_global(&mut self, start: u32, module: Option<&str>, name: Option<&str>) {
+        let names = module.zip(name).map(|(module, name)| (module.to_owned(), name.to_owned()));
+        self.put(start, 0, names.map_or(Node::Opaque, |names| Node::Global(Box::new(names))));
     }
 
     /// The object on top, to be changed.
@@ -404,7 +368,7 @@ impl Stack {
     }
 
     /// Adds items to the container on top.
-    fn fill(&mut self, depth: usize, items: Vec<Value>) -> Result<()> {
+    fn fill(&mut self, depth: u32, items: Vec<Value>) -> Result<()> {
         let top = self.own_top()?;
         top.depth = top.depth.max(depth + 1);
         match &mut top.node {
@@ -441,23 +405,16 @@ fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
 /// Plain data that older protocols write as a call.
 fn plain(instance: &Instance) -> Option<Value> {
     let Instance { module, name, args, called: true, state: None } = instance else { return None };
-    match (module.as_str(), name.as_str(), args.as_slice()) {
-        ("builtins" | "__builtin__", "bytearray", []) => Some(Value::ByteArray(Vec::new())),
-        ("builtins" | "__builtin__", "bytearray", [Value::Bytes(bytes)]) => {
-            Some(Value::ByteArray(bytes.clone()))
-        }
-        ("builtins" | "__builtin__", "bytearray", [Value::Str(text), Value::Str(codec)])
-            if codec == "latin-1" =>
-        {
+    let module = if module == "__builtin__" { "builtins" } else { module };
+    match (module, name.as_str(), args.as_slice()) {
+        ("builtins", "bytes", []) => Some(Value::Bytes(Vec::new())),
+        ("builtins", "bytearray", []) => Some(Value::ByteArray(Vec::new())),
+        ("builtins", "bytearray", [Value::Bytes(bytes)]) => Some(Value::ByteArray(bytes.clone())),
+        ("builtins", "bytearray", [Value::Str(text), Value::Str(codec)]) if codec == "latin-1" => {
             latin1(text).map(Value::ByteArray)
         }
-        ("builtins" | "__builtin__", "set", [Value::List(items)]) => {
-            Some(Value::Set(items.clone()))
-        }
-        ("builtins" | "__builtin__", "frozenset", [Value::List(items)]) => {
-            Some(Value::FrozenSet(items.clone()))
-        }
-        ("builtins" | "__builtin__", "bytes", []) => Some(Value::Bytes(Vec::new())),
+        ("builtins", "set", [Value::List(items)]) => Some(Value::Set(items.clone())),
+        ("builtins", "frozenset", [Value::List(items)]) => Some(Value::FrozenSet(items.clone())),
         ("_codecs", "encode", [Value::Str(text), Value::Str(codec)]) if codec == "latin1" => {
             latin1(text).map(Value::Bytes)
         }

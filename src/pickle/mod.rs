@@ -37,20 +37,34 @@ pub(crate) mod op {
         ($($name:ident = $byte:expr;)*) => { $(pub(crate) const $name: u8 = $byte;)* };
     }
     opcodes! {
-        MARK = b'('; STOP = b'.'; POP = b'0'; POP_MARK = b'1'; DUP = b'2'; FLOAT = b'F'; INT = b'I';
-        BININT = b'J'; BININT1 = b'K'; LONG = b'L'; BININT2 = b'M'; NONE = b'N'; PERSID = b'P';
-        BINPERSID = b'Q'; REDUCE = b'R'; STRING = b'S'; BINSTRING = b'T'; SHORT_BINSTRING = b'U';
-        UNICODE = b'V'; BINUNICODE = b'X'; APPEND = b'a'; BUILD = b'b'; GLOBAL = b'c'; DICT = b'd';
-        EMPTY_DICT = b'}'; APPENDS = b'e'; GET = b'g'; BINGET = b'h'; INST = b'i'; LONG_BINGET = b'j';
-        LIST = b'l'; EMPTY_LIST = b']'; OBJ = b'o'; PUT = b'p'; BINPUT = b'q'; LONG_BINPUT = b'r';
-        SETITEM = b's'; TUPLE = b't'; EMPTY_TUPLE = b')'; SETITEMS = b'u'; BINFLOAT = b'G';
-        PROTO = 0x80; NEWOBJ = 0x81; EXT1 = 0x82; EXT2 = 0x83; EXT4 = 0x84; TUPLE1 = 0x85;
-        TUPLE2 = 0x86; TUPLE3 = 0x87; NEWTRUE = 0x88; NEWFALSE = 0x89; LONG1 = 0x8a; LONG4 = 0x8b;
-        BINBYTES = b'B'; SHORT_BINBYTES = b'C'; SHORT_BINUNICODE = 0x8c; BINUNICODE8 = 0x8d;
-        BINBYTES8 = 0x8e; EMPTY_SET = 0x8f; ADDITEMS = 0x90; FROZENSET = 0x91; NEWOBJ_EX = 0x92;
-        STACK_GLOBAL = 0x93; MEMOIZE = 0x94; FRAME = 0x95; BYTEARRAY8 = 0x96; NEXT_BUFFER = 0x97;
-        READONLY_BUFFER = 0x98;
+        MARK = b'('; STOP = b'.'; POP = b'0'; POP_MARK = b'1'; DUP = b'2'; BININT = b'J';
+        BININT1 = b'K'; BININT2 = b'M'; NONE = b'N'; PERSID = b'P'; BINPERSID = b'Q'; REDUCE = b'R';
+        BINUNICODE = b'X'; APPEND = b'a'; BUILD = b'b'; GLOBAL = b'c'; EMPTY_DICT = b'}';
+        APPENDS = b'e'; BINGET = b'h'; LONG_BINGET = b'j'; EMPTY_LIST = b']'; BINPUT = b'q';
+        LONG_BINPUT = b'r'; SETITEM = b's'; TUPLE = b't'; EMPTY_TUPLE = b')'; SETITEMS = b'u';
+        BINFLOAT = b'G'; PROTO = 0x80; NEWOBJ = 0x81; EXT1 = 0x82; EXT2 = 0x83; EXT4 = 0x84;
+        TUPLE1 = 0x85; TUPLE2 = 0x86; TUPLE3 = 0x87; NEWTRUE = 0x88; NEWFALSE = 0x89; LONG1 = 0x8a;
+        LONG4 = 0x8b; BINBYTES = b'B'; SHORT_BINBYTES = b'C'; SHORT_BINUNICODE = 0x8c;
+        BINUNICODE8 = 0x8d; BINBYTES8 = 0x8e; EMPTY_SET = 0x8f; ADDITEMS = 0x90; FROZENSET = 0x91;
+        NEWOBJ_EX = 0x92; STACK_GLOBAL = 0x93; MEMOIZE = 0x94; FRAME = 0x95; BYTEARRAY8 = 0x96;
+        NEXT_BUFFER = 0x97; READONLY_BUFFER = 0x98;
     }
+    /// What only protocols 0 and 1 write. `GLOBAL` is not among it: protocols 2 and 3 write it too.
+    pub(super) const OLD: [(u8, &str); 13] = [
+        (b'I', "INT"),
+        (b'L', "LONG"),
+        (b'F', "FLOAT"),
+        (b'S', "STRING"),
+        (b'T', "BINSTRING"),
+        (b'U', "SHORT_BINSTRING"),
+        (b'V', "UNICODE"),
+        (b'l', "LIST"),
+        (b'd', "DICT"),
+        (b'g', "GET"),
+        (b'p', "PUT"),
+        (b'i', "INST"),
+        (b'o', "OBJ"),
+    ];
 }
 
 /// The newest protocol that is understood.
@@ -58,8 +72,8 @@ const HIGHEST_PROTOCOL: u8 = 5;
 /// The newest protocol whose names are those of Python 2, which Python 3 translates.
 const OLD_NAMES: u8 = 2;
 
-/// The most that shared references may make of a message of so many bytes: a factor of its size, and
-/// an amount always free.
+/// The most bytes that may become of a message of so many: a factor of its size, and an amount always
+/// free.
 fn expanded(bytes: usize) -> usize {
     bytes.saturating_mul(EXPANSION).saturating_add(1 << 20)
 }
@@ -67,11 +81,11 @@ fn expanded(bytes: usize) -> usize {
 const EXPANSION: usize = 16;
 
 fn too_expanded() -> Error {
-    Error::Limit("expansion of shared objects", EXPANSION as u64)
+    Error::Limit("expansion", EXPANSION as u64)
 }
 
 impl Pickle {
-    /// Takes a whole pickle, protocol 0 to 5, without opening it.
+    /// Takes a whole pickle, protocol 2 to 5, without opening it.
     ///
     /// # Errors
     /// [`Error::Protocol`] if it is not one, [`Error::Limit`] if it passes a limit.
@@ -93,8 +107,9 @@ impl Pickle {
     /// opaque node in it.
     ///
     /// # Errors
-    /// [`Error::Limit`] if it nests too deep or an integer has too many digits, [`Error::Protocol`] if
-    /// it is malformed or holds itself (a recursive list has no tree).
+    /// [`Error::Limit`] if it nests too deep, an integer has too many digits, or the tree takes over 16
+    /// times the memory of the pickle (a million values are free); [`Error::Protocol`] if it is malformed
+    /// or holds itself (a recursive list has no tree).
     pub fn decode(&self, limits: &Limits) -> Result<Value> {
         let (scan, all) = self.scan(limits)?;
         scan.decode(self.ops(), all, limits)
@@ -105,25 +120,6 @@ impl Pickle {
     #[must_use]
     pub fn into_value(self, limits: &Limits) -> Value {
         self.decode(limits).unwrap_or(Value::Opaque(self))
-    }
-
-    /// The class, arguments and state of an object, if this is one.
-    pub(crate) fn instance(&self, limits: &Limits) -> Option<Instance> {
-        let (scan, all) = self.scan(limits).ok()?;
-        scan.instance(self.ops(), all, limits).ok().flatten()
-    }
-
-    /// The module and name of a class or function, if this is one.
-    pub(crate) fn global(&self) -> Option<(String, String)> {
-        let (scan, all) = self.scan(&Limits::default()).ok()?;
-        scan.global(self.ops(), all).ok().flatten()
-    }
-
-    /// The objects that have state, however deep in it, whose class is of a module.
-    pub(crate) fn instances_of(&self, module: &'static str) -> Vec<Instance> {
-        // One that holds itself has no tree to look through.
-        let found = self.scan(&Limits::NONE);
-        found.and_then(|(scan, all)| scan.instances_of(self.ops(), all, module)).unwrap_or_default()
     }
 
     fn scan(&self, limits: &Limits) -> Result<(Scan, Range)> {

@@ -10,33 +10,36 @@ const SHALLOW: usize = 4;
 /// More parts than this are not recorded: no call has so many arguments.
 const MANY: usize = 256;
 
-/// A shallow object that was put together: where it begins, what it is, its recorded children.
-#[derive(Debug)]
+/// For each shallow slot the object that was last put together there.
+pub(super) type Containers = [Container; SHALLOW + 1];
+
+/// A shallow object that was put together: where it begins, what it is, its parts.
+#[derive(Debug, Default)]
 pub(super) struct Container {
-    start: u32,
+    start: Option<u32>,
     shape: Shape,
-    children: std::ops::Range<usize>,
+    pub(super) children: Vec<Range>,
 }
 
 /// What the parts of an object are to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Shape {
     /// The elements of a tuple or list.
     Sequence,
     /// The keys and values, in turn, of a dict.
     Mapping,
     /// Something else, or too many parts to record.
+    #[default]
     Other,
 }
 
 impl Shape {
+    #[allow(clippy::match_same_arms, reason = "a line for each type")]
     fn of(code: u8) -> Self {
         match code {
-            op::TUPLE | op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => Self::Sequence,
-            op::EMPTY_TUPLE | op::EMPTY_LIST | op::LIST | op::APPEND | op::APPENDS => {
-                Self::Sequence
-            }
-            op::EMPTY_DICT | op::DICT | op::SETITEM | op::SETITEMS => Self::Mapping,
+            op::EMPTY_TUPLE | op::TUPLE | op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => Self::Sequence,
+            op::EMPTY_LIST | op::APPEND | op::APPENDS => Self::Sequence,
+            op::EMPTY_DICT | op::SETITEM | op::SETITEMS => Self::Mapping,
             _ => Self::Other,
         }
     }
@@ -46,11 +49,8 @@ impl Scan {
     /// The parts of a shallow object (see [`SHALLOW`]); `None` if they are not of that shape, or too
     /// many.
     pub(crate) fn children(&self, bytes: &[u8], of: Range, shape: Shape) -> Option<&[Range]> {
-        match self.containers.iter().rev().find(|container| container.start == of.0) {
-            Some(container) if container.shape == shape => {
-                self.children.get(container.children.clone())
-            }
-            Some(_) => None,
+        match self.containers.iter().find(|container| container.start == Some(of.0)) {
+            Some(container) => (container.shape == shape).then_some(&container.children),
             // An empty one is a single operation, which nothing follows but a put.
             None => (Shape::of(*head(bytes, of).of(bytes).first()?) == shape).then_some(&[]),
         }
@@ -61,62 +61,58 @@ impl Scan {
         loop {
             of = head(bytes, of);
             let mut from = Reader { bytes: of.of(bytes), at: 0 };
-            let text = match from.byte().ok()? {
-                op::SHORT_BINUNICODE => from.counted(1),
-                op::BINUNICODE => from.counted(4),
-                _ => {
-                    let edit = self.edits.get(self.edits_before(of.0))?;
-                    let EditKind::Get(number) = edit.kind else { return None };
-                    // Each step leads back, so that it ends.
-                    let referent = self.referent(number, of.0).ok()?;
-                    if edit.at != of.0 || referent.0 >= of.0 {
-                        return None;
-                    }
-                    of = referent;
-                    continue;
-                }
-            };
-            return std::str::from_utf8(text.ok()?).ok();
-        }
-    }
-
-    /// Notes that the objects from slot `first` on become parts of the one in slot `parent`.
-    #[inline]
-    pub(super) fn record(&mut self, parent: usize, first: usize, code: u8) {
-        if parent <= SHALLOW {
-            self.record_shallow(parent, first, code);
-        }
-    }
-
-    fn record_shallow(&mut self, parent: usize, first: usize, code: u8) {
-        let begin =
-            |slot: usize| slot.checked_sub(1).and_then(|below| self.stack.get(below).copied());
-        let start = begin(parent).unwrap_or(0);
-        let end = self.children.len();
-        let (mut shape, mut from) = (Shape::of(code), end);
-        // A second batch of items joins the first.
-        if let Some(last) = self.containers.last()
-            && last.start == start
-            && parent < first
-            && matches!(code, op::APPEND | op::APPENDS | op::SETITEM | op::SETITEMS | op::BUILD)
-        {
-            from = last.children.start;
-            if last.shape != shape || last.children.end != end {
-                shape = Shape::Other;
+            let code = from.byte().ok()?;
+            if matches!(code, op::SHORT_BINUNICODE | op::BINUNICODE) {
+                return std::str::from_utf8(from.operand(code).ok()?).ok();
             }
+            let edit = self.edits.get(self.edits_before(of.0))?;
+            let EditKind::Get(number) = edit.kind else { return None };
+            // Each step leads back, so that it ends.
+            let referent = self.referent(number, of.0).ok()?;
+            if edit.at != of.0 || referent.0 >= of.0 {
+                return None;
+            }
+            of = referent;
         }
-        if end - from + self.stack.len() - first >= MANY {
-            shape = Shape::Other;
+    }
+
+    /// Notes that the objects from slot `first` on become parts of the one in slot `slot`.
+    #[inline]
+    pub(super) fn record(&mut self, slot: usize, first: usize, code: u8) {
+        if slot <= SHALLOW {
+            self.record_shallow(slot, first, code);
         }
-        if shape != Shape::Other {
-            let mut at = begin(first).unwrap_or(0);
+    }
+
+    fn record_shallow(&mut self, slot: usize, first: usize, code: u8) {
+        let Some(place) = self.containers.get_mut(slot) else { return };
+        let mut container = std::mem::take(place);
+        let (start, shape) = (Some(self.begin(slot)), Shape::of(code));
+        // A second batch of items joins the first.
+        let joins = slot < first && !matches!(code, op::TUPLE | op::FROZENSET);
+        if !joins || container.start != start {
+            container.children.clear();
+            container.shape = shape;
+        }
+        container.start = start;
+        if container.shape != shape || container.children.len() + self.stack.len() - first >= MANY {
+            container.shape = Shape::Other;
+        }
+        if container.shape != Shape::Other {
+            let mut at = self.begin(first);
             for (slot, end) in self.stack.iter().enumerate().skip(first) {
-                self.children.push(Range(at, self.tail(slot).max(*end)));
+                container.children.push(Range(at, self.tail(slot).max(*end)));
                 at = *end;
             }
         }
-        let children = from..self.children.len();
-        self.containers.push(Container { start, shape, children });
+        if let Some(place) = self.containers.get_mut(slot) {
+            *place = container;
+        }
+    }
+
+    /// Forgets what was in the shallow slots from `first` on.
+    pub(super) fn forget(&mut self, first: usize) {
+        self.containers.iter_mut().skip(first).for_each(|container| container.start = None);
     }
 }
 

@@ -13,8 +13,8 @@
 //! ```
 //! A memo key is numbered anew each time it is put: CPython lets a pickle put the same key twice.
 
-use super::parts::Container;
-use super::reader::{Keys, Reader};
+use super::parts::Containers;
+use super::reader::{Keys, Reader, number};
 use super::{HIGHEST_PROTOCOL, OLD_NAMES, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -24,6 +24,10 @@ use crate::limits::Limits;
 pub(crate) struct Range(pub(crate) u32, pub(crate) u32);
 
 impl Range {
+    pub(super) fn len(self) -> usize {
+        (self.1 - self.0) as usize
+    }
+
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.0 as usize..self.1 as usize).unwrap_or_default()
     }
@@ -60,6 +64,9 @@ pub(super) enum EditKind {
     Get(u32),
 }
 
+/// The entries that the vectors of a [`Scan`] may keep from one message to the next.
+const KEPT: usize = 1 << 14;
+
 /// The module that proxies and tokens come from.
 const MANAGERS: &[u8] = b"multiprocessing.managers";
 
@@ -73,8 +80,7 @@ pub(crate) struct Scan {
     keys: Keys,
     /// Objects on the stack after which something was discarded: their slot, and up to where.
     tails: Vec<(u32, u32)>,
-    pub(super) children: Vec<Range>,
-    pub(super) containers: Vec<Container>,
+    pub(super) containers: Containers,
     names_managers: bool,
     pub(super) memo: Vec<Memoized>,
     pub(super) edits: Vec<Edit>,
@@ -96,23 +102,33 @@ impl Scan {
         self.names_managers
     }
 
-    fn reset(&mut self) {
-        // One huge message does not make its connection huge for ever.
-        if self.stack.capacity() + self.memo.capacity() + self.edits.capacity() > 1 << 16 {
+    /// Gives back what a huge message took: to be called once it has been dealt with.
+    pub(crate) fn trim(&mut self) {
+        if self.entries() > KEPT {
             *self = Self::default();
         }
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        let (stack, keys) = (self.stack.capacity() + self.marks.capacity(), self.keys.capacity());
+        let (open, tails) = (self.open.capacity(), self.tails.capacity());
+        stack + keys + open + tails + self.memo.capacity() + self.edits.capacity()
+    }
+
+    fn reset(&mut self) {
+        self.trim();
         self.stack.clear();
         self.marks.clear();
         self.open.clear();
         self.keys.clear();
         self.tails.clear();
+        self.forget(0);
         self.names_managers = false;
-        self.children.clear();
-        self.containers.clear();
         self.memo.clear();
         self.edits.clear();
     }
 
+    #[allow(clippy::match_same_arms, reason = "what is pushed, kind by kind")]
     fn run(&mut self, bytes: &[u8], limits: &Limits, whole: bool) -> Result<Range> {
         self.reset();
         if u32::try_from(bytes.len()).is_err() {
@@ -125,95 +141,57 @@ impl Scan {
             let start = from.at;
             let code = from.byte()?;
             left = left.checked_sub(1).ok_or_else(|| limit("operations", limits.operations))?;
+            let operand = from.operand(code)?;
+            let end = from.at;
             match code {
-                op::BININT1 => self.skip(&mut from, 1, limits)?,
-                op::BININT2 => self.skip(&mut from, 2, limits)?,
-                op::BININT => self.skip(&mut from, 4, limits)?,
-                op::BINFLOAT => self.skip(&mut from, 8, limits)?,
-                op::SHORT_BINUNICODE => {
-                    self.names_managers |= from.counted(1)? == MANAGERS;
-                    self.push(from.at, limits)?;
+                op::NONE | op::NEWTRUE | op::NEWFALSE => self.push(end, limits)?,
+                op::BININT1 | op::BININT2 | op::BININT | op::LONG1 | op::LONG4 | op::BINFLOAT => {
+                    self.push(end, limits)?;
                 }
-                op::SHORT_BINBYTES | op::SHORT_BINSTRING | op::LONG1 => {
-                    from.counted(1)?;
-                    self.push(from.at, limits)?;
+                op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 | op::BYTEARRAY8 => {
+                    self.push(end, limits)?;
                 }
-                op::BINUNICODE => {
-                    self.names_managers |= from.counted(4)? == MANAGERS;
-                    self.push(from.at, limits)?;
+                op::EMPTY_LIST | op::EMPTY_TUPLE | op::EMPTY_DICT | op::EMPTY_SET => {
+                    self.push(end, limits)?;
                 }
-                op::BINBYTES | op::BINSTRING | op::LONG4 => {
-                    from.counted(4)?;
-                    self.push(from.at, limits)?;
-                }
-                op::BINUNICODE8 | op::BINBYTES8 | op::BYTEARRAY8 => {
-                    from.counted(8)?;
-                    self.push(from.at, limits)?;
-                }
-                op::NONE
-                | op::NEWTRUE
-                | op::NEWFALSE
-                | op::EMPTY_LIST
-                | op::EMPTY_TUPLE
-                | op::EMPTY_DICT
-                | op::EMPTY_SET => self.push(from.at, limits)?,
-                op::INT | op::LONG | op::FLOAT | op::STRING | op::UNICODE => {
-                    from.line()?;
-                    self.push(from.at, limits)?;
+                op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
+                    self.names_managers |= operand == MANAGERS;
+                    self.push(end, limits)?;
                 }
                 op::GLOBAL => {
-                    self.names_managers |= from.line()? == MANAGERS;
-                    from.line()?;
-                    self.name(start, from.at, protocol);
-                    self.push(from.at, limits)?;
+                    self.names_managers |= operand.starts_with(MANAGERS);
+                    self.name(start, end, protocol);
+                    self.push(end, limits)?;
                 }
                 op::MARK => {
-                    self.push(from.at, limits)?;
+                    self.push(end, limits)?;
                     self.marks.push(index(self.stack.len() - 1));
                 }
-                op::MEMOIZE => self.put(start, from.at, self.keys.next(), false, limits)?,
-                op::BINPUT => {
-                    let key = from.number(1)?;
-                    self.put(start, from.at, key, true, limits)?;
+                op::MEMOIZE => self.put(start, end, self.keys.next(), limits)?,
+                op::BINPUT | op::LONG_BINPUT => {
+                    self.put(start, end, number(operand), limits)?;
+                    self.edit(start, end, EditKind::Put);
                 }
-                op::LONG_BINPUT => {
-                    let key = from.number(4)?;
-                    self.put(start, from.at, key, true, limits)?;
+                op::BINGET | op::LONG_BINGET => {
+                    let key = number(operand);
+                    let unknown = || malformed(format_args!("memo key {key} was never put"));
+                    let number = self.keys.get(key).ok_or_else(unknown)?;
+                    self.edit(start, end, EditKind::Get(number));
+                    self.push(end, limits)?;
                 }
-                op::PUT => {
-                    let key = from.key()?;
-                    self.put(start, from.at, key, true, limits)?;
-                }
-                op::BINGET => {
-                    let key = from.number(1)?;
-                    self.get(start, from.at, key, limits)?;
-                }
-                op::LONG_BINGET => {
-                    let key = from.number(4)?;
-                    self.get(start, from.at, key, limits)?;
-                }
-                op::GET => {
-                    let key = from.key()?;
-                    self.get(start, from.at, key, limits)?;
-                }
-                op::TUPLE1 => self.collapse(1, code, from.at)?,
-                op::TUPLE2 | op::REDUCE | op::NEWOBJ => self.collapse(2, code, from.at)?,
+                op::TUPLE1 => self.collapse(1, code, end)?,
+                op::TUPLE2 | op::REDUCE | op::NEWOBJ => self.collapse(2, code, end)?,
                 op::STACK_GLOBAL => {
-                    self.name(start, from.at, protocol);
-                    self.collapse(2, code, from.at)?;
+                    self.name(start, end, protocol);
+                    self.collapse(2, code, end)?;
                 }
-                op::TUPLE3 | op::NEWOBJ_EX => self.collapse(3, code, from.at)?,
-                op::TUPLE | op::LIST | op::DICT | op::FROZENSET | op::OBJ => {
-                    self.collapse_mark(code, from.at)?;
+                op::TUPLE3 | op::NEWOBJ_EX => self.collapse(3, code, end)?,
+                op::TUPLE | op::FROZENSET => {
+                    let mark = self.pop_mark()?;
+                    self.gather(mark, mark + 1, code, end);
                 }
-                op::INST => {
-                    from.line()?;
-                    from.line()?;
-                    self.name(start, from.at, protocol);
-                    self.collapse_mark(code, from.at)?;
-                }
-                op::APPEND | op::BUILD => self.extend(1, code, from.at)?,
-                op::SETITEM => self.extend(2, code, from.at)?,
+                op::APPEND | op::BUILD => self.extend(1, code, end)?,
+                op::SETITEM => self.extend(2, code, end)?,
                 op::APPENDS | op::SETITEMS | op::ADDITEMS => {
                     let mark = self.pop_mark()?;
                     let items = self.stack.len() - mark - 1;
@@ -223,36 +201,34 @@ impl Scan {
                     self.need(mark, 1)?;
                     self.record(mark - 1, mark + 1, code);
                     self.truncate(mark);
-                    self.grow(from.at);
+                    self.grow(end);
                 }
                 op::POP => {
                     if self.marks.last() == self.stack.len().checked_sub(1).map(index).as_ref() {
                         self.marks.pop();
                     }
                     self.need(self.stack.len(), 1)?;
-                    self.discard(self.stack.len() - 1, from.at);
+                    self.discard(self.stack.len() - 1, end);
                 }
                 op::POP_MARK => {
                     let mark = self.pop_mark()?;
-                    self.discard(mark, from.at);
+                    self.discard(mark, end);
                 }
                 op::PROTO => {
-                    protocol = from.byte()?;
+                    protocol = operand.first().copied().unwrap_or_default();
                     if protocol > HIGHEST_PROTOCOL {
                         return Err(malformed(format_args!("unsupported protocol {protocol}")));
                     }
-                    self.edit(start, from.at, EditKind::Drop);
+                    self.edit(start, end, EditKind::Drop);
                 }
                 op::FRAME => {
-                    let length = from.number(8)?;
-                    if length > (bytes.len() - from.at) as u64 {
+                    if number(operand) > bytes.len() - end {
                         return Err(malformed("it ends within a frame"));
                     }
-                    self.edit(start, from.at, EditKind::Drop);
+                    self.edit(start, end, EditKind::Drop);
                 }
                 op::STOP if whole => {
-                    self.need(self.stack.len(), 1)?;
-                    from.at -= 1;
+                    from.at = start;
                     break;
                 }
                 _ => return Err(refused(code)),
@@ -270,15 +246,6 @@ impl Scan {
         }
         self.truncate(0);
         Ok(Range(0, index(end)))
-    }
-
-    #[inline]
-    fn skip(&mut self, from: &mut Reader<'_>, operand: usize, limits: &Limits) -> Result<()> {
-        from.at += operand;
-        if from.at > from.bytes.len() {
-            return Err(malformed("it ends too early"));
-        }
-        self.push(from.at, limits)
     }
 
     #[inline]
@@ -326,6 +293,7 @@ impl Scan {
     /// Drops the slots from `length` on for good. Up to `end`, that is the tail of the object below.
     fn discard(&mut self, length: usize, end: usize) {
         self.truncate(length);
+        self.forget(length);
         if let Some(below) = length.checked_sub(1).map(index) {
             self.tails.pop_if(|(slot, _)| *slot == below);
             self.tails.push((below, index(end)));
@@ -350,23 +318,15 @@ impl Scan {
     fn collapse(&mut self, count: usize, code: u8, end: usize) -> Result<()> {
         self.need(self.stack.len(), count)?;
         let slot = self.stack.len() - count;
-        self.record(slot, slot, code);
-        self.truncate(slot);
-        self.stack.push(index(end));
+        self.gather(slot, slot, code, end);
         Ok(())
     }
 
-    /// The objects from the last mark on become one.
-    fn collapse_mark(&mut self, code: u8, end: usize) -> Result<()> {
-        let mark = self.pop_mark()?;
-        let items = self.stack.len() - mark - 1;
-        if code == op::DICT && !items.is_multiple_of(2) {
-            return Err(malformed("a key without a value"));
-        }
-        self.record(mark, mark + 1, code);
-        self.truncate(mark);
+    /// The objects from slot `first` on become one, in slot `slot`.
+    fn gather(&mut self, slot: usize, first: usize, code: u8, end: usize) {
+        self.record(slot, first, code);
+        self.truncate(slot);
         self.stack.push(index(end));
-        Ok(())
     }
 
     /// The last `count` objects go into the one below them.
@@ -389,31 +349,23 @@ impl Scan {
         }
     }
 
-    fn put(&mut self, at: usize, end: usize, key: u64, named: bool, limits: &Limits) -> Result<()> {
+    fn put(&mut self, at: usize, end: usize, key: usize, limits: &Limits) -> Result<()> {
         self.need(self.stack.len(), 1)?;
-        let number = index(self.memo.len());
         if self.memo.len() >= limits.memo {
             return Err(limit("memo size", limits.memo));
         }
-        let slot = self.stack.len() - 1;
-        let start = slot.checked_sub(1).and_then(|below| self.stack.get(below)).copied();
+        let (slot, number) = (self.stack.len() - 1, index(self.memo.len()));
         self.keys.put(key, number);
-        let object = Range(start.unwrap_or(0), u32::MAX);
+        let object = Range(self.begin(slot), u32::MAX);
         self.memo.push(Memoized { at: index(at), object, tail: u32::MAX });
         self.open.push((index(slot), number));
-        if named {
-            self.edit(at, end, EditKind::Put);
-        }
         self.grow(end);
         Ok(())
     }
 
-    fn get(&mut self, at: usize, end: usize, key: u64, limits: &Limits) -> Result<()> {
-        let number = self.keys.get(key);
-        let number =
-            number.ok_or_else(|| malformed(format_args!("memo key {key} was never put")))?;
-        self.edit(at, end, EditKind::Get(number));
-        self.push(end, limits)
+    /// Where the object in a slot begins.
+    pub(super) fn begin(&self, slot: usize) -> u32 {
+        slot.checked_sub(1).and_then(|below| self.stack.get(below)).copied().unwrap_or(0)
     }
 }
 
@@ -433,6 +385,9 @@ fn refused(code: u8) -> Error {
         op::EXT1 | op::EXT2 | op::EXT4 => "extension codes are refused".to_owned(),
         op::NEXT_BUFFER | op::READONLY_BUFFER => "out-of-band buffers are refused".to_owned(),
         op::DUP => "DUP is refused: no pickler writes it".to_owned(),
-        _ => format!("unknown opcode {code:#04x}"),
+        _ => match op::OLD.iter().find(|(old, _)| *old == code) {
+            Some((_, name)) => format!("{name} is refused: protocols 2 to 5 are read"),
+            None => format!("unknown opcode {code:#04x}"),
+        },
     })
 }

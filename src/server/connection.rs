@@ -81,6 +81,7 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
             Err(error) => link.reply(&Reply::Traceback(error.to_string())),
         }
         link.current = None;
+        scan.trim();
         if !accepted || link.gone {
             break;
         }

@@ -68,6 +68,7 @@ pub(crate) struct Core {
 struct Life {
     connections: usize,
     accepting: bool,
+    stopping: bool,
     ended: bool,
 }
 
@@ -101,7 +102,8 @@ impl Core {
     pub(crate) fn stop(&self, linger: bool) {
         self.lingers.fetch_or(linger, Ordering::Relaxed);
         self.stopping.store(true, Ordering::Release);
-        self.changed();
+        self.life.lock().stopping = true;
+        self.life.notify_all(0);
     }
 
     /// Waits until the end is complete; `false` if that took longer than `timeout`.
@@ -154,8 +156,10 @@ fn serve_until_stopped(core: &Arc<Core>, listener: Listener) -> Result<()> {
         .spawn(move || {
             accept(&accepting, &listener);
             drop(listener);
-            accepting.life.lock().accepting = false;
-            accepting.changed();
+            let life = accepting.life.clone();
+            drop(accepting);
+            life.lock().accepting = false;
+            life.notify_all(0);
         })
         .map(drop)
         .map_err(Error::io("start a thread"))?;
@@ -211,7 +215,7 @@ fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
     let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
     let connection = Arc::new(Connection::new(id, stream));
     lock(&core.connections).insert(id, connection.clone());
-    let seat = Seat { core: core.clone(), id };
+    let seat = Seat { core: core.clone(), id, _leave: Leave(core.life.clone()) };
     thread::Builder::new()
         .name(format!("basemanager-{id}"))
         .stack_size(STACK)
@@ -224,6 +228,8 @@ fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
 struct Seat {
     core: Arc<Core>,
     id: u64,
+    /// Dropped after the above: whoever waits for the last connection finds nothing held by it.
+    _leave: Leave,
 }
 
 impl Drop for Seat {
@@ -231,9 +237,19 @@ impl Drop for Seat {
         if let Some(connection) = lock(&self.core.connections).remove(&self.id) {
             connection.stream.shutdown(Shutdown::Both);
         }
-        self.core.life.lock().connections -= 1;
-        if self.core.is_stopping() {
-            self.core.changed();
+    }
+}
+
+struct Leave(Monitor<Life>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let mut life = self.0.lock();
+        life.connections -= 1;
+        let awaited = life.stopping;
+        drop(life);
+        if awaited {
+            self.0.notify_all(0);
         }
     }
 }

@@ -169,9 +169,9 @@ impl Program {
             7 => self.counted(b'C', &[2], &rng.bytes(2), Atom),
             8 => self.counted(b'B', &[1, 0, 0, 0], &rng.bytes(1), Atom),
             9 => self.counted(0x96, &[3, 0, 0, 0, 0, 0, 0, 0], &rng.bytes(3), Object),
-            10 => self.push(rng.pick(&[&b"I42\n"[..], b"I01\n", b"L-7L\n", b"F1.5\n"]), Atom),
+            10 => self.push(&[0x89], Atom),
             11 if rng.below(4) == 0 => self.push(b"cbuiltins\nbytearray\nC\x02ab\x85R", Object),
-            11 => self.push(rng.pick(&[&b"S'ab'\n"[..], b"Vcd\\u00e9\n", b"U\x01e"]), Text),
+            11 => self.counted(0x8d, &[2, 0, 0, 0, 0, 0, 0, 0], b"ab", Text),
             12 | 13 => {
                 let text = rng.pick(&["", "a", "put", "os", "set", "\u{e9}t\u{e9}"]);
                 let length = [u8::try_from(text.len()).unwrap_or(0)];
@@ -194,9 +194,7 @@ impl Program {
             30 => self.on_kinds(0x86, &[ANY; 2], Some(Tuple)),
             31 => self.on_kinds(0x87, &[ANY; 3], Some(Tuple)),
             32 => self.on_mark(b't', false, None, Some(Tuple)),
-            33 => self.on_mark(b'l', false, None, Some(List)),
-            34 => self.on_mark(b'd', true, None, Some(Dict)),
-            35 => self.on_mark(0x91, false, None, Some(Object)),
+            33..=35 => self.on_mark(0x91, false, None, Some(Object)),
             36 => self.on_kinds(b'a', &[Some(List), ANY], Some(List)),
             37 => self.on_kinds(b'a', &[Some(Object), ANY], Some(Object)),
             38 | 39 => self.on_mark(b'e', false, Some(List), None),
@@ -208,15 +206,7 @@ impl Program {
             48 => self.on_kinds(0x81, &[Some(Class), Some(Tuple)], Some(Object)),
             49 => self.on_kinds(0x92, &[Some(Class), Some(Tuple), Some(Dict)], Some(Object)),
             50 | 51 => self.on_kinds(b'b', &[Some(Object), ANY], Some(Object)),
-            52 if self.above().first() == Some(&Class) => {
-                self.on_mark(b'o', false, None, Some(Object))
-            }
-            53 => {
-                let made = self.on_mark(b'i', false, None, Some(Object));
-                self.code.extend(b"m\nC\n");
-                made
-            }
-            54 => {
+            52..=54 => {
                 self.code.push(b'0');
                 self.stack.pop().is_some()
             }
@@ -225,19 +215,17 @@ impl Program {
             57 => {
                 let key = rng.below(12);
                 let short = u8::try_from(key).unwrap_or(0);
-                match rng.below(3) {
+                match rng.below(2) {
                     0 => self.memoize(&[b'q', short], Some(key)),
-                    1 => self.memoize(&[b'r', short, 0, 0, 0], Some(key)),
-                    _ => self.memoize(format!("p{key}\n").as_bytes(), Some(key)),
+                    _ => self.memoize(&[b'r', short, 0, 0, 0], Some(key)),
                 }
             }
             58..=61 if !self.memo.is_empty() => {
                 let (key, kind) = rng.pick(&self.memo);
                 let short = u8::try_from(key).unwrap_or(0);
-                match rng.below(3) {
+                match rng.below(2) {
                     0 => self.push(&[b'h', short], kind),
-                    1 => self.push(&[b'j', short, 0, 0, 0], kind),
-                    _ => self.push(format!("g{key}\n").as_bytes(), kind),
+                    _ => self.push(&[b'j', short, 0, 0, 0], kind),
                 }
             }
             62 => {
@@ -251,7 +239,7 @@ impl Program {
             }
             // What only makes sense now and then.
             _ => {
-                let strange = [b"h\x63", &b"q\xff"[..], b"\x8a\x03a", b"\x97", b"g7x\n", b"\x00"];
+                let strange = [b"h\x63", &b"q\xff"[..], b"\x8a\x03a", b"\x97", b"I7x\n", b"\x00"];
                 self.code.extend_from_slice(rng.pick::<&[u8]>(&strange));
                 false
             }
@@ -270,10 +258,8 @@ impl Program {
     /// Makes one object of what is on the stack.
     fn close(&mut self, rng: &mut Rng) {
         while self.mark().is_some() {
-            let code = rng.pick(b"tl1");
-            let into = [(b't', Kind::Tuple), (b'l', Kind::List)];
-            let into = into.iter().find(|(of, _)| *of == code).map(|(_, kind)| *kind);
-            self.on_mark(code, false, None, into);
+            let code = rng.pick(b"tt1");
+            self.on_mark(code, false, None, (code == b't').then_some(Kind::Tuple));
         }
         while self.stack.len() > 1 {
             self.on_kinds(0x86, &[None; 2], Some(Kind::Tuple));

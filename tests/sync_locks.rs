@@ -474,3 +474,22 @@ fn shutdown_wakes_all() {
         }
     });
 }
+
+#[test]
+fn a_lock_taken_through_a_condition_that_is_gone_is_released_with_its_owner() {
+    let manager = basemanager::Manager::new("key").register_sync_types();
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let other = basemanager::Client::connect(handle.address(), "key").unwrap();
+    let lock = other.create("RLock", &[], &[]).unwrap();
+
+    let owner = basemanager::Client::connect(handle.address(), "key").unwrap();
+    let condition = owner.create("Condition", &[(&lock).into()], &[]).unwrap();
+    assert_eq!(condition.call("acquire", &[], &[]).unwrap(), true.into());
+    let other_has =
+        |timeout: f64| lock.call("acquire", &[true.into(), timeout.into()], &[]).unwrap();
+    assert_eq!(other_has(0.01), false.into());
+    // The condition goes first, then the connection that acquired its lock.
+    drop(condition);
+    drop(owner);
+    assert_eq!(other_has(10.0), true.into());
+}

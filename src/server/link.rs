@@ -230,10 +230,9 @@ impl Context for Link {
         self.ending.set(true);
     }
 
-    fn watch(&mut self) {
-        let Some(object) = self.current.as_ref().map(|entry| Arc::downgrade(&entry.object)) else {
-            return;
-        };
+    fn watch(&mut self, object: Option<Weak<dyn SharedObject>>) {
+        let current = || self.current.as_ref().map(|entry| Arc::downgrade(&entry.object));
+        let Some(object) = object.or_else(current) else { return };
         if !self.watched.iter().any(|watched| watched.ptr_eq(&object)) {
             self.watched.retain(|watched| watched.strong_count() > 0);
             self.watched.push(object);

@@ -1,7 +1,7 @@
 //! One call of a method: its name, its arguments, and who calls.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::SharedObject;
@@ -20,8 +20,8 @@ pub struct ConnectionId(pub(crate) u64);
 pub(crate) trait Context: Caller {
     fn connection(&self) -> ConnectionId;
     fn shut_down(&self);
-    /// Lets the object that is being called know when the connection ends.
-    fn watch(&mut self);
+    /// Lets an object know when the connection ends; the one that is being called, if none is named.
+    fn watch(&mut self, object: Option<Weak<dyn SharedObject>>);
     /// One reference more to an object of this manager, if there is one of that id.
     fn hold(&self, id: &str) -> Option<Reference>;
     /// An object of this manager.
@@ -76,7 +76,12 @@ impl<'a> Call<'a> {
     /// Has [`SharedObject::disconnected`](crate::SharedObject::disconnected) called when this
     /// connection ends.
     pub fn watch_connection(&mut self) {
-        self.context.watch();
+        self.context.watch(None);
+    }
+
+    /// [`Call::watch_connection`] for an object that the called one works with.
+    pub(crate) fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
+        self.context.watch(Some(object));
     }
 
     /// Waits for this caller: no longer than `timeout`, nor than it stays connected.

@@ -265,7 +265,11 @@ impl Ended {
 
 impl Process {
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("PYTHONFAULTHANDLER", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let output = child.stdout.take().expect("piped");
         let (line, stdout) = mpsc::channel();
@@ -328,13 +332,21 @@ impl Process {
                 break status;
             }
             if Instant::now() > deadline {
-                self.kill();
+                self.abort();
                 let stderr = self.stderr();
                 panic!("{} has not ended within {within:?}; stderr: {stderr}", self.name);
             }
             thread::sleep(Duration::from_millis(2));
         };
         Ended { code: status.code(), stdout: self.rest(), stderr: self.stderr() }
+    }
+
+    /// Ends what hangs; a Python program says where it was.
+    fn abort(&mut self) {
+        let pid = self.pid().to_string();
+        let _ = Command::new("kill").args(["-ABRT", &pid]).status();
+        thread::sleep(Duration::from_secs(1));
+        self.kill();
     }
 
     /// Ends it at once (SIGKILL), and waits until it is gone.

@@ -10,7 +10,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::lock::{self, Lock, Owner, RLock};
@@ -226,6 +226,9 @@ impl SharedObject for Shared {
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         let owner = Owner::of(call);
         if !matches!(call.method(), "wait" | "notify" | "notify_all") {
+            // The lock may outlive this condition.
+            let lock: Weak<dyn SharedObject> = Arc::<lock::Shared>::downgrade(&self.lock);
+            call.watch_connection_for(lock);
             return self.lock.call(call);
         }
         call.method_of("Condition");

@@ -186,16 +186,16 @@ impl Shared {
         Ok((lock(&self.entries), key))
     }
 
-    fn set_default(&self, call: &Call<'_>) -> Result<Value, Exception> {
+    fn set_default(&self, call: &Call<'_>) -> Result<Element, Exception> {
         let (name, default) = args::one_or_two(call, CLASS)?;
         let name = call.element(name)?;
         let default = default.map_or(Ok(Element::default()), |default| call.element(default))?;
         let key = Key::new(&name, ROLE)?;
         let mut entries = lock(&self.entries);
         if let Some(value) = entries.get(&key) {
-            return Ok(value.data.clone());
+            return Ok(value.clone());
         }
-        let value = default.data.clone();
+        let value = default.clone();
         entries.insert(key, name, default);
         Ok(value)
     }
@@ -268,12 +268,12 @@ impl SharedObject for Shared {
                 }
                 or_default(call, old, default)
             }
-            "setdefault" => Ok(self.set_default(call)?.into()),
+            "setdefault" => self.set_default(call).map(Return::Element),
             "update" => Ok(self.update(call)?.into()),
             "__ior__" => {
                 let [other] = args::special(call)?;
                 self.merge(call, call.element(other)?.data)?;
-                Ok(self.copy().into())
+                Ok(Return::Element(pairs(&lock(&self.entries)).map(Value::Dict)))
             }
             method @ ("__or__" | "__ror__") => {
                 let [other] = args::special(call)?;

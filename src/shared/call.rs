@@ -80,7 +80,7 @@ impl<'a> Call<'a> {
     }
 
     /// [`Call::watch_connection`] for an object that the called one works with.
-    pub(crate) fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
+    pub fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
         self.context.watch(Some(object));
     }
 

@@ -317,10 +317,6 @@ impl Write for &Stream {
         either!(self, socket => (&mut &*socket).write(bytes))
     }
 
-    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, socket => (&mut &*socket).write_vectored(slices))
-    }
-
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -145,7 +145,7 @@ pub use client::objects::{
     set::SetProxy,
     value::ValueProxy,
 };
-pub use client::{Client, Connector, Proxy, QueueIter, QueueProxy};
+pub use client::{Client, Connector, Consumer, Proxy, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};
 pub use handshake::Authkey;
 pub use limits::Limits;
@@ -167,7 +167,7 @@ pub use shared::objects::{
     set::Set,
     value::SharedValue,
 };
-pub use shared::queue::Queue;
+pub use shared::queue::{Queue, QueueOptions};
 pub use shared::wait::{Interrupted, Monitor, Patience};
 pub use shared::{IntoReturn, Return, SharedObject};
 pub use transport::Address;

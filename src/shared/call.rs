@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use super::SharedObject;
@@ -15,6 +16,23 @@ use crate::value::{Pickle, Value};
 /// Tells one connection from another; never used twice by a manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) u64);
+
+/// Who calls: a client, known by its connection, or a thread of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    Connection(ConnectionId),
+    Thread(ThreadId),
+}
+
+impl Owner {
+    pub(crate) fn this_thread() -> Self {
+        Self::Thread(thread::current().id())
+    }
+
+    pub(crate) fn of(call: &Call<'_>) -> Self {
+        Self::Connection(call.connection())
+    }
+}
 
 /// What a call may do to its manager.
 pub(crate) trait Context: Caller {

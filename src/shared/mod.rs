@@ -16,6 +16,7 @@ use crate::error::Exception;
 use crate::value::Value;
 use call::Call;
 use element::{Element, Item};
+use wait::Patience;
 
 /// An object whose methods clients call.
 ///
@@ -84,6 +85,12 @@ pub trait SharedObject: Any + Send + Sync {
     /// Several items come back in the opposite order of that in which they were handed out.
     fn take_back(&self, item: Item) {
         drop(item);
+    }
+
+    /// The manager is about to end, and gives this object some time first: take nothing new, and return
+    /// when nothing is left. May be called again.
+    fn drain(&self, patience: &mut Patience<'_>) {
+        let _ = patience;
     }
 
     /// A connection has ended that this object asked about: [`Call::watch_connection`].

@@ -1,38 +1,23 @@
 //! The FIFO queue: Python's `queue.Queue`, shared.
 //!
 //! An item is kept as the pickle it came as. It leaves only for a caller that is there, and comes back
-//! to the front when the reply that carries it cannot be sent.
+//! to the front when the reply that carries it cannot be sent. What is where is in `queue/state.rs`, who
+//! waits for what in `queue/shared.rs`.
 
-use std::collections::VecDeque;
+mod shared;
+mod state;
+
 use std::fmt;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::{Arg, Call};
-use super::element::Item;
-use super::wait::{Interrupted, Monitor, Patience};
-use super::{Return, SharedObject};
+use super::Return;
+use super::call::{Call, Owner};
+use super::wait::Patience;
 use crate::error::{Exception, Result};
 use crate::limits::Limits;
 use crate::value::{Pickle, Value};
-
-/// What threads wait for.
-const ITEM: usize = 0;
-const ROOM: usize = 1;
-const DONE: usize = 2;
-
-const METHODS: [&str; 10] = [
-    "empty",
-    "full",
-    "get",
-    "get_nowait",
-    "join",
-    "put",
-    "put_nowait",
-    "qsize",
-    "shutdown",
-    "task_done",
-];
+use shared::Shared;
 
 /// A FIFO queue, usable in this process and by clients at once. A clone is the same queue.
 ///
@@ -49,24 +34,70 @@ const METHODS: [&str; 10] = [
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
-struct Shared {
-    state: Monitor<State, 3>,
+/// How a queue behaves, fixed when it is made: see [`Queue::options`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct QueueOptions(Policy);
+
+#[derive(Clone, Debug, Default)]
+struct Policy {
     maxsize: usize,
+    max_bytes: usize,
+    at_least_once: bool,
+    lease: Option<Duration>,
+    /// The most deliveries, and where an item goes after them.
+    dead_letters: Option<(u32, Queue)>,
 }
 
-#[derive(Default)]
-struct State {
-    items: VecDeque<Item>,
-    /// Items put and not yet marked done.
-    unfinished: usize,
-    shut_down: bool,
-    /// Shut down so that nothing is left in it.
-    immediate: bool,
-}
+impl QueueOptions {
+    /// At most so many items. Defaults to 0, which is without bounds, as in Python.
+    pub fn maxsize(mut self, items: usize) -> Self {
+        self.0.maxsize = items;
+        self
+    }
 
-impl State {
-    fn fits(&self, maxsize: usize) -> bool {
-        maxsize == 0 || self.items.len() < maxsize
+    /// At most so many bytes of pickled items, those that are handed out and not done among them if the
+    /// queue is one [`at_least_once`](Self::at_least_once). Past it `put` waits or raises `queue.Full`; an
+    /// item that alone is larger is a `ValueError`. Defaults to 0, which is without bounds.
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.0.max_bytes = bytes;
+        self
+    }
+
+    /// An item that a client takes stays the queue's until that client says `task_done()`: if its
+    /// connection ends before, the item goes back to the front, and the next one gets it. Defaults to not
+    /// so, for a client that never calls `task_done()` would see items twice.
+    ///
+    /// `task_done()` means the oldest of the items that the same connection took: in Python, the same
+    /// thread; in Rust, a [`Consumer`](crate::Consumer). In this process it is the same thread, and what a
+    /// thread takes comes back by a [`lease`](Self::lease) alone.
+    pub fn at_least_once(mut self) -> Self {
+        self.0.at_least_once = true;
+        self
+    }
+
+    /// [`at_least_once`](Self::at_least_once), and an item goes back as well when it is not done within
+    /// this time of being taken; `task_done()` is a `ValueError` then. It covers a host that vanished
+    /// without closing its connections. Defaults to none.
+    ///
+    /// Nobody watches the clock: an item whose time is up goes back when the queue is next used. Calls
+    /// that wait look as often as the lease is long, and at least every 2 s.
+    pub fn lease(mut self, time: Duration) -> Self {
+        self.0.lease = Some(time);
+        self.at_least_once()
+    }
+
+    /// [`at_least_once`](Self::at_least_once), and an item that was delivered so many times, and not done,
+    /// is moved to another queue, whatever that one's bounds. Defaults to delivering it without end.
+    pub fn dead_letters(mut self, deliveries: u32, to: &Queue) -> Self {
+        self.0.dead_letters = Some((deliveries.max(1), to.clone()));
+        self.at_least_once()
+    }
+
+    /// The queue.
+    #[must_use]
+    pub fn build(self) -> Queue {
+        Queue(Arc::new(Shared::new(self.0)))
     }
 }
 
@@ -78,7 +109,7 @@ impl Default for Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (len, maxsize) = (self.len(), self.0.maxsize);
+        let (len, maxsize) = (self.len(), self.0.policy.maxsize);
         f.debug_struct("Queue").field("len", &len).field("maxsize", &maxsize).finish()
     }
 }
@@ -105,7 +136,27 @@ impl Queue {
     /// A queue that holds at most `maxsize` items; 0 is without bounds, as in Python.
     #[must_use]
     pub fn bounded(maxsize: usize) -> Self {
-        Self(Arc::new(Shared { state: Monitor::new(State::default()), maxsize }))
+        Self::options().maxsize(maxsize).build()
+    }
+
+    /// A queue with bounds, or one that loses no item to a consumer that dies at work.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use basemanager::Queue;
+    /// let given_up = Queue::new();
+    /// let tasks = Queue::options()
+    ///     .max_bytes(64 << 20)
+    ///     .lease(Duration::from_secs(60))
+    ///     .dead_letters(5, &given_up)
+    ///     .build();
+    /// tasks.put("work")?;
+    /// tasks.get()?;
+    /// tasks.task_done()?; // without this, it would come back after a minute
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    pub fn options() -> QueueOptions {
+        QueueOptions::default()
     }
 
     /// What Python's `queue.Queue(…)` makes of a call's arguments, for a registered callable.
@@ -150,7 +201,7 @@ impl Queue {
     /// # Errors
     /// `queue.ShutDown` once the queue is shut down and empty.
     pub fn get(&self) -> Result<Value> {
-        let item = self.0.get(&mut Patience::new(None))?;
+        let item = self.0.get(Owner::this_thread(), &mut Patience::new(None))?;
         Ok(item.data.into_value(&Limits::default()))
     }
 
@@ -168,7 +219,7 @@ impl Queue {
     /// # Errors
     /// `queue.ShutDown` once the queue is shut down and empty.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        match self.0.get(&mut Patience::new(Some(timeout))) {
+        match self.0.get(Owner::this_thread(), &mut Patience::new(Some(timeout))) {
             Ok(item) => Ok(Some(item.data.into_value(&Limits::default()))),
             Err(exception) if exception == Exception::empty() => Ok(None),
             Err(exception) => Err(exception.into()),
@@ -179,7 +230,7 @@ impl Queue {
     #[doc(alias = "qsize")]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.state.lock().items.len()
+        self.0.look().len()
     }
 
     /// Whether there is none.
@@ -193,7 +244,7 @@ impl Queue {
     #[doc(alias = "full")]
     #[must_use]
     pub fn is_full(&self) -> bool {
-        !self.0.state.lock().fits(self.0.maxsize)
+        self.0.is_full()
     }
 
     /// Says that an item taken earlier has been dealt with.
@@ -201,7 +252,7 @@ impl Queue {
     /// # Errors
     /// `ValueError` if that was said of more items than were put.
     pub fn task_done(&self) -> Result<()> {
-        Ok(self.0.task_done()?)
+        Ok(self.0.task_done(Owner::this_thread())?)
     }
 
     /// Waits until every item put has been taken and said to be done.
@@ -213,160 +264,10 @@ impl Queue {
     /// Refuses items from now on: every `put` raises `queue.ShutDown`, and so does a `get` once the
     /// queue is empty. `immediate` empties it at once. Python has this since 3.13.
     pub fn shutdown(&self, immediate: bool) {
-        self.0.shutdown(immediate);
+        self.0.shut_down(immediate);
     }
 
     fn put_within(&self, item: &Value, timeout: Option<Duration>) -> Result<()> {
         Ok(self.0.put(Pickle::from(item).into(), &mut Patience::new(timeout))?)
-    }
-}
-
-impl Shared {
-    fn put(&self, item: Item, patience: &mut Patience<'_>) -> Result<(), Exception> {
-        let ready = |state: &State| state.shut_down || state.fits(self.maxsize);
-        let mut state = self.state.wait(ROOM, patience, ready)?.ok_or(Exception::full())?;
-        if state.shut_down {
-            return Err(Exception::shut_down());
-        }
-        state.items.push_back(item);
-        state.unfinished += 1;
-        drop(state);
-        self.state.notify_one(ITEM);
-        Ok(())
-    }
-
-    fn get(&self, patience: &mut Patience<'_>) -> Result<Item, Exception> {
-        let ready = |state: &State| state.shut_down || !state.items.is_empty();
-        let mut state = self.state.wait(ITEM, patience, ready)?.ok_or(Exception::empty())?;
-        let item = state.items.pop_front().ok_or(Exception::shut_down())?;
-        drop(state);
-        if self.maxsize > 0 {
-            self.state.notify_one(ROOM);
-        }
-        Ok(item)
-    }
-
-    fn task_done(&self) -> Result<(), Exception> {
-        let mut state = self.state.lock();
-        state.unfinished = state
-            .unfinished
-            .checked_sub(1)
-            .ok_or_else(|| Exception::value_error("task_done() called too many times"))?;
-        self.wake_joiners(state);
-        Ok(())
-    }
-
-    fn join(&self, patience: &mut Patience<'_>) -> Result<(), Interrupted> {
-        self.state.wait(DONE, patience, |state| state.unfinished == 0).map(drop)
-    }
-
-    fn shutdown(&self, immediate: bool) {
-        let mut state = self.state.lock();
-        state.shut_down = true;
-        if immediate {
-            state.immediate = true;
-            state.unfinished = state.unfinished.saturating_sub(state.items.len());
-            state.items.clear();
-        }
-        self.wake_joiners(state);
-        self.state.notify_all(ITEM);
-        self.state.notify_all(ROOM);
-    }
-
-    fn wake_joiners(&self, state: MutexGuard<'_, State>) {
-        let all_done = state.unfinished == 0;
-        drop(state);
-        if all_done {
-            self.state.notify_all(DONE);
-        }
-    }
-}
-
-/// The arguments `block` and `timeout`, as a timeout.
-fn timeout(
-    block: Option<Arg<'_>>,
-    timeout: Option<Arg<'_>>,
-) -> Result<Option<Duration>, Exception> {
-    if !block.map_or(Ok(true), |block| block.truthy())? {
-        return Ok(Some(Duration::ZERO));
-    }
-    timeout.map_or(Ok(None), |timeout| timeout.timeout())
-}
-
-impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &METHODS
-    }
-
-    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        call.method_of("Queue");
-        match call.method() {
-            "put" => {
-                let [item, block, within] = call.bind(1, ["item", "block", "timeout"])?;
-                let within = timeout(block, within)?;
-                self.put_call(item, call, within)
-            }
-            "put_nowait" => {
-                let [item] = call.bind(1, ["item"])?;
-                self.put_call(item, call, Some(Duration::ZERO))
-            }
-            "get" => {
-                let [block, within] = call.bind(0, ["block", "timeout"])?;
-                let within = timeout(block, within)?;
-                self.get(&mut call.patience(within)).map(Return::Item)
-            }
-            "get_nowait" => {
-                let [] = call.bind(0, [])?;
-                self.get(&mut call.patience(Some(Duration::ZERO))).map(Return::Item)
-            }
-            "join" => {
-                let [] = call.bind(0, [])?;
-                Ok(self.join(&mut call.patience(None))?.into())
-            }
-            "shutdown" => {
-                let [immediate] = call.bind(0, ["immediate"])?;
-                self.shutdown(immediate.map_or(Ok(false), |immediate| immediate.truthy())?);
-                Ok(().into())
-            }
-            method => {
-                let [] = call.bind(0, [])?;
-                match method {
-                    "task_done" => Ok(self.task_done()?.into()),
-                    "qsize" => Ok(self.state.lock().items.len().into()),
-                    "empty" => Ok(self.state.lock().items.is_empty().into()),
-                    "full" => Ok((!self.state.lock().fits(self.maxsize)).into()),
-                    _ => Err(call.no_such_method()),
-                }
-            }
-        }
-    }
-
-    fn repr(&self) -> String {
-        format!("<Queue of {} items>", self.state.lock().items.len())
-    }
-
-    fn take_back(&self, item: Item) {
-        let mut state = self.state.lock();
-        if state.immediate {
-            state.unfinished = state.unfinished.saturating_sub(1);
-            return self.wake_joiners(state);
-        }
-        state.items.push_front(item);
-        drop(state);
-        self.state.notify_one(ITEM);
-    }
-}
-
-impl Shared {
-    fn put_call(
-        &self,
-        item: Option<Arg<'_>>,
-        call: &mut Call<'_>,
-        within: Option<Duration>,
-    ) -> Result<Return, Exception> {
-        // Bound as required.
-        let item = item.map(|item| call.item(item)).transpose()?;
-        let item = item.unwrap_or_else(|| Pickle::from(&Value::None).into());
-        Ok(self.put(item, &mut call.patience(within))?.into())
     }
 }

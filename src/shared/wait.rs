@@ -22,6 +22,9 @@ use crate::transport::deadline;
 /// How long a parked thread goes without asking whether its caller is still there.
 const CHECK: Duration = Duration::from_secs(2);
 
+/// The least time between two looks at what becomes ready with time.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// The time of a wait that has no deadline but needs a number.
 const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
@@ -86,6 +89,8 @@ pub(crate) trait Caller {
     fn is_there(&mut self) -> bool;
     /// Whether the manager is ending.
     fn is_ending(&self) -> bool;
+    /// The longest that a call may wait, whatever it asks for.
+    fn longest_wait(&self) -> Option<Duration>;
     /// Tells where this thread is parked; `None` when it no longer is.
     fn park(&self, at: Option<Arc<dyn Wake>>);
 }
@@ -93,6 +98,10 @@ pub(crate) trait Caller {
 /// How long to wait, and for whom.
 pub struct Patience<'a> {
     deadline: Option<Instant>,
+    /// The manager's bound, which applies where it is shorter.
+    longest: Option<Duration>,
+    /// The longest time without a look at the state.
+    look_every: Duration,
     caller: Option<&'a mut dyn Caller>,
 }
 
@@ -106,17 +115,30 @@ impl<'a> Patience<'a> {
     /// For a thread of this process. `None` waits for ever, zero not at all.
     #[must_use]
     pub fn new(timeout: Option<Duration>) -> Self {
-        Self { deadline: timeout.map(deadline), caller: None }
+        Self { deadline: timeout.map(deadline), longest: None, look_every: FOREVER, caller: None }
     }
 
     /// For the same caller, without a deadline.
     pub fn unbounded(&mut self) -> &mut Self {
-        self.deadline = None;
+        self.bound(None);
         self
     }
 
+    fn bound(&mut self, timeout: Option<Duration>) {
+        let longest = self.caller.as_ref().and_then(|caller| caller.longest_wait());
+        self.longest = longest.filter(|longest| timeout.is_none_or(|timeout| timeout > *longest));
+        self.deadline = self.longest.or(timeout).map(deadline);
+    }
+
+    /// Looks at the state at least this often, though nobody notifies: it may become ready with time.
+    pub(crate) fn look_every(&mut self, time: Duration) {
+        self.look_every = self.look_every.min(time).max(SHORTEST);
+    }
+
     pub(crate) fn of(caller: &'a mut dyn Caller, timeout: Option<Duration>) -> Self {
-        Self { deadline: timeout.map(deadline), caller: Some(caller) }
+        let mut patience = Self { caller: Some(caller), look_every: CHECK, ..Self::new(None) };
+        patience.bound(timeout);
+        patience
     }
 }
 
@@ -128,13 +150,22 @@ pub enum Interrupted {
     CallerGone,
     /// The manager is ending.
     ManagerEnding,
+    /// The manager lets no call wait as long as this one asked for.
+    WaitedTooLong,
 }
 
 impl From<Interrupted> for Exception {
-    fn from(_: Interrupted) -> Self {
-        // What a Python client sees when a manager vanishes, with the reason. One that is gone
-        // itself never gets it.
-        Self::builtin("EOFError", "the manager has been shut down")
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            // What a Python client sees when a manager vanishes, with the reason. One that is gone
+            // itself never gets it.
+            Interrupted::CallerGone | Interrupted::ManagerEnding => {
+                Self::builtin("EOFError", "the manager has been shut down")
+            }
+            Interrupted::WaitedTooLong => {
+                Self::builtin("TimeoutError", "the manager lets no call wait any longer")
+            }
+        }
     }
 }
 
@@ -246,12 +277,12 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
             let now = Instant::now();
             let left = patience.deadline.map(|deadline| deadline.saturating_duration_since(now));
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(None);
+                return match patience.longest {
+                    Some(_) => Err(Interrupted::WaitedTooLong),
+                    None => Ok(None),
+                };
             }
-            let nap = match patience.caller {
-                Some(_) => left.unwrap_or(CHECK).min(CHECK),
-                None => left.unwrap_or(FOREVER),
-            };
+            let nap = left.unwrap_or(FOREVER).min(patience.look_every);
             condition.parked.fetch_add(1, Ordering::Relaxed);
             let woken = condition.condvar.wait_timeout(state, nap);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;

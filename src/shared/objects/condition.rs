@@ -13,10 +13,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::lock::{self, Lock, Owner, RLock};
+use super::lock::{self, Lock, RLock};
 use super::number::{not_compared, number, timeout};
 use crate::error::{Exception, Result};
-use crate::shared::call::{Call, ConnectionId};
+use crate::shared::call::{Call, ConnectionId, Owner};
 use crate::shared::element::{Element, Item};
 use crate::shared::wait::{Interrupted, Monitor, Patience, lock};
 use crate::shared::{Return, SharedObject};

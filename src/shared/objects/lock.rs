@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use crate::error::{Exception, Result};
 use crate::shared::Return;
-use crate::shared::call::Call;
+use crate::shared::call::{Call, Owner};
 use crate::shared::wait::Patience;
-pub(super) use shared::{Owner, Shared};
+pub(super) use shared::Shared;
 
 /// A lock that whoever likes may release. A clone is the same lock.
 ///

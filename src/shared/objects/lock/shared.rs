@@ -1,34 +1,16 @@
 //! What both kinds of lock are, and the part of a condition that locks.
 
 use std::fmt;
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::error::{Exception, Result};
-use crate::shared::call::{Call, ConnectionId};
+use crate::shared::call::{Call, ConnectionId, Owner};
 use crate::shared::element::Item;
 use crate::shared::objects::args::none;
 use crate::shared::objects::number::{duration, not_seconds, number};
 use crate::shared::wait::{Interrupted, Monitor, Patience};
 use crate::shared::{Return, SharedObject};
 use crate::value::{Pickle, Value};
-
-/// Who may hold a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Connection(ConnectionId),
-    Thread(ThreadId),
-}
-
-impl Owner {
-    pub(crate) fn this_thread() -> Self {
-        Self::Thread(thread::current().id())
-    }
-
-    pub(crate) fn of(call: &Call<'_>) -> Self {
-        Self::Connection(call.connection())
-    }
-}
 
 /// Both kinds of lock.
 #[derive(Debug)]

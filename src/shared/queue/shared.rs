@@ -1,0 +1,271 @@
+//! How threads and clients use a queue at once: what they wait for, and how clients call it.
+
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use super::state::{Recovered, State};
+use super::{Policy, Queue};
+use crate::error::{Exception, Result};
+use crate::shared::call::{Arg, Call, ConnectionId, Owner};
+use crate::shared::element::Item;
+use crate::shared::wait::{Interrupted, Monitor, Patience};
+use crate::shared::{Return, SharedObject};
+use crate::value::{Pickle, Value};
+
+/// What threads wait for.
+const ITEM: usize = 0;
+const ROOM: usize = 1;
+const DONE: usize = 2;
+const DRAINED: usize = 3;
+
+const METHODS: [&str; 10] = [
+    "empty",
+    "full",
+    "get",
+    "get_nowait",
+    "join",
+    "put",
+    "put_nowait",
+    "qsize",
+    "shutdown",
+    "task_done",
+];
+
+pub(super) struct Shared {
+    state: Monitor<State, 4>,
+    pub(super) policy: Policy,
+}
+
+impl Shared {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self { state: Monitor::new(State::default()), policy }
+    }
+
+    pub(super) fn put(&self, item: Item, patience: &mut Patience<'_>) -> Result<(), Exception> {
+        let (size, most) = (item.len(), self.policy.max_bytes);
+        if most > 0 && size > most {
+            let text = format!("an item of {size} bytes never fits a queue of {most} bytes");
+            return Err(Exception::value_error(text));
+        }
+        let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
+        let mut state = self.wait(ROOM, patience, ready)?.ok_or(Exception::full())?;
+        if state.shut_down {
+            return Err(Exception::shut_down());
+        }
+        state.push(item);
+        drop(state);
+        self.state.notify_one(ITEM);
+        Ok(())
+    }
+
+    pub(super) fn get(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<Item, Exception> {
+        let ready = |state: &State| state.len() > 0 || state.is_over(owner);
+        let mut state = self.wait(ITEM, patience, ready)?.ok_or(Exception::empty())?;
+        let item = state.pop(&self.policy, owner).ok_or(Exception::shut_down())?;
+        self.less(state);
+        Ok(item)
+    }
+
+    pub(super) fn task_done(&self, owner: Owner) -> Result<(), Exception> {
+        let mut state = self.look();
+        let kept = state.done(&self.policy, owner)?;
+        self.less(state);
+        drop(kept);
+        Ok(())
+    }
+
+    pub(super) fn join(&self, patience: &mut Patience<'_>) -> Result<(), Interrupted> {
+        self.wait(DONE, patience, |state| state.unfinished == 0).map(drop)
+    }
+
+    pub(super) fn shut_down(&self, immediate: bool) {
+        let mut state = self.state.lock();
+        let gone = state.shut_down(immediate);
+        self.less(state);
+        self.state.notify_all(ROOM);
+        drop(gone);
+    }
+
+    /// The state, with what is due back in its place.
+    pub(super) fn look(&self) -> MutexGuard<'_, State> {
+        loop {
+            let state = self.state.lock();
+            if !state.is_due() {
+                return state;
+            }
+            self.expire(state);
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        !self.look().fits(&self.policy, 1)
+    }
+
+    /// [`Monitor::wait`], in which leases run out. Nobody is woken when one does: whoever waits looks
+    /// around at least once in that time.
+    fn wait(
+        &self,
+        condition: usize,
+        patience: &mut Patience<'_>,
+        ready: impl Fn(&State) -> bool,
+    ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
+        if let Some(lease) = self.policy.lease {
+            patience.look_every(lease);
+        }
+        loop {
+            let ready = |state: &State| state.is_due() || ready(state);
+            let state = self.state.wait(condition, patience, ready)?;
+            match state {
+                Some(state) if state.is_due() => self.expire(state),
+                state => return Ok(state),
+            }
+        }
+    }
+
+    fn expire(&self, mut state: MutexGuard<'_, State>) {
+        let recovered = state.expire(&self.policy);
+        self.recovered(state, recovered);
+    }
+
+    /// After something left: wakes whoever waits for that.
+    fn less(&self, state: MutexGuard<'_, State>) {
+        let (all_done, shut_down) = (state.unfinished == 0, state.shut_down);
+        let drained = state.is_drained();
+        drop(state);
+        if all_done {
+            self.state.notify_all(DONE);
+        }
+        if shut_down {
+            self.state.notify_all(ITEM);
+        }
+        if drained {
+            self.state.notify_all(DRAINED);
+        }
+        match (self.policy.maxsize, self.policy.max_bytes) {
+            (0, 0) => {}
+            (_, 0) => self.state.notify_one(ROOM),
+            // Each of those who wait has an item of another size.
+            _ => self.state.notify_all(ROOM),
+        }
+    }
+
+    /// After items came back: wakes somebody for each, and moves those that shall not be delivered again.
+    fn recovered(&self, state: MutexGuard<'_, State>, recovered: Recovered) {
+        self.less(state);
+        for _ in 0..recovered.returned {
+            self.state.notify_one(ITEM);
+        }
+        if let Some((_, Queue(letters))) = &self.policy.dead_letters {
+            for item in recovered.dead {
+                letters.state.lock().push(item);
+                letters.state.notify_one(ITEM);
+            }
+        }
+    }
+}
+
+impl SharedObject for Shared {
+    fn exposed(&self) -> &[&str] {
+        &METHODS
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Queue");
+        match call.method() {
+            "put" => {
+                let [item, block, within] = call.bind(1, ["item", "block", "timeout"])?;
+                let within = timeout(block, within)?;
+                self.put_call(item, call, within)
+            }
+            "put_nowait" => {
+                let [item] = call.bind(1, ["item"])?;
+                self.put_call(item, call, Some(Duration::ZERO))
+            }
+            "get" => {
+                let [block, within] = call.bind(0, ["block", "timeout"])?;
+                let within = timeout(block, within)?;
+                self.get_call(call, within)
+            }
+            "get_nowait" => {
+                let [] = call.bind(0, [])?;
+                self.get_call(call, Some(Duration::ZERO))
+            }
+            "join" => {
+                let [] = call.bind(0, [])?;
+                Ok(self.join(&mut call.patience(None))?.into())
+            }
+            "shutdown" => {
+                let [immediate] = call.bind(0, ["immediate"])?;
+                self.shut_down(immediate.map_or(Ok(false), |immediate| immediate.truthy())?);
+                Ok(().into())
+            }
+            method => {
+                let [] = call.bind(0, [])?;
+                match method {
+                    "task_done" => Ok(self.task_done(Owner::of(call))?.into()),
+                    "qsize" => Ok(self.look().len().into()),
+                    "empty" => Ok((self.look().len() == 0).into()),
+                    "full" => Ok(self.is_full().into()),
+                    _ => Err(call.no_such_method()),
+                }
+            }
+        }
+    }
+
+    fn repr(&self) -> String {
+        format!("<Queue of {} items>", self.look().len())
+    }
+
+    fn take_back(&self, item: Item) {
+        // Of a queue that knows who holds what, all comes back with the connection's end.
+        if !self.policy.at_least_once {
+            let mut state = self.state.lock();
+            let recovered = state.push_front(item);
+            self.recovered(state, recovered);
+        }
+    }
+
+    fn disconnected(&self, connection: ConnectionId) {
+        let mut state = self.state.lock();
+        let recovered = state.abandon(&self.policy, Owner::Connection(connection));
+        self.recovered(state, recovered);
+    }
+
+    fn drain(&self, patience: &mut Patience<'_>) {
+        self.shut_down(false);
+        // If the time runs out, what is left stays.
+        let _ = self.wait(DRAINED, patience, State::is_drained);
+    }
+}
+
+impl Shared {
+    fn put_call(
+        &self,
+        item: Option<Arg<'_>>,
+        call: &mut Call<'_>,
+        within: Option<Duration>,
+    ) -> Result<Return, Exception> {
+        // Bound as required.
+        let item = item.map(|item| call.item(item)).transpose()?;
+        let item = item.unwrap_or_else(|| Pickle::from(&Value::None).into());
+        Ok(self.put(item, &mut call.patience(within))?.into())
+    }
+
+    fn get_call(&self, call: &mut Call<'_>, within: Option<Duration>) -> Result<Return, Exception> {
+        if self.policy.at_least_once {
+            call.watch_connection();
+        }
+        self.get(Owner::of(call), &mut call.patience(within)).map(Return::Item)
+    }
+}
+
+/// The arguments `block` and `timeout`, as a timeout.
+fn timeout(
+    block: Option<Arg<'_>>,
+    timeout: Option<Arg<'_>>,
+) -> Result<Option<Duration>, Exception> {
+    if !block.map_or(Ok(true), |block| block.truthy())? {
+        return Ok(Some(Duration::ZERO));
+    }
+    timeout.map_or(Ok(None), |timeout| timeout.timeout())
+}

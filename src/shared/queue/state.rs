@@ -1,0 +1,235 @@
+//! What is in a queue, and what was handed out: the book-keeping, without a lock or a clock of its own.
+//!
+//! ```text
+//!  push ──► items ── pop ──► gone                                     a plain queue
+//!                      └───► handed out ── done ──► gone              at least once
+//!              ▲                 │ holder gone, lease over
+//!              └─ returned ◄─────┴──► dead letters, past the most deliveries
+//! ```
+//! Each item gets a number when it leaves `items`. Whatever comes back was put before all that is still
+//! there, so that it goes first, and among those the lowest number.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use super::Policy;
+use crate::error::Exception;
+use crate::shared::call::Owner;
+use crate::shared::element::Item;
+
+#[derive(Default)]
+pub(super) struct State {
+    items: VecDeque<Item>,
+    /// The number of the next item that leaves `items`.
+    next: u64,
+    /// What came back, by number.
+    returned: BTreeMap<u64, Delivered>,
+    /// What is handed out and not done, by number.
+    out: BTreeMap<u64, HandedOut>,
+    /// What each holder was handed, the oldest first; `None` for what it no longer holds.
+    held: HashMap<Owner, VecDeque<Option<u64>>>,
+    /// When what is handed out comes back by itself.
+    leases: BTreeSet<(Instant, u64)>,
+    /// The size of what is here or handed out.
+    bytes: usize,
+    /// Items put and not yet marked done.
+    pub(super) unfinished: usize,
+    pub(super) shut_down: bool,
+    /// Shut down so that nothing is left in it.
+    immediate: bool,
+}
+
+struct Delivered {
+    item: Item,
+    /// How often it was handed out.
+    times: u32,
+}
+
+struct HandedOut {
+    delivered: Delivered,
+    holder: Owner,
+    until: Option<Instant>,
+}
+
+/// What became of items that were handed out and not done.
+#[derive(Default)]
+pub(super) struct Recovered {
+    /// How many are in the queue again.
+    pub(super) returned: usize,
+    /// Those that were delivered too often.
+    pub(super) dead: Vec<Item>,
+    /// Those that nobody is to have any more.
+    pub(super) dropped: Vec<Item>,
+}
+
+impl State {
+    /// How many can be taken.
+    pub(super) fn len(&self) -> usize {
+        self.returned.len() + self.items.len()
+    }
+
+    pub(super) fn fits(&self, policy: &Policy, bytes: usize) -> bool {
+        (policy.maxsize == 0 || self.len() < policy.maxsize)
+            && (policy.max_bytes == 0 || self.bytes + bytes <= policy.max_bytes)
+    }
+
+    /// Whether all has been taken, and is done where that counts.
+    pub(super) fn is_drained(&self) -> bool {
+        self.len() == 0 && self.out.is_empty()
+    }
+
+    /// Whether nothing will come for this one any more: what others hold may come back.
+    pub(super) fn is_over(&self, owner: Owner) -> bool {
+        let held = |numbers: &VecDeque<_>| numbers.iter().flatten().count();
+        self.shut_down
+            && self.len() == 0
+            && (self.out.is_empty() || self.out.len() <= self.held.get(&owner).map_or(0, held))
+    }
+
+    pub(super) fn push(&mut self, item: Item) {
+        self.bytes += item.len();
+        self.unfinished += 1;
+        self.items.push_back(item);
+    }
+
+    /// Takes the first item.
+    pub(super) fn pop(&mut self, policy: &Policy, owner: Owner) -> Option<Item> {
+        if !policy.at_least_once {
+            let item = self.items.pop_front()?;
+            self.bytes -= item.len();
+            return Some(item);
+        }
+        let (number, mut delivered) = match self.returned.pop_first() {
+            Some(returned) => returned,
+            None => {
+                let item = self.items.pop_front()?;
+                self.next += 1;
+                (self.next, Delivered { item, times: 0 })
+            }
+        };
+        delivered.times = delivered.times.saturating_add(1);
+        let until = policy.lease.and_then(|lease| Instant::now().checked_add(lease));
+        self.leases.extend(until.map(|until| (until, number)));
+        self.held.entry(owner).or_default().push_back(Some(number));
+        let item = delivered.item.clone();
+        self.out.insert(number, HandedOut { delivered, holder: owner, until });
+        Some(item)
+    }
+
+    /// Puts a plain queue's item back at the front: nobody has got it.
+    pub(super) fn push_front(&mut self, item: Item) -> Recovered {
+        let mut recovered = Recovered::default();
+        if self.immediate {
+            self.unfinished = self.unfinished.saturating_sub(1);
+            recovered.dropped.push(item);
+        } else {
+            self.bytes += item.len();
+            self.items.push_front(item);
+            recovered.returned = 1;
+        }
+        recovered
+    }
+
+    /// Marks an item as done: of those that this holder was handed, the oldest. Gives what was kept
+    /// of it.
+    pub(super) fn done(
+        &mut self,
+        policy: &Policy,
+        owner: Owner,
+    ) -> Result<Option<Item>, Exception> {
+        let too_often = || Exception::value_error("task_done() called too many times");
+        let mut kept = None;
+        if policy.at_least_once {
+            let Entry::Occupied(mut held) = self.held.entry(owner) else { return Err(too_often()) };
+            let number = held.get_mut().pop_front().flatten();
+            if held.get().is_empty() {
+                held.remove();
+            }
+            let too_late =
+                "task_done() called too late: the item's lease ran out, and it went back";
+            let handed = number.and_then(|number| self.take_out(number));
+            let handed = handed.ok_or_else(|| Exception::value_error(too_late))?;
+            self.bytes -= handed.item.len();
+            kept = Some(handed.item);
+        }
+        self.unfinished = self.unfinished.checked_sub(1).ok_or_else(too_often)?;
+        Ok(kept)
+    }
+
+    /// Whether a lease has run out by now.
+    pub(super) fn is_due(&self) -> bool {
+        self.leases.first().is_some_and(|(until, _)| *until <= Instant::now())
+    }
+
+    /// Takes back what was handed out for too long.
+    pub(super) fn expire(&mut self, policy: &Policy) -> Recovered {
+        let mut recovered = Recovered::default();
+        let now = Instant::now();
+        while let Some((_, number)) = self.leases.first().filter(|(until, _)| *until <= now) {
+            let number = *number;
+            let holder = self.out.get(&number).map(|handed| handed.holder);
+            let held = holder.and_then(|holder| self.held.get_mut(&holder));
+            let place = held.and_then(|held| held.iter_mut().find(|held| **held == Some(number)));
+            place.into_iter().for_each(|place| *place = None);
+            self.recover(number, policy, &mut recovered);
+        }
+        recovered
+    }
+
+    /// Takes back what a holder that is gone was handed.
+    pub(super) fn abandon(&mut self, policy: &Policy, owner: Owner) -> Recovered {
+        let mut recovered = Recovered::default();
+        for number in self.held.remove(&owner).into_iter().flatten().flatten() {
+            self.recover(number, policy, &mut recovered);
+        }
+        recovered
+    }
+
+    /// Takes back what a holder was handed last, for it has not got it: that was no delivery.
+    pub(super) fn undeliver(&mut self, policy: &Policy, owner: Owner) -> Recovered {
+        let mut recovered = Recovered::default();
+        let number = self.held.get_mut(&owner).and_then(VecDeque::pop_back).flatten();
+        if let Some(number) = number {
+            let handed = self.out.get_mut(&number);
+            handed.into_iter().for_each(|handed| handed.delivered.times -= 1);
+            self.recover(number, policy, &mut recovered);
+        }
+        recovered
+    }
+
+    fn take_out(&mut self, number: u64) -> Option<Delivered> {
+        let handed = self.out.remove(&number)?;
+        if let Some(until) = handed.until {
+            self.leases.remove(&(until, number));
+        }
+        Some(handed.delivered)
+    }
+
+    fn recover(&mut self, number: u64, policy: &Policy, recovered: &mut Recovered) {
+        let Some(delivered) = self.take_out(number) else { return };
+        let most = policy.dead_letters.as_ref().map(|(most, _)| *most);
+        if !self.immediate && most.is_none_or(|most| delivered.times < most) {
+            self.returned.insert(number, delivered);
+            recovered.returned += 1;
+            return;
+        }
+        self.bytes -= delivered.item.len();
+        self.unfinished = self.unfinished.saturating_sub(1);
+        let heap = if self.immediate { &mut recovered.dropped } else { &mut recovered.dead };
+        heap.push(delivered.item);
+    }
+
+    /// Refuses items from now on, and gives those that are dropped at once.
+    pub(super) fn shut_down(&mut self, immediate: bool) -> impl Sized + use<> {
+        self.shut_down = true;
+        if !immediate {
+            return (VecDeque::new(), BTreeMap::new());
+        }
+        self.immediate = true;
+        self.unfinished = self.unfinished.saturating_sub(self.len());
+        let gone = (std::mem::take(&mut self.items), std::mem::take(&mut self.returned));
+        self.bytes = self.out.values().map(|handed| handed.delivered.item.len()).sum();
+        gone
+    }
+}

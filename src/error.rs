@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::value::Value;
 
@@ -19,9 +19,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The operating system refused an operation; the text says which.
     Io(Cow<'static, str>, io::Error),
-    /// The peer closed the connection, or it broke. A call that was under way may have taken effect.
+    /// The peer closed the connection, or it broke, with a call under way: see
+    /// [`Error::may_have_taken_effect`].
     Disconnected,
-    /// The peer did not answer within the time allowed. The connection is thrown away.
+    /// The peer did not answer within the time allowed. The connection is thrown away; the call may have
+    /// taken effect, or may yet.
     TimedOut,
     /// The peer does not hold the same authkey, or speaks another handshake; the text says which.
     Authentication(String),
@@ -40,16 +42,41 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the connection is gone, so that the manager may have ended.
+    /// Whether the manager is gone: a connection broke, it said that it ends, or nobody listens at its
+    /// address.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
-        matches!(self, Self::Disconnected) || self.raised("builtins", "EOFError")
+        match self {
+            Self::Disconnected => true,
+            Self::Io(_, cause) => is_gone(cause.kind()),
+            _ => self.raised("builtins", "EOFError"),
+        }
+    }
+
+    /// Whether the manager may have carried out the call that failed, or may yet: to repeat it could do it
+    /// twice. Otherwise it was not sent, or the manager answered that it failed.
+    #[must_use]
+    pub fn may_have_taken_effect(&self) -> bool {
+        match self {
+            Self::Disconnected | Self::TimedOut | Self::Protocol(_) | Self::Limit(..) => true,
+            Self::Io(doing, _) => doing == UNDER_WAY,
+            _ => false,
+        }
     }
 
     /// Whether the time allowed ran out.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::TimedOut)
+        match self {
+            Self::TimedOut => true,
+            Self::Io(_, cause) => cause.kind() == ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+
+    /// Whether no connection could be made, for now.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Io(..)) && (self.is_disconnected() || self.is_timeout())
     }
 
     /// Whether a queue had nothing to give (`queue.Empty`).
@@ -116,17 +143,29 @@ impl std::error::Error for Error {
 impl From<io::Error> for Error {
     /// Sorts what a socket reports into "gone", "too late" and the rest.
     fn from(error: io::Error) -> Self {
-        use io::ErrorKind as Kind;
         match error.kind() {
-            Kind::UnexpectedEof
-            | Kind::ConnectionReset
-            | Kind::ConnectionAborted
-            | Kind::BrokenPipe
-            | Kind::NotConnected => Self::Disconnected,
-            Kind::TimedOut | Kind::WouldBlock => Self::TimedOut,
-            _ => Self::Io(Cow::Borrowed("use the connection"), error),
+            kind if is_gone(kind) => Self::Disconnected,
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
+            _ => Self::Io(Cow::Borrowed(UNDER_WAY), error),
         }
     }
+}
+
+/// What an operation was about that failed when a call may have been sent.
+const UNDER_WAY: &str = "use the connection";
+
+/// Whether an operation on a socket fails like this when nobody is at its other end.
+fn is_gone(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NotConnected
+            | ErrorKind::NotFound
+    )
 }
 
 /// A Python exception as data: where its class is defined, its name, and its arguments.

@@ -36,6 +36,7 @@ pub(crate) trait Source: Read {
 impl Source for &[u8] {}
 
 /// Reads frames: one `read` brings as many small frames as have arrived.
+#[derive(Debug)]
 pub(crate) struct FrameReader {
     buffer: Box<[u8]>,
     start: usize,

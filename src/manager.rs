@@ -33,6 +33,8 @@ use crate::transport::{Address, Listener};
 /// ```
 pub struct Manager {
     authkey: Option<Authkey>,
+    allow_empty_authkey: bool,
+    socket_mode: u32,
     settings: Settings,
 }
 
@@ -52,10 +54,16 @@ impl Default for Manager {
             authkey: Vec::new(),
             limits: Limits::default(),
             handshake_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::ZERO,
+            max_wait: None,
             max_connections: 16_384,
+            max_handshakes: 1024,
+            max_objects: 1 << 20,
+            remote_shutdown: true,
             log: None,
         };
-        Self { authkey: None, settings }
+        Self { authkey: None, allow_empty_authkey: false, socket_mode: 0o600, settings }
     }
 }
 
@@ -104,6 +112,69 @@ impl Manager {
         self
     }
 
+    /// How long a client may leave what it is sent unread before its connection is closed; an item that
+    /// it had not got goes back. Defaults to 60 s.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        // The system takes none for "for ever".
+        self.settings.write_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// The longest that any call may wait, whatever it asks for: then it raises `TimeoutError`. Defaults
+    /// to for ever.
+    #[must_use]
+    pub fn max_wait(mut self, time: Duration) -> Self {
+        self.settings.max_wait = Some(time);
+        self
+    }
+
+    /// How long the manager goes on once its end was asked for, so that consumers can empty its queues:
+    /// these refuse puts meanwhile, and raise `queue.ShutDown` once they are empty and nothing is handed
+    /// out that may come back. Queues that no client has asked for are not touched. Defaults to no time.
+    #[must_use]
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.drain_timeout = timeout;
+        self
+    }
+
+    /// Whether clients may end the manager with its own function `shutdown`, as Python's managers let
+    /// them. Defaults to `true`. A registered callable may end it either way.
+    #[must_use]
+    pub fn remote_shutdown(mut self, allowed: bool) -> Self {
+        self.settings.remote_shutdown = allowed;
+        self
+    }
+
+    /// Takes an empty key, with which everybody is a client. Defaults to refusing it.
+    #[must_use]
+    pub fn allow_empty_authkey(mut self, allowed: bool) -> Self {
+        self.allow_empty_authkey = allowed;
+        self
+    }
+
+    /// The permissions of a Unix socket's file. Defaults to `0o600`: its owner alone can connect.
+    #[must_use]
+    pub fn socket_mode(mut self, mode: u32) -> Self {
+        self.socket_mode = mode;
+        self
+    }
+
+    /// How many objects may be shared at once: clients cannot create more. Defaults to 1,048,576 (2²⁰).
+    #[must_use]
+    pub fn max_objects(mut self, count: usize) -> Self {
+        self.settings.max_objects = count;
+        self
+    }
+
+    /// How many of the connections may be strangers', whose key is not proved yet; further ones are
+    /// closed. Defaults to 1024.
+    #[must_use]
+    pub fn max_handshakes(mut self, count: usize) -> Self {
+        self.settings.max_handshakes = count;
+        self
+    }
+
     /// How many connections may be open at once; further ones are closed. Each has a thread. Defaults
     /// to 16,384.
     #[must_use]
@@ -138,11 +209,11 @@ impl Manager {
 
     fn listen(mut self, address: Option<&Address>) -> Result<Server> {
         let authkey = self.authkey.map_or_else(Authkey::process, Ok)?;
-        if authkey.as_bytes().is_empty() {
+        if authkey.as_bytes().is_empty() && !self.allow_empty_authkey {
             return Err(Error::Invalid("authkey: it is empty".to_owned()));
         }
         self.settings.authkey = authkey.as_bytes().to_vec();
-        let listener = Listener::bind(address)?;
+        let listener = Listener::bind(address, self.socket_mode)?;
         let address = listener.address()?;
         Ok(Server { core: Arc::new(Core::new(self.settings, address)?), listener, authkey })
     }

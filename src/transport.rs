@@ -102,19 +102,20 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Binds an address; `None` is a fresh Unix socket in a private directory.
-    pub(crate) fn bind(address: Option<&Address>) -> Result<Self> {
+    /// Binds an address; `None` is a fresh Unix socket in a private directory. `mode` is that of a Unix
+    /// socket's file.
+    pub(crate) fn bind(address: Option<&Address>, mode: u32) -> Result<Self> {
         match address {
             Some(Address::Tcp(text)) => TcpListener::bind(&*Address::resolve(text)?)
                 .map(Self::Tcp)
                 .map_err(Error::io(format!("listen on {text}"))),
-            Some(Address::Unix(path)) => Self::bind_unix(path),
-            None => Self::bind_private(),
+            Some(Address::Unix(path)) => Self::bind_unix(path, mode),
+            None => Self::bind_private(mode),
         }
     }
 
     #[cfg(unix)]
-    fn bind_unix(path: &Path) -> Result<Self> {
+    fn bind_unix(path: &Path, mode: u32) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         let doing = || Error::io(format!("listen on {}", path.display()));
         let listener = match UnixListener::bind(path) {
@@ -127,12 +128,16 @@ impl Listener {
         };
         let listener = listener.map_err(doing())?;
         let file = SocketFile { path: path.to_owned(), node: node(path), directory: None };
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(doing())?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(doing())?;
+        // Whoever came before the mode was set may be a stranger.
+        listener.set_nonblocking(true).map_err(doing())?;
+        while listener.accept().is_ok() {}
+        listener.set_nonblocking(false).map_err(doing())?;
         Ok(Self::Unix(file, listener))
     }
 
     #[cfg(unix)]
-    fn bind_private() -> Result<Self> {
+    fn bind_private(mode: u32) -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let name =
             getrandom::u64().map_err(|e| Error::Io("draw a random name".into(), e.into()))?;
@@ -141,7 +146,7 @@ impl Listener {
             .mode(0o700)
             .create(&directory)
             .map_err(Error::io(format!("create {}", directory.display())))?;
-        let mut listener = Self::bind_unix(&directory.join("listener"));
+        let mut listener = Self::bind_unix(&directory.join("listener"), mode);
         match &mut listener {
             Ok(Self::Unix(file, _)) => file.directory = Some(directory),
             _ => drop(std::fs::remove_dir(&directory)),
@@ -150,13 +155,13 @@ impl Listener {
     }
 
     #[cfg(not(unix))]
-    fn bind_unix(path: &Path) -> Result<Self> {
+    fn bind_unix(path: &Path, _: u32) -> Result<Self> {
         Err(Error::Invalid(format!("address {}: no Unix sockets here", path.display())))
     }
 
     #[cfg(not(unix))]
-    fn bind_private() -> Result<Self> {
-        Self::bind(Some(&Address::from("127.0.0.1:0")))
+    fn bind_private(mode: u32) -> Result<Self> {
+        Self::bind(Some(&Address::from("127.0.0.1:0")), mode)
     }
 
     /// Where it listens, with the port that the system chose.
@@ -294,9 +299,17 @@ impl Stream {
 
     /// Bounds each read and each write; `None` lets them wait for ever.
     pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_timeouts(timeout, timeout)
+    }
+
+    pub(crate) fn set_timeouts(
+        &self,
+        read: Option<Duration>,
+        write: Option<Duration>,
+    ) -> io::Result<()> {
         either!(self, socket => {
-            socket.set_read_timeout(timeout)?;
-            socket.set_write_timeout(timeout)
+            socket.set_read_timeout(read)?;
+            socket.set_write_timeout(write)
         })
     }
 

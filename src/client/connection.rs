@@ -1,10 +1,11 @@
 //! One connection to a manager: a request, then its reply.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::thread;
 use std::time::Duration;
 
-use super::Connector;
-use crate::error::Result;
+use super::{Connector, failure};
+use crate::error::{Error, Result};
 use crate::frame::FrameReader;
 use crate::handshake;
 use crate::message::{Reply, Request};
@@ -15,6 +16,7 @@ use crate::value::Value;
 /// A reply buffer larger than this is given back after the call.
 const KEEP: usize = 64 * 1024;
 
+#[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
     reader: FrameReader,
@@ -25,13 +27,46 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects, and proves both keys.
+    /// Connects, for one call of the manager's own functions.
     pub(super) fn open(settings: &Connector) -> Result<Self> {
+        Self::persist(settings, Self::try_open)
+    }
+
+    /// Connects, for calls of objects' methods.
+    pub(super) fn accepted(settings: &Connector) -> Result<Self> {
+        Self::persist(settings, |settings| {
+            let mut connection = Self::try_open(settings)?;
+            let name = thread::current().name().unwrap_or("rust").into();
+            let wait = settings.call_timeout;
+            let reply = connection.call(settings, None, "accept_connection", &[name], &[], wait);
+            match reply.map_err(unsent(settings))? {
+                Reply::Return(_) => Ok(connection),
+                other => Err(failure(other)),
+            }
+        })
+    }
+
+    /// Again and again, if that is wished, while nobody is there.
+    fn persist(settings: &Connector, connect: impl Fn(&Connector) -> Result<Self>) -> Result<Self> {
+        let mut left = settings.reconnects;
+        loop {
+            match connect(settings) {
+                Err(error) if left > 0 && error.is_unreachable() => {
+                    left -= 1;
+                    thread::sleep(settings.reconnect_pause);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn try_open(settings: &Connector) -> Result<Self> {
         let until = deadline(settings.connect_timeout);
         let stream = Stream::connect(&settings.address, Some(settings.connect_timeout))?;
         let mut reader = FrameReader::new();
         let key = settings.authkey.as_bytes();
-        handshake::connect(&mut reader, &mut Timed(&stream, until), key)?;
+        handshake::connect(&mut reader, &mut Timed(&stream, until), key)
+            .map_err(unsent(settings))?;
         Ok(Self { stream, reader, scan: Scan::default(), out: Vec::new(), timed: true })
     }
 
@@ -78,5 +113,16 @@ impl Connection {
             Ok(matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
         };
         silent().unwrap_or(false)
+    }
+}
+
+/// Nothing that the user asked for was sent yet: that is told from a call that broke.
+fn unsent(settings: &Connector) -> impl FnOnce(Error) -> Error {
+    let address = &settings.address;
+    let connecting = move |kind: ErrorKind| Error::io(format!("connect to {address}"))(kind.into());
+    move |error| match error {
+        Error::Disconnected => connecting(ErrorKind::ConnectionReset),
+        Error::TimedOut => connecting(ErrorKind::TimedOut),
+        error => error,
     }
 }

@@ -7,7 +7,6 @@ mod proxy;
 mod queue;
 
 use std::fmt;
-use std::io::ErrorKind as Kind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::transport::Address;
 use crate::value::Value;
 use connection::Connection;
 pub use proxy::Proxy;
-pub use queue::{QueueIter, QueueProxy};
+pub use queue::{Consumer, QueueIter, QueueProxy};
 
 /// Connections that are kept for the next call.
 const KEEP_IDLE: usize = 16;
@@ -68,6 +67,8 @@ pub struct Connector {
     authkey: Authkey,
     connect_timeout: Duration,
     call_timeout: Option<Duration>,
+    reconnects: u32,
+    reconnect_pause: Duration,
     limits: Limits,
 }
 
@@ -87,6 +88,16 @@ impl Connector {
         self
     }
 
+    /// How often to try again, and after which pause, when nobody listens at the manager's address: it may
+    /// be about to start, or to come back. Each call connects if it has to, and only before it has sent
+    /// anything; one that was under way when its connection broke is never repeated
+    /// ([`Error::may_have_taken_effect`]). Defaults to not at all.
+    #[must_use]
+    pub fn reconnect(mut self, times: u32, pause: Duration) -> Self {
+        (self.reconnects, self.reconnect_pause) = (times, pause);
+        self
+    }
+
     /// What one message may cost. Defaults to [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -97,8 +108,8 @@ impl Connector {
     /// Connects, and checks the key.
     ///
     /// # Errors
-    /// [`Error::Io`] if nobody listens there, [`Error::Authentication`] if the keys differ,
-    /// [`Error::TimedOut`] if the manager does not answer.
+    /// [`Error::Io`] if nobody listens there, or nobody answers; [`Error::Authentication`] if the keys
+    /// differ.
     pub fn connect(self) -> Result<Client> {
         let client = Client(Arc::new(Shared { settings: self, idle: Mutex::default() }));
         client.function("dummy", &[], &[])?;
@@ -123,6 +134,8 @@ impl Client {
             authkey: authkey.into(),
             connect_timeout: Duration::from_secs(20),
             call_timeout: None,
+            reconnects: 0,
+            reconnect_pause: Duration::ZERO,
             limits: Limits::default(),
         }
     }
@@ -216,35 +229,21 @@ impl Client {
 
     /// A connection to call methods on: one that is idle and still open, or a new one.
     fn checkout(&self) -> Result<Connection> {
-        let mut lost = false;
-        loop {
-            let idle = lock(&self.0.idle).pop();
-            match idle {
-                Some(connection) if connection.is_open() => return Ok(connection),
-                Some(_) => lost = true,
-                None => break,
+        while let Some(connection) = self.idle() {
+            if connection.is_open() {
+                return Ok(connection);
             }
         }
-        let settings = &self.0.settings;
-        let mut connection = match Connection::open(settings) {
-            // The manager was there, and nobody listens in its place.
-            Err(Error::Io(_, cause))
-                if lost && matches!(cause.kind(), Kind::ConnectionRefused | Kind::NotFound) =>
-            {
-                return Err(Error::Disconnected);
-            }
-            connection => connection?,
-        };
-        let name = std::thread::current().name().unwrap_or("rust").into();
-        let wait = settings.call_timeout;
-        match connection.call(settings, None, "accept_connection", &[name], &[], wait)? {
-            Reply::Return(_) => Ok(connection),
-            other => Err(failure(other)),
-        }
+        Connection::accepted(&self.0.settings)
+    }
+
+    fn idle(&self) -> Option<Connection> {
+        lock(&self.0.idle).pop()
     }
 }
 
 /// A connection that several calls have to themselves: to the manager they are one owner's.
+#[derive(Debug)]
 struct Session {
     client: Client,
     /// Gone once a call has failed: it may be out of step.
@@ -252,6 +251,16 @@ struct Session {
 }
 
 impl Session {
+    /// Whether no call has failed so far.
+    fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Ends the connection, which would serve other calls otherwise.
+    fn close(mut self) {
+        self.connection = None;
+    }
+
     /// See [`Client::method`].
     fn method(
         &mut self,

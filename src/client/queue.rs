@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Session;
 use super::proxy::Proxy;
 use crate::error::{Error, Result};
 use crate::value::Value;
@@ -64,10 +65,14 @@ impl QueueProxy {
     /// # Errors
     /// As [`QueueProxy::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        match self.call("get", &[true.into(), seconds(timeout)], timeout) {
-            Err(error) if error.is_empty() => Ok(None),
-            result => result.map(Some),
-        }
+        unless_empty(self.call("get", &[true.into(), seconds(timeout)], timeout))
+    }
+
+    /// A consumer with a connection of its own, for a queue that takes back what is not done
+    /// ([`QueueOptions::at_least_once`](crate::QueueOptions::at_least_once)).
+    #[must_use]
+    pub fn consumer(&self) -> Consumer {
+        Consumer { queue: self.clone(), session: None }
     }
 
     /// The items as they come, for ever: each `next` is a [`QueueProxy::get`]. Ends after an error.
@@ -148,6 +153,89 @@ impl<'a> IntoIterator for &'a QueueProxy {
 
     fn into_iter(self) -> QueueIter<'a> {
         self.iter()
+    }
+}
+
+/// Takes items of a queue, and says when each is done, by a connection of its own: to the manager it is
+/// one holder. When it goes, what it took and did not mark as done goes back.
+///
+/// ```
+/// # use basemanager::{Client, Manager, Queue};
+/// let tasks = Queue::options().at_least_once().build();
+/// # let shared = tasks.clone();
+/// # let server = Manager::new("key").register("tasks", move |_| shared.clone());
+/// # let handle = server.bind("127.0.0.1:0")?.start()?;
+/// # let client = Client::connect(handle.address(), "key")?;
+/// # tasks.put("work")?;
+/// let mut consumer = client.queue("tasks")?.consumer();
+/// let item = consumer.get()?;
+/// assert_eq!(item, "work".into());
+/// consumer.task_done()?;
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Consumer {
+    queue: QueueProxy,
+    session: Option<Session>,
+}
+
+impl Consumer {
+    /// Takes the first item, and waits while there is none.
+    ///
+    /// # Errors
+    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give. After an error of
+    /// the connection what this consumer held is back in the queue, and the next call connects anew.
+    pub fn get(&mut self) -> Result<Value> {
+        self.call("get", &[], None)
+    }
+
+    /// Takes the first item; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Consumer::get`].
+    #[doc(alias = "get_nowait")]
+    pub fn try_get(&mut self) -> Result<Option<Value>> {
+        self.get_timeout(Duration::ZERO)
+    }
+
+    /// Takes the first item, and waits for one no longer than `timeout`; `None` if none came.
+    ///
+    /// # Errors
+    /// As [`Consumer::get`].
+    pub fn get_timeout(&mut self, timeout: Duration) -> Result<Option<Value>> {
+        unless_empty(self.call("get", &[true.into(), seconds(timeout)], Some(timeout)))
+    }
+
+    /// Says that the oldest of the items that this consumer holds has been dealt with.
+    ///
+    /// # Errors
+    /// `ValueError` if it holds none, or not any more; else as [`Consumer::get`].
+    pub fn task_done(&mut self) -> Result<()> {
+        self.call("task_done", &[], Some(Duration::ZERO)).map(drop)
+    }
+
+    fn call(&mut self, method: &str, args: &[Value], wait: Option<Duration>) -> Result<Value> {
+        let proxy = self.queue.proxy();
+        let session = match &mut self.session {
+            Some(session) if session.is_open() => session,
+            lost => lost.insert(proxy.session()?),
+        };
+        proxy.call_in(session, method, args, &[], wait)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // What it holds goes back with the connection, which nobody else may use for that reason.
+        self.session.take().map(Session::close);
+    }
+}
+
+/// What was taken; `None` for `queue.Empty`.
+fn unless_empty(result: Result<Value>) -> Result<Option<Value>> {
+    match result {
+        Err(error) if error.is_empty() => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::link::{Connection, Link};
 use super::objects::{Entry, New};
-use super::{Core, guarded};
+use super::{Core, Handshake, guarded};
 use crate::error::{Error, Exception, Result};
 use crate::frame::{FrameReader, Source};
 use crate::handshake;
@@ -36,19 +36,20 @@ const FUNCTIONS: [&str; 9] = [
 ];
 
 /// Serves a connection until it ends.
-pub(super) fn serve(core: &Arc<Core>, connection: Arc<Connection>) {
-    match converse(core, connection) {
+pub(super) fn serve(core: &Arc<Core>, connection: Arc<Connection>, handshake: Handshake) {
+    match converse(core, connection, handshake) {
         Ok(()) | Err(Error::Disconnected) => {}
         Err(error) => core.log(format_args!("a connection ended: {error}")),
     }
 }
 
-fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
+fn converse(core: &Arc<Core>, connection: Arc<Connection>, handshake: Handshake) -> Result<()> {
     let settings = &core.settings;
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, deadline(settings.handshake_timeout));
     handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
-    connection.stream.set_timeout(None)?;
+    drop(handshake);
+    connection.stream.set_timeouts(None, Some(settings.write_timeout))?;
     // The peer may hold its request back until its last word is acknowledged.
     (&connection.stream).ack_now();
 
@@ -210,6 +211,9 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
                 "dummy" => Ok(Value::None),
                 "debug_info" => Ok(core.objects.debug_info().into()),
                 "number_of_objects" => Ok(core.objects.count().into()),
+                "shutdown" if !core.settings.remote_shutdown => {
+                    Err("PermissionError: clients may not shut this manager down".to_owned())
+                }
                 "shutdown" => {
                     call.shut_down_manager();
                     Ok(Value::None)

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use super::objects::Entry;
 use super::{Core, guarded};
@@ -214,6 +215,10 @@ impl Caller for Link {
 
     fn is_ending(&self) -> bool {
         self.core.is_stopping()
+    }
+
+    fn longest_wait(&self) -> Option<Duration> {
+        self.core.settings.max_wait
     }
 
     fn park(&self, at: Option<Arc<dyn Wake>>) {

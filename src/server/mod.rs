@@ -1,7 +1,9 @@
 //! Floor 5: the manager's half. One thread accepts, one serves each connection.
 //!
 //! ```text
-//!  running ── stop() ──► stopping: blocked calls end, calls are refused; whoever was just handed an
+//!  running ── stop() ──► draining: objects take nothing new, and give what they have (no time at all,
+//!                        unless the owner grants some)
+//!                   ──► stopping: blocked calls end, calls are refused; whoever was just handed an
 //!                        object may still take its reference (a second at most)
 //!                   ──► closed: no more connections, the open ones are ended and waited for
 //! ```
@@ -12,20 +14,20 @@ mod objects;
 mod registry;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::shared::element::Keeper;
 use crate::shared::wait::{Monitor, Patience, lock};
-use crate::transport::{Address, Listener, Stream};
+use crate::transport::{Address, Listener, Stream, deadline};
 use link::Connection;
 use objects::Objects;
 pub use registry::Registration;
@@ -46,7 +48,13 @@ pub(crate) struct Settings {
     pub(crate) authkey: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) max_wait: Option<Duration>,
     pub(crate) max_connections: usize,
+    pub(crate) max_handshakes: usize,
+    pub(crate) max_objects: usize,
+    pub(crate) remote_shutdown: bool,
     pub(crate) log: Option<Log>,
 }
 
@@ -57,6 +65,8 @@ pub(crate) struct Core {
     objects: Objects,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next_connection: AtomicU64,
+    /// The connections whose peers have not proved the key yet.
+    handshakes: AtomicUsize,
     stopping: AtomicBool,
     lingers: AtomicBool,
     closed: AtomicBool,
@@ -68,6 +78,8 @@ pub(crate) struct Core {
 struct Life {
     connections: usize,
     accepting: bool,
+    /// The end was asked for.
+    asked: bool,
     stopping: bool,
     ended: bool,
 }
@@ -86,6 +98,7 @@ impl Core {
             objects: Objects::new()?,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(0),
+            handshakes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -101,9 +114,40 @@ impl Core {
     /// was just handed, if the end is to linger.
     pub(crate) fn stop(&self, linger: bool) {
         self.lingers.fetch_or(linger, Ordering::Relaxed);
-        self.stopping.store(true, Ordering::Release);
-        self.life.lock().stopping = true;
+        let mut life = self.life.lock();
+        life.asked = true;
+        if self.settings.drain_timeout.is_zero() {
+            self.refuse_calls(&mut life);
+        }
+        drop(life);
         self.life.notify_all(0);
+    }
+
+    fn refuse_calls(&self, life: &mut Life) {
+        life.stopping = true;
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Lets objects give away what they have, for as long as the owner grants.
+    fn drain(&self) {
+        let until = deadline(self.settings.drain_timeout);
+        let left = || until.saturating_duration_since(Instant::now());
+        let mut seen = HashSet::new();
+        while !left().is_zero() {
+            let mut fresh = self.objects.all();
+            fresh.retain(|entry| seen.insert(entry.id.clone()));
+            if fresh.is_empty() {
+                break;
+            }
+            // All refuse what is new before any is waited for.
+            for waits in [false, true] {
+                for entry in &fresh {
+                    let time = if waits { left() } else { Duration::ZERO };
+                    // One that panics is as good as empty.
+                    let _ = guarded(|| entry.object.drain(&mut Patience::new(Some(time))));
+                }
+            }
+        }
     }
 
     /// Waits until the end is complete; `false` if that took longer than `timeout`.
@@ -164,7 +208,9 @@ fn serve_until_stopped(core: &Arc<Core>, listener: Listener) -> Result<()> {
         .map(drop)
         .map_err(Error::io("start a thread"))?;
 
-    core.wait_for(None, |_| core.is_stopping());
+    core.wait_for(None, |life| life.asked);
+    core.drain();
+    core.refuse_calls(&mut core.life.lock());
     core.open_connections().iter().for_each(|connection| connection.wake());
     if core.lingers.load(Ordering::Relaxed) {
         core.wait_for(Some(objects::HAND_OVER), |_| !core.objects.handing_over());
@@ -210,8 +256,13 @@ fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
         if life.connections >= most {
             return Err(Error::Limit("number of connections", most as u64));
         }
+        let unproved = core.settings.max_handshakes;
+        if core.handshakes.load(Ordering::Relaxed) >= unproved {
+            return Err(Error::Limit("number of handshakes", unproved as u64));
+        }
         life.connections += 1;
     }
+    let handshake = Handshake::new(core.clone());
     let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
     let connection = Arc::new(Connection::new(id, stream));
     lock(&core.connections).insert(id, connection.clone());
@@ -219,9 +270,25 @@ fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
     thread::Builder::new()
         .name(format!("basemanager-{id}"))
         .stack_size(STACK)
-        .spawn(move || connection::serve(&seat.core, connection))
+        .spawn(move || connection::serve(&seat.core, connection, handshake))
         .map(drop)
         .map_err(Error::io("start a thread"))
+}
+
+/// A connection's place among those whose peers are not known yet; given up when dropped.
+struct Handshake(Arc<Core>);
+
+impl Handshake {
+    fn new(core: Arc<Core>) -> Self {
+        core.handshakes.fetch_add(1, Ordering::Relaxed);
+        Self(core)
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A connection's place among those that are open; given up when dropped.

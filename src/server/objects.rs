@@ -95,6 +95,10 @@ impl Objects {
         lock(&self.table).slots.get(id).map(|slot| slot.entry.clone())
     }
 
+    pub(super) fn all(&self) -> Vec<Arc<Entry>> {
+        lock(&self.table).slots.values().map(|slot| slot.entry.clone()).collect()
+    }
+
     /// Adds a reference; `false` if there is no such object.
     pub(super) fn incref(&self, id: &str) -> bool {
         let mut table = lock(&self.table);

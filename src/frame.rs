@@ -7,6 +7,7 @@
 //! All numbers are big-endian. CPython: `multiprocessing.connection.Connection._send_bytes`.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use byteorder::{BigEndian, ByteOrder};
 
@@ -41,23 +42,25 @@ pub(crate) struct FrameReader {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
-    large: Vec<u8>,
+    /// A payload that does not fit the buffer, in memory of its own: whoever keeps a large part of it may
+    /// keep the whole, uncopied.
+    large: Arc<Vec<u8>>,
     /// What is left of a payload that was refused, to be passed over.
     refused: u64,
 }
 
 impl FrameReader {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), start: 0, end: 0, large: Vec::new(), refused: 0 }
+        Self { buffer: vec![0; BUFFER].into(), start: 0, end: 0, large: Arc::default(), refused: 0 }
     }
 
     /// The next frame's payload, at most `limit` bytes of it.
     ///
     /// The end of the stream is [`Error::Disconnected`], between frames or within one. After
     /// [`Error::Limit`] the next call gives the next frame.
-    pub(crate) fn read<S: Source>(&mut self, source: &mut S, limit: usize) -> Result<&[u8]> {
+    pub(crate) fn read<S: Source>(&mut self, source: &mut S, limit: usize) -> Result<Frame<'_>> {
         if self.large.capacity() > KEEP {
-            self.large = Vec::new();
+            self.large = Arc::default();
         }
         loop {
             let passed = self.refused.min((self.end - self.start) as u64);
@@ -77,7 +80,7 @@ impl FrameReader {
                 if rest.len() >= length {
                     let from = self.start + header;
                     self.start = from + length;
-                    return Ok(self.buffer.get(from..from + length).unwrap_or_default());
+                    return Ok(self.buffer.get(from..from + length).unwrap_or_default().into());
                 }
                 if header + length > BUFFER {
                     return self.read_large(source, header, length);
@@ -116,19 +119,39 @@ impl FrameReader {
         source: &mut S,
         header: usize,
         length: usize,
-    ) -> Result<&[u8]> {
+    ) -> Result<Frame<'_>> {
         source.ack_now();
-        self.large.clear();
-        let begun = self.buffer.get(self.start + header..self.end).unwrap_or_default();
-        self.large.extend(begun);
-        (self.start, self.end) = (0, 0);
-        // The vector grows with what arrives: a declared length alone allocates little.
-        self.large.reserve((length - self.large.len()).min(KEEP));
-        let missing = length - self.large.len();
-        if source.read_into(&mut self.large, missing as u64)? < missing {
-            return Err(Error::Disconnected);
+        if Arc::get_mut(&mut self.large).is_none() {
+            self.large = Arc::default();
         }
-        Ok(&self.large)
+        let large = Arc::make_mut(&mut self.large);
+        large.clear();
+        large.extend(self.buffer.get(self.start + header..self.end).unwrap_or_default());
+        (self.start, self.end) = (0, 0);
+        // The vector grows with what arrives: a declared length alone allocates little, and one that
+        // memory is too short for is an error.
+        while large.len() < length {
+            let more = (length - large.len()).min(large.len().max(KEEP));
+            large.try_reserve_exact(more).map_err(io::Error::from)?;
+            if source.read_into(large, more as u64)? < more {
+                return Err(Error::Disconnected);
+            }
+        }
+        Ok(Frame { bytes: &self.large, whole: Some(&self.large) })
+    }
+}
+
+/// The payload of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Where the payload has memory of its own, that.
+    pub(crate) whole: Option<&'a Arc<Vec<u8>>>,
+}
+
+impl<'a> From<&'a [u8]> for Frame<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, whole: None }
     }
 }
 
@@ -147,12 +170,12 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(usize, u64)>> {
     }
 }
 
-/// Appends a frame to `out`; `write` appends its payload.
-pub(crate) fn append(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a frame to `out`; `write` appends its payload, or all but `apart` bytes of it.
+pub(crate) fn append(out: &mut Vec<u8>, apart: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend([0; HEADER]);
     write(out);
-    let length = out.len() - at - HEADER;
+    let length = out.len() - at - HEADER + apart;
     if let Ok(short) = i32::try_from(length) {
         if let Some(header) = out.get_mut(at..at + HEADER) {
             BigEndian::write_i32(header, short);
@@ -167,7 +190,7 @@ pub(crate) fn append(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 /// Writes one frame with a single `write`.
 pub(crate) fn write_frame<W: Write>(sink: &mut W, payload: &[u8]) -> Result<()> {
     let mut frame = Vec::with_capacity(HEADER + payload.len());
-    append(&mut frame, |out| out.extend_from_slice(payload));
+    append(&mut frame, 0, |out| out.extend_from_slice(payload));
     Ok(sink.write_all(&frame)?)
 }
 
@@ -215,7 +238,7 @@ mod tests {
     fn framed(payloads: &[&[u8]]) -> Vec<u8> {
         let mut out = Vec::new();
         for payload in payloads {
-            append(&mut out, |out| out.extend_from_slice(payload));
+            append(&mut out, 0, |out| out.extend_from_slice(payload));
         }
         out
     }
@@ -224,7 +247,7 @@ mod tests {
         let (mut reader, mut frames) = (FrameReader::new(), Vec::new());
         loop {
             match reader.read(source, limit) {
-                Ok(frame) => frames.push(frame.to_vec()),
+                Ok(frame) => frames.push(frame.bytes.to_vec()),
                 Err(error) => return (frames, error),
             }
         }
@@ -254,10 +277,10 @@ mod tests {
         let stream = framed(&[b"a", b"b", b"c"]);
         let mut source = Pieces::new([&stream[..stream.len() - 1], &stream[stream.len() - 1..]]);
         let mut reader = FrameReader::new();
-        assert_eq!(reader.read(&mut source, 9).unwrap(), b"a");
-        assert_eq!(reader.read(&mut source, 9).unwrap(), b"b");
+        assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"a");
+        assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"b");
         assert_eq!((source.reads, source.acks.get()), (1, 0));
-        assert_eq!(reader.read(&mut source, 9).unwrap(), b"c");
+        assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"c");
         assert_eq!((source.reads, source.acks.get()), (2, 1), "the peer may wait for a word");
     }
 
@@ -305,8 +328,8 @@ mod tests {
     fn a_large_frame_leaves_no_large_buffer() {
         let stream = framed(&[&vec![1; KEEP * 3], b"small"]);
         let (mut source, mut reader) = (&stream[..], FrameReader::new());
-        assert_eq!(reader.read(&mut source, usize::MAX).unwrap().len(), KEEP * 3);
-        assert_eq!(reader.read(&mut source, usize::MAX).unwrap(), b"small");
+        assert_eq!(reader.read(&mut source, usize::MAX).unwrap().bytes.len(), KEEP * 3);
+        assert_eq!(reader.read(&mut source, usize::MAX).unwrap().bytes, b"small");
         assert_eq!(reader.large.capacity(), 0);
     }
 

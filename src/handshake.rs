@@ -132,7 +132,7 @@ fn challenge<S: Source + Write>(
 ) -> Result<()> {
     let message = [SHA256, nonce].concat();
     write_frame(stream, &[CHALLENGE, &message].concat())?;
-    let verdict = verify(authkey, &message, reader.read(stream, FRAME)?);
+    let verdict = verify(authkey, &message, reader.read(stream, FRAME)?.bytes);
     let sent = write_frame(stream, if verdict.is_ok() { WELCOME } else { FAILURE });
     // A peer that was refused may be gone already; why it was refused says more.
     verdict.and(sent)
@@ -145,7 +145,7 @@ fn answer<S: Source + Write>(
     authkey: &[u8],
     sent: Option<&Nonce>,
 ) -> Result<()> {
-    let frame = reader.read(stream, FRAME)?;
+    let frame = reader.read(stream, FRAME)?.bytes;
     let message = frame.strip_prefix(CHALLENGE).ok_or_else(|| unexpected("challenge", frame))?;
     // Whoever hands our own challenge back wants us to answer it in their place.
     if sent.is_some_and(|nonce| message.ends_with(nonce)) {
@@ -153,7 +153,7 @@ fn answer<S: Source + Write>(
     }
     let answer = respond(authkey, message)?;
     write_frame(stream, &answer)?;
-    match reader.read(stream, FRAME)? {
+    match reader.read(stream, FRAME)?.bytes {
         WELCOME => Ok(()),
         FAILURE => Err(refused("the peer rejected our authkey")),
         other => Err(unexpected("verdict", other)),

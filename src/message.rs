@@ -12,13 +12,17 @@
 //! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, Exception, Result};
-use crate::frame;
+use crate::frame::{self, Frame};
 use crate::limits::Limits;
 use crate::pickle::{Instance, Range, Scan, Shape, Writer};
 use crate::transport::Address;
 use crate::value::{Pickle, Value};
+
+/// An item of so many bytes is not copied into its reply.
+const APART: usize = 16 * 1024;
 
 /// The module of tokens and proxies.
 const MANAGERS: &str = "multiprocessing.managers";
@@ -175,6 +179,8 @@ impl fmt::Display for Pickle {
 pub(crate) struct Message<'a> {
     pub(crate) scan: &'a Scan,
     pub(crate) bytes: &'a [u8],
+    /// The same, where it has memory of its own.
+    whole: Option<&'a Arc<Vec<u8>>>,
     pub(crate) limits: &'a Limits,
 }
 
@@ -184,7 +190,10 @@ impl<'a> Message<'a> {
     }
 
     pub(crate) fn pickle(self, part: Range) -> Result<Pickle> {
-        self.scan.cut(self.bytes, part, self.limits)
+        match self.whole.and_then(|whole| self.scan.share(whole, part)) {
+            Some(shared) => Ok(shared),
+            None => self.scan.cut(self.bytes, part, self.limits),
+        }
     }
 
     /// Whether it may name shared objects: nearly none does.
@@ -211,10 +220,11 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Reads a request from a message; `scan` keeps what is found.
-    pub(crate) fn parse(scan: &'a mut Scan, bytes: &'a [u8], limits: &'a Limits) -> Result<Self> {
+    pub(crate) fn parse(scan: &'a mut Scan, frame: Frame<'a>, limits: &'a Limits) -> Result<Self> {
+        let Frame { bytes, whole } = frame;
         let root = scan.message(bytes, limits)?;
         let scan = &*scan;
-        let message = Message { scan, bytes, limits };
+        let message = Message { scan, bytes, whole, limits };
         let parts = scan.children(bytes, root, Shape::Sequence);
         let Some(&[ident, method, args, kwargs]) = parts else {
             return Err(Error::Protocol("a request is no tuple of four".to_owned()));
@@ -253,7 +263,7 @@ impl<'a> Request<'a> {
         args: &[Value],
         kwargs: &[(&str, Value)],
     ) {
-        append(out, 4, |writer| {
+        append(out, 0, 4, |writer| {
             match ident {
                 Some(ident) => writer.str(ident),
                 None => writer.value(&Value::None),
@@ -303,17 +313,28 @@ impl Reply {
         }
     }
 
-    /// Appends `#RETURN` with an item that stays unopened.
-    pub(crate) fn append_item(out: &mut Vec<u8>, item: &Pickle) {
-        tagged(out, "#RETURN", |writer| writer.pickle(item));
+    /// Appends `#RETURN` with an item that stays unopened. One that is large is left out, not to copy it:
+    /// its place comes back.
+    pub(crate) fn append_item(out: &mut Vec<u8>, item: &Pickle) -> Option<usize> {
+        if item.len() < APART {
+            tagged(out, "#RETURN", |writer| writer.pickle(item));
+            return None;
+        }
+        let mut place = 0;
+        append(out, item.len(), 2, |writer| {
+            writer.str("#RETURN");
+            place = writer.position();
+        });
+        Some(place)
     }
 
     /// Reads a reply from a message.
     ///
     /// A result that has no tree within the limits stays an opaque node: nothing is lost.
-    pub(crate) fn parse(scan: &mut Scan, bytes: &[u8], limits: &Limits) -> Result<Self> {
+    pub(crate) fn parse(scan: &mut Scan, frame: Frame<'_>, limits: &Limits) -> Result<Self> {
+        let Frame { bytes, whole } = frame;
         let root = scan.message(bytes, limits)?;
-        let message = Message { scan, bytes, limits };
+        let message = Message { scan, bytes, whole, limits };
         let parts = message.scan.children(bytes, root, Shape::Sequence);
         let Some(&[kind, result]) = parts else {
             return Err(Error::Protocol("a reply is no pair".to_owned()));
@@ -355,15 +376,15 @@ pub(crate) fn names(value: Value) -> Option<Vec<String>> {
 }
 
 fn tagged(out: &mut Vec<u8>, kind: &str, result: impl FnOnce(&mut Writer)) {
-    append(out, 2, |writer| {
+    append(out, 0, 2, |writer| {
         writer.str(kind);
         result(writer);
     });
 }
 
-/// Appends a frame with a pickled tuple of `count` parts.
-fn append(out: &mut Vec<u8>, count: usize, parts: impl FnOnce(&mut Writer)) {
-    frame::append(out, |out| {
+/// Appends a frame with a pickled tuple of `count` parts, `apart` bytes of which are left out.
+fn append(out: &mut Vec<u8>, apart: usize, count: usize, parts: impl FnOnce(&mut Writer)) {
+    frame::append(out, apart, |out| {
         let mut writer = Writer::append_to(std::mem::take(out));
         writer.tuple(count, parts);
         *out = writer.into_buffer();

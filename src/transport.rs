@@ -1,7 +1,7 @@
 //! Floor 1: addresses, and the sockets behind them: TCP everywhere, Unix sockets where there are any.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -328,6 +328,10 @@ impl Read for &Stream {
 impl Write for &Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         either!(self, socket => (&mut &*socket).write(bytes))
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, socket => (&mut &*socket).write_vectored(parts))
     }
 
     fn flush(&mut self) -> io::Result<()> {

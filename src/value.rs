@@ -10,8 +10,11 @@ mod bigint;
 mod convert;
 mod repr;
 
+use std::collections::TryReserveError;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
 
 pub use bigint::BigInt;
 
@@ -198,26 +201,60 @@ const _: () = assert!(size_of::<Pickle>() == 24);
 /// The memo's size is kept along, for it tells by how much the next object's numbers shift.
 #[derive(Clone)]
 enum Repr {
-    Inline { len: u8, memo: u8, bytes: [u8; 21] },
-    Heap { bytes: Box<[u8]>, memo: u32 },
+    Inline {
+        len: u8,
+        memo: u8,
+        bytes: [u8; 21],
+    },
+    /// A part of memory that may be shared: with clones, and with the rest of a message.
+    Heap {
+        memo: u32,
+        whole: Arc<Vec<u8>>,
+        from: u32,
+        to: u32,
+    },
 }
 
 impl Pickle {
-    /// Keeps opcodes that memoize `memo` objects.
+    #[cfg(test)]
     pub(crate) fn new(ops: &[u8], memo: u32) -> Self {
-        Self(Repr::inline(ops, memo).unwrap_or_else(|| Repr::Heap { bytes: ops.into(), memo }))
+        Self::from_vec(ops.to_vec(), memo)
     }
 
-    /// As [`new`](Self::new), but a long pickle is not copied.
-    pub(crate) fn from_vec(ops: Vec<u8>, memo: u32) -> Self {
-        Self(Repr::inline(&ops, memo).unwrap_or_else(|| Repr::Heap { bytes: ops.into(), memo }))
+    /// Copies opcodes that memoize `memo` objects.
+    ///
+    /// # Errors
+    /// If memory is too short.
+    pub(crate) fn copy(ops: &[u8], memo: u32) -> Result<Self, TryReserveError> {
+        if let Some(inline) = Repr::inline(ops, memo) {
+            return Ok(Self(inline));
+        }
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(ops.len())?;
+        copy.extend_from_slice(ops);
+        Ok(Self(Repr::heap(copy, memo)))
+    }
+
+    /// Keeps opcodes that memoize `memo` objects.
+    pub(crate) fn from_vec(mut ops: Vec<u8>, memo: u32) -> Self {
+        Self(Repr::inline(&ops, memo).unwrap_or_else(|| {
+            ops.shrink_to_fit();
+            Repr::heap(ops, memo)
+        }))
+    }
+
+    /// The same of opcodes that are a part of a message, which is kept with it.
+    pub(crate) fn part_of(whole: &Arc<Vec<u8>>, part: Range<u32>, memo: u32) -> Self {
+        Self(Repr::Heap { memo, whole: whole.clone(), from: part.start, to: part.end })
     }
 
     /// The opcodes.
     pub(crate) fn ops(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Repr::Heap { bytes, .. } => bytes,
+            Repr::Heap { whole, from, to, .. } => {
+                whole.get(*from as usize..*to as usize).unwrap_or_default()
+            }
         }
     }
 
@@ -243,6 +280,11 @@ impl Pickle {
 }
 
 impl Repr {
+    fn heap(ops: Vec<u8>, memo: u32) -> Self {
+        let to = u32::try_from(ops.len()).unwrap_or(u32::MAX);
+        Self::Heap { memo, whole: Arc::new(ops), from: 0, to }
+    }
+
     fn inline(ops: &[u8], memo: u32) -> Option<Self> {
         let mut bytes = [0; 21];
         bytes.get_mut(..ops.len())?.copy_from_slice(ops);

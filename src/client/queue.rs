@@ -227,7 +227,9 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         // What it holds goes back with the connection, which nobody else may use for that reason.
-        self.session.take().map(Session::close);
+        if let Some(session) = self.session.take() {
+            session.close();
+        }
     }
 }
 

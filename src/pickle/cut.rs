@@ -12,6 +12,8 @@
 //! An object without any of them, which is the common case, is copied as it is.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 
 use super::scan::{EditKind, Memoized, Range, Scan, index};
 use super::{HIGHEST_PROTOCOL, OLD_NAMES, encode, expanded, malformed, op, too_expanded};
@@ -30,22 +32,34 @@ struct Cut<'a> {
 }
 
 impl Scan {
+    /// One object of a message that has memory of its own, as a part of that: if it is most of it, and its
+    /// bytes can stay as they are.
+    pub(crate) fn share(&self, whole: &Arc<Vec<u8>>, object: Range) -> Option<Pickle> {
+        let most = object.len() > whole.len() / 2;
+        let part = || Pickle::part_of(whole, object.0..object.1, self.puts_in(object));
+        (most && self.is_plain(object)).then(part)
+    }
+
     /// Copies one object of `bytes`, the message that was scanned, as a pickle of its own.
     pub(crate) fn cut(&self, bytes: &[u8], object: Range, limits: &Limits) -> Result<Pickle> {
-        let puts = self.puts_before(object.1) - self.puts_before(object.0);
-        if self.edits.get(self.edits_before(object.0)).is_none_or(|edit| edit.at >= object.1) {
-            return Ok(Pickle::new(object.of(bytes), puts));
+        if self.is_plain(object) {
+            let copy = Pickle::copy(object.of(bytes), self.puts_in(object));
+            return Ok(copy.map_err(io::Error::from)?);
         }
-        let room = object.of(bytes).len();
-        let mut cut = Cut {
-            scan: self,
-            bytes,
-            out: Vec::with_capacity(room),
-            memo: 0,
-            runs: BTreeMap::new(),
-        };
+        let mut out = Vec::new();
+        out.try_reserve_exact(object.len()).map_err(io::Error::from)?;
+        let mut cut = Cut { scan: self, bytes, out, memo: 0, runs: BTreeMap::new() };
         cut.copy(object, limits)?;
         Ok(Pickle::from_vec(cut.out, cut.memo))
+    }
+
+    /// Whether nothing ties its bytes to their place.
+    fn is_plain(&self, object: Range) -> bool {
+        self.edits.get(self.edits_before(object.0)).is_none_or(|edit| edit.at >= object.1)
+    }
+
+    fn puts_in(&self, object: Range) -> u32 {
+        self.puts_before(object.1) - self.puts_before(object.0)
     }
 
     fn puts_before(&self, at: u32) -> u32 {

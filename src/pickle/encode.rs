@@ -37,6 +37,11 @@ impl Writer {
         whole
     }
 
+    /// The bytes of the buffer so far.
+    pub(crate) fn position(&self) -> usize {
+        self.out.len()
+    }
+
     pub(crate) fn into_pickle(self) -> Pickle {
         Pickle::from_vec(self.out, self.memo)
     }

@@ -2,7 +2,7 @@
 //! is there.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -45,8 +45,10 @@ impl Connection {
 
 /// An item in a reply that has not been sent yet.
 struct Handed {
-    /// Where its reply ends in the output.
+    /// Where its reply ends, in the output with all that is spliced in.
     end: usize,
+    /// Where its bytes belong in the output, if they are not there.
+    place: Option<usize>,
     from: Arc<Entry>,
     item: Item,
 }
@@ -59,6 +61,8 @@ pub(super) struct Link {
     /// What was read while a call waited.
     ahead: Vec<u8>,
     out: Vec<u8>,
+    /// The bytes to be spliced into the output: those of large items, which are not copied.
+    spliced: usize,
     handed: Vec<Handed>,
     /// What replies named: the client takes references of its own before it asks for anything else.
     pub(super) passing: Vec<References>,
@@ -80,6 +84,7 @@ impl Link {
             current: None,
             ahead,
             out,
+            spliced: 0,
             handed,
             passing,
             watched,
@@ -94,30 +99,20 @@ impl Link {
 
     /// Replies with an item; its object gets it back if the reply cannot be sent.
     pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Item) {
-        Reply::append_item(&mut self.out, &item);
-        self.handed.push(Handed { end: self.out.len(), from, item });
+        let place = Reply::append_item(&mut self.out, &item);
+        self.spliced += place.map_or(0, |_| item.len());
+        self.handed.push(Handed { end: self.out.len() + self.spliced, place, from, item });
     }
 
     /// Sends the replies if they are many; the others go when nothing is left to answer.
     pub(super) fn flush_many(&mut self) -> io::Result<()> {
-        if self.out.len() < BURST { Ok(()) } else { self.flush() }
+        if self.out.len() + self.spliced < BURST { Ok(()) } else { self.flush() }
     }
 
     /// Sends the replies. Items whose replies did not get out whole go back, the last one first.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let mut sent = 0;
-        let result = loop {
-            let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) else {
-                break Ok(());
-            };
-            match (&self.connection.stream).write(rest) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-        };
-        while let Some(Handed { end, from, item }) = self.handed.pop() {
+        let (sent, result) = self.send();
+        while let Some(Handed { end, from, item, .. }) = self.handed.pop() {
             if end > sent {
                 give_back(&from, item);
             } else {
@@ -126,8 +121,50 @@ impl Link {
         }
         self.out.clear();
         self.out.shrink_to(BURST);
+        self.spliced = 0;
         self.end_if_asked();
         result
+    }
+
+    /// Writes the output, and gives how much of it was taken.
+    fn send(&self) -> (usize, io::Result<()>) {
+        let mut stream = &self.connection.stream;
+        let mut sent = 0;
+        let mut write = |mut parts: &mut [IoSlice<'_>]| {
+            while !parts.is_empty() {
+                let written = match &*parts {
+                    [only] => stream.write(only),
+                    parts => stream.write_vectored(parts),
+                };
+                match written {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => {
+                        sent += count;
+                        IoSlice::advance_slices(&mut parts, count);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        let result = if self.out.is_empty() {
+            Ok(())
+        } else if self.spliced == 0 {
+            write(&mut [IoSlice::new(&self.out)])
+        } else {
+            let mut parts = Vec::with_capacity(2 * self.handed.len() + 1);
+            let mut at = 0;
+            for Handed { place, item, .. } in &self.handed {
+                let Some(place) = *place else { continue };
+                parts.push(IoSlice::new(self.out.get(at..place).unwrap_or_default()));
+                parts.push(IoSlice::new(item.ops()));
+                at = place;
+            }
+            parts.push(IoSlice::new(self.out.get(at..).unwrap_or_default()));
+            write(&mut parts)
+        };
+        (sent, result)
     }
 
     fn end_if_asked(&self) {

@@ -78,10 +78,17 @@ pub(crate) struct Core {
 struct Life {
     connections: usize,
     accepting: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, PartialOrd)]
+enum Phase {
+    #[default]
+    Running,
     /// The end was asked for.
-    asked: bool,
-    stopping: bool,
-    ended: bool,
+    Draining,
+    Stopping,
+    Ended,
 }
 
 impl fmt::Debug for Core {
@@ -115,16 +122,19 @@ impl Core {
     pub(crate) fn stop(&self, linger: bool) {
         self.lingers.fetch_or(linger, Ordering::Relaxed);
         let mut life = self.life.lock();
-        life.asked = true;
         if self.settings.drain_timeout.is_zero() {
             self.refuse_calls(&mut life);
+        } else if life.phase == Phase::Running {
+            life.phase = Phase::Draining;
         }
         drop(life);
         self.life.notify_all(0);
     }
 
     fn refuse_calls(&self, life: &mut Life) {
-        life.stopping = true;
+        if life.phase < Phase::Stopping {
+            life.phase = Phase::Stopping;
+        }
         self.stopping.store(true, Ordering::Release);
     }
 
@@ -152,7 +162,7 @@ impl Core {
 
     /// Waits until the end is complete; `false` if that took longer than `timeout`.
     pub(crate) fn wait_ended(&self, timeout: Option<Duration>) -> bool {
-        self.wait_for(timeout, |life| life.ended)
+        self.wait_for(timeout, |life| life.phase == Phase::Ended)
     }
 
     fn wait_for(&self, timeout: Option<Duration>, ready: impl FnMut(&Life) -> bool) -> bool {
@@ -187,7 +197,7 @@ impl Keeper for Core {
 pub(crate) fn serve(core: &Arc<Core>, listener: Listener) -> Result<()> {
     let result = serve_until_stopped(core, listener);
     core.objects.clear();
-    core.life.lock().ended = true;
+    core.life.lock().phase = Phase::Ended;
     core.changed();
     result
 }
@@ -208,7 +218,7 @@ fn serve_until_stopped(core: &Arc<Core>, listener: Listener) -> Result<()> {
         .map(drop)
         .map_err(Error::io("start a thread"))?;
 
-    core.wait_for(None, |life| life.asked);
+    core.wait_for(None, |life| life.phase > Phase::Running);
     core.drain();
     core.refuse_calls(&mut core.life.lock());
     core.open_connections().iter().for_each(|connection| connection.wake());
@@ -313,7 +323,7 @@ impl Drop for Leave {
     fn drop(&mut self) {
         let mut life = self.0.lock();
         life.connections -= 1;
-        let awaited = life.stopping;
+        let awaited = life.phase >= Phase::Stopping;
         drop(life);
         if awaited {
             self.0.notify_all(0);

@@ -100,13 +100,12 @@ impl State {
             self.bytes -= item.len();
             return Some(item);
         }
-        let (number, mut delivered) = match self.returned.pop_first() {
-            Some(returned) => returned,
-            None => {
-                let item = self.items.pop_front()?;
-                self.next += 1;
-                (self.next, Delivered { item, times: 0 })
-            }
+        let (number, mut delivered) = if let Some(returned) = self.returned.pop_first() {
+            returned
+        } else {
+            let item = self.items.pop_front()?;
+            self.next += 1;
+            (self.next, Delivered { item, times: 0 })
         };
         delivered.times = delivered.times.saturating_add(1);
         let until = policy.lease.and_then(|lease| Instant::now().checked_add(lease));
@@ -171,7 +170,9 @@ impl State {
             let holder = self.out.get(&number).map(|handed| handed.holder);
             let held = holder.and_then(|holder| self.held.get_mut(&holder));
             let place = held.and_then(|held| held.iter_mut().find(|held| **held == Some(number)));
-            place.into_iter().for_each(|place| *place = None);
+            if let Some(place) = place {
+                *place = None;
+            }
             self.recover(number, policy, &mut recovered);
         }
         recovered
@@ -191,8 +192,9 @@ impl State {
         let mut recovered = Recovered::default();
         let number = self.held.get_mut(&owner).and_then(VecDeque::pop_back).flatten();
         if let Some(number) = number {
-            let handed = self.out.get_mut(&number);
-            handed.into_iter().for_each(|handed| handed.delivered.times -= 1);
+            if let Some(handed) = self.out.get_mut(&number) {
+                handed.delivered.times -= 1;
+            }
             self.recover(number, policy, &mut recovered);
         }
         recovered

@@ -71,11 +71,12 @@ pub trait SharedObject: Any + Send + Sync {
         "<shared object>".to_owned()
     }
 
-    /// A copy of the object as plain data (`proxy._getvalue()`).
+    /// A copy of the object as plain data (`proxy._getvalue()`). What it names lives until the client has
+    /// it, if its references come with it; a [`Value`] of this process's own is an element without any.
     ///
     /// # Errors
     /// An exception if there is no such thing, which is the default.
-    fn value(&self) -> Result<Value, Exception> {
+    fn value(&self) -> Result<Element, Exception> {
         Err(Exception::type_error(format!("cannot copy {}", self.repr())))
     }
 

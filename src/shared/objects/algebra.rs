@@ -5,7 +5,7 @@ use super::ordered::{Entry, Ordered};
 use super::{args, iterate};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
-use crate::shared::element::Element;
+use crate::shared::element::{Element, Held};
 use crate::value::Value;
 
 pub(super) const ROLE: &str = "set element";
@@ -59,7 +59,8 @@ impl Other {
         let is_frozen = matches!(value, Value::FrozenSet(_));
         let is_set = is_frozen || matches!(value, Value::Set(_));
         let mut other = Self { members: Vec::new(), is_set, is_frozen, failed: None };
-        for item in iterate::items(call, value)? {
+        let Held { data, references: _until_held } = iterate::items(call, value)?;
+        for item in data {
             match Key::new(&item, ROLE) {
                 Ok(key) => other.members.push((key, call.hold(item))),
                 Err(error) => {

@@ -4,9 +4,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use basemanager::{
-    Client, DictProxy, List, ListProxy, Manager, Proxy, ServerHandle, Value, ValueProxy,
+    Call, Client, Dict, DictProxy, Exception, List, ListProxy, Manager, Proxy, Queue, QueueProxy,
+    Return, ServerHandle, SharedObject, Value, ValueProxy,
 };
+use support::PATIENCE;
 
 fn serve() -> (ServerHandle, Client) {
     let (shared, manager) = (List::new(), Manager::new("key").register_sync_types());
@@ -95,4 +100,55 @@ fn what_fromkeys_names_lives_until_the_client_has_it() {
         let Value::Dict(mut pairs) = made else { panic!("{made:?}") };
         pairs.remove(0).0
     });
+}
+
+/// An object whose end asks its containers for their size, as any end may.
+struct Curious {
+    dict: Dict,
+    queue: Queue,
+}
+
+impl SharedObject for Curious {
+    fn exposed(&self) -> &[&str] {
+        &[]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        Err(call.no_such_method())
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        assert_eq!((self.dict.len(), self.queue.len()), (0, 0));
+    }
+}
+
+#[test]
+fn what_goes_with_its_container_goes_without_the_lock() {
+    let (dict, queue) = (Dict::new(), Queue::new());
+    let (its_dict, its_queue) = (dict.clone(), queue.clone());
+    let manager = Manager::new("key").register("curious", move |_| {
+        Arc::new(Curious { dict: its_dict.clone(), queue: its_queue.clone() })
+    });
+    let manager = manager.register("dict", move |_| dict.clone());
+    let manager = manager.register("queue", move |_| queue.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::to(handle.address(), "key").call_timeout(PATIENCE).connect().unwrap();
+    let dict: DictProxy = create(&client, "dict");
+    let queue: QueueProxy = create(&client, "queue");
+
+    let proxy = client.create("curious", &[], &[]).unwrap();
+    let key = Value::from(&proxy);
+    dict.insert(key.clone(), 1).unwrap();
+    drop(proxy);
+    let now = Some(Duration::ZERO);
+    assert_eq!(dict.proxy().call_waiting("pop", &[key], &[], now).unwrap(), 1.into());
+    assert_eq!(client.number_of_objects().unwrap(), 2);
+
+    let proxy = client.create("curious", &[], &[]).unwrap();
+    queue.put(&proxy).unwrap();
+    drop(proxy);
+    queue.proxy().call_waiting("shutdown", &[true.into()], &[], now).unwrap();
+    assert_eq!(client.number_of_objects().unwrap(), 2);
 }

@@ -263,12 +263,15 @@ impl Shared {
     fn shutdown(&self, immediate: bool) {
         let mut state = self.state.lock();
         state.shut_down = true;
+        let mut dropped = VecDeque::new();
         if immediate {
             state.immediate = true;
             state.unfinished = state.unfinished.saturating_sub(state.items.len());
-            state.items.clear();
+            dropped = std::mem::take(&mut state.items);
         }
         self.wake_joiners(state);
+        // What the items hold may go with them: not under the lock.
+        drop(dropped);
         self.state.notify_all(ITEM);
         self.state.notify_all(ROOM);
     }

@@ -167,7 +167,7 @@ impl Shared {
                 *item = self.typecode.item(value)?;
             }
             Subscript::Slice(slice) => {
-                let (typecode, new) = Typecode::unpickle(value).ok_or_else(|| {
+                let (typecode, mut new) = Typecode::unpickle(value).ok_or_else(|| {
                     let name = python::type_name(value);
                     let text = format!("can only assign array (not \"{name}\") to array slice");
                     Exception::type_error(text)
@@ -176,7 +176,7 @@ impl Shared {
                     let text = "bad argument type for built-in operation";
                     return Err(Exception::type_error(text));
                 }
-                sequence::set(&mut items, slice, new, "array")?;
+                sequence::set(&mut items, slice, &mut new, "array")?;
             }
         }
         Ok(())

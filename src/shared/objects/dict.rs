@@ -252,8 +252,9 @@ impl SharedObject for Shared {
                 // CPython does not even hash what it looks for in an empty one.
                 if lock(&self.entries).len() > 0 {
                     let (mut entries, found) = self.find(key)?;
-                    old = entries.remove(&found).map(|entry| entry.value);
+                    old = entries.remove(&found);
                 }
+                let old = old.map(|entry| entry.value);
                 if old.is_none() && default.is_none() {
                     return Err(key_error(key)?);
                 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::error::Exception;
 use crate::value::Value;
-use call::Call;
+use call::{Call, ConnectionId};
 use element::{Element, Item};
 
 /// An object whose methods clients call.
@@ -80,15 +80,16 @@ pub trait SharedObject: Any + Send + Sync {
         Err(Exception::type_error(format!("cannot copy {}", self.repr())))
     }
 
-    /// Takes back what a call returned as [`Return::Item`], for the reply could not be sent.
+    /// Takes back what a call by this connection returned as [`Return::Item`], for the reply could not be
+    /// sent.
     ///
     /// Several items come back in the opposite order of that in which they were handed out.
-    fn take_back(&self, item: Item) {
-        drop(item);
+    fn take_back(&self, item: Item, connection: ConnectionId) {
+        let _ = (item, connection);
     }
 
     /// A connection has ended that this object asked about: [`Call::watch_connection`].
-    fn disconnected(&self, connection: call::ConnectionId) {
+    fn disconnected(&self, connection: ConnectionId) {
         let _ = connection;
     }
 }

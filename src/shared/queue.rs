@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::call::{Arg, Call};
+use super::call::{Arg, Call, ConnectionId};
 use super::element::Item;
 use super::wait::{Interrupted, Monitor, Patience};
 use super::{Return, SharedObject};
@@ -348,7 +348,7 @@ impl SharedObject for Shared {
         format!("<Queue of {} items>", self.state.lock().items.len())
     }
 
-    fn take_back(&self, item: Item) {
+    fn take_back(&self, item: Item, _: ConnectionId) {
         let mut state = self.state.lock();
         if state.immediate {
             state.unfinished = state.unfinished.saturating_sub(1);

@@ -151,10 +151,12 @@ fn fallback(entry: &Entry, method: &str, link: &mut Link) {
             Err(exception) => link.reply(&Reply::Unserializable(exception.to_string())),
         },
         _ => {
-            let exposed = entry.exposed.join(", ");
+            // CPython's words, with the typeid where it names the class.
+            let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
             link.reply(&Reply::Traceback(format!(
-                "AttributeError: method '{method}' of '{}' is not exposed; exposed are: {exposed}",
-                entry.id
+                "AttributeError: method '{method}' of '{}' object is not in exposed={}",
+                entry.typeid,
+                Value::Set(exposed)
             )));
         }
     }

@@ -79,7 +79,7 @@ impl SharedObject for Probe {
         }
     }
 
-    fn take_back(&self, _: Item) {
+    fn take_back(&self, _: Item, _: ConnectionId) {
         self.tell("take_back");
         assert!(!self.faulty, "the fault of take_back()");
     }
@@ -255,6 +255,64 @@ fn a_take_back_that_panics_is_called_for_every_item() {
     }
     // Had the panics met, the process would have been aborted.
     Client::connect(handle.address(), KEY).unwrap();
+}
+
+#[cfg(feature = "objects")]
+#[test]
+fn a_lock_goes_back_only_if_it_is_still_the_callers() {
+    for taken_over in [false, true] {
+        let (probe, watcher) = probe(false);
+        let lock = basemanager::Lock::new();
+        let shared = lock.clone();
+        let manager = Manager::new(KEY).register("lock", move |_| shared.clone());
+        let handle = start(manager.register("probe", move |_| probe.clone()));
+        let _proxy =
+            Client::connect(handle.address(), KEY).unwrap().create("lock", &[], &[]).unwrap();
+        let mut consumer = careless(&handle, "probe");
+        let calls = [("probe", "watch"), ("lock", "acquire"), ("probe", "gate")];
+        consumer.send(&calls.map(|(object, method)| request(object, method, b"")).concat());
+        // It has acquired the lock, and does not know.
+        assert_eq!(watcher.next(), "gate");
+        assert!(lock.is_locked());
+        if taken_over {
+            lock.release().unwrap();
+            assert!(lock.acquire(None));
+        }
+        die(consumer, &handle);
+        watcher.gate.send(()).unwrap();
+        assert_eq!(watcher.next(), "disconnected");
+        assert_eq!(lock.is_locked(), taken_over);
+    }
+}
+
+#[cfg(feature = "objects")]
+#[test]
+fn a_semaphore_counts_what_nobody_was_told_of_as_not_taken() {
+    for bounded in [false, true] {
+        let (probe, watcher) = probe(false);
+        let (semaphore, bound) =
+            (basemanager::Semaphore::new(1), basemanager::BoundedSemaphore::new(1));
+        let shared: (_, _) = (semaphore.clone(), bound.clone());
+        let manager = Manager::new(KEY).register("probe", move |_| probe.clone());
+        let handle = start(manager.register("semaphore", move |_| -> Return {
+            if bounded { shared.1.clone().into() } else { shared.0.clone().into() }
+        }));
+        let _proxy =
+            Client::connect(handle.address(), KEY).unwrap().create("semaphore", &[], &[]).unwrap();
+        let mut consumer = careless(&handle, "probe");
+        let calls = [("probe", "watch"), ("semaphore", "acquire"), ("probe", "gate")];
+        consumer.send(&calls.map(|(object, method)| request(object, method, b"")).concat());
+        assert_eq!(watcher.next(), "gate");
+        // Another one's news, of which the one who dies takes none.
+        if bounded { bound.release(1) } else { semaphore.release(1) }.unwrap();
+        die(consumer, &handle);
+        watcher.gate.send(()).unwrap();
+        assert_eq!(watcher.next(), "disconnected");
+        let now = Some(Duration::ZERO);
+        let taken =
+            (0..5).filter(|_| if bounded { bound.acquire(now) } else { semaphore.acquire(now) });
+        assert_eq!(taken.count(), if bounded { 1 } else { 2 });
+    }
 }
 
 // Managers.

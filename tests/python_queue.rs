@@ -40,7 +40,7 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         reason: "the error names what there is instead",
-        ours: "is not exposed; exposed are: empty, full, get,",
+        ours: "object is not in exposed={'empty', 'full', 'get',",
         calls: &[
             r#"q._callmethod("unknown")"#,
             r#"q._callmethod("_put", (1,))"#,

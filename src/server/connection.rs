@@ -16,7 +16,7 @@ use crate::handshake;
 use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
-use crate::shared::element::Held;
+use crate::shared::element::{Element, Held};
 use crate::shared::wait::Interrupted;
 use crate::shared::{Return, SharedObject};
 use crate::transport::{Timed, deadline};
@@ -113,7 +113,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
         return link.reply(&Reply::Traceback(unknown(ident)));
     };
     if !entry.exposed.iter().any(|name| name == request.method) {
-        return link.reply(&fallback(&entry, request.method));
+        return fallback(&entry, request.method, link);
     }
     link.current = Some(entry.clone());
     let mut call = Call::new(request, request.method, request.args, link);
@@ -130,10 +130,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
                 link.reply(&Reply::Proxy(made.exposed.clone(), token));
             }
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
-            (None, Return::Element(Held { data, references })) => {
-                link.reply(&Reply::Return(data));
-                link.passing.push(references);
-            }
+            (None, Return::Element(element)) => reply_element(element, link),
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Shared(object)) => {
                 let (what, method) = (object.repr(), request.method);
@@ -146,22 +143,30 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
 }
 
 /// What objects answer without having to expose it.
-fn fallback(entry: &Entry, method: &str) -> Reply {
+fn fallback(entry: &Entry, method: &str, link: &mut Link) {
     let object = &entry.object;
     match method {
-        "__str__" | "__repr__" => Reply::Return(object.repr().into()),
+        "__str__" | "__repr__" => link.reply(&Reply::Return(object.repr().into())),
         "#GETVALUE" => match object.value() {
-            Ok(value) => Reply::Return(value),
-            Err(exception) => Reply::Unserializable(exception.to_string()),
+            Ok(element) => reply_element(element, link),
+            Err(exception) => link.reply(&Reply::Unserializable(exception.to_string())),
         },
         _ => {
-            let exposed = entry.exposed.join(", ");
-            Reply::Traceback(format!(
-                "AttributeError: method '{method}' of '{}' is not exposed; exposed are: {exposed}",
-                entry.id
-            ))
+            // CPython's words, with the typeid where it names the class.
+            let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
+            link.reply(&Reply::Traceback(format!(
+                "AttributeError: method '{method}' of '{}' object is not in exposed={}",
+                entry.typeid,
+                Value::Set(exposed)
+            )));
         }
     }
+}
+
+/// What the element names lives until the client has taken references of its own.
+fn reply_element(Held { data, references }: Element, link: &mut Link) {
+    link.reply(&Reply::Return(data));
+    link.passing.push(references);
 }
 
 /// Carries out a request to the manager itself. An error is the text of a traceback.
@@ -261,9 +266,9 @@ fn insert(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) 
 fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> New {
     let object: Arc<dyn SharedObject> = match result {
         Return::Shared(object) => object,
-        Return::Value(value) => Arc::new(Plain(value)),
-        Return::Element(element) => Arc::new(Plain(element.data)),
-        Return::Item(item) => Arc::new(Plain(Value::Opaque(item.data))),
+        Return::Value(value) => Arc::new(Plain(value.into())),
+        Return::Element(element) => Arc::new(Plain(element)),
+        Return::Item(item) => Arc::new(Plain(item.map(Value::Opaque))),
     };
     let registration = core.settings.registry.get(typeid);
     let own = object.method_to_typeid();
@@ -305,7 +310,7 @@ fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> O
 }
 
 /// A plain value as an object: its proxy's `_getvalue()` copies it.
-struct Plain(Value);
+struct Plain(Element);
 
 impl SharedObject for Plain {
     fn exposed(&self) -> &[&str] {
@@ -317,10 +322,10 @@ impl SharedObject for Plain {
     }
 
     fn repr(&self) -> String {
-        self.0.to_string()
+        self.0.data.to_string()
     }
 
-    fn value(&self) -> Result<Value, Exception> {
+    fn value(&self) -> Result<Element, Exception> {
         Ok(self.0.clone())
     }
 }

@@ -114,7 +114,7 @@ impl Link {
         let (sent, result) = self.send();
         while let Some(Handed { end, from, item, .. }) = self.handed.pop() {
             if end > sent {
-                give_back(&from, item);
+                self.give_back(&from, item);
             } else {
                 self.passing.push(item.references);
             }
@@ -167,6 +167,11 @@ impl Link {
         (sent, result)
     }
 
+    fn give_back(&self, from: &Entry, item: Item) {
+        // Its panic must not keep the next item from going back.
+        let _ = guarded(|| from.object.take_back(item, self.connection.id));
+    }
+
     fn end_if_asked(&self) {
         if self.ending.take() {
             self.core.stop(true);
@@ -194,17 +199,12 @@ impl Link {
     }
 }
 
-fn give_back(from: &Entry, item: Item) {
-    // Its panic must not keep the next item from going back.
-    let _ = guarded(|| from.object.take_back(item));
-}
-
 impl Drop for Link {
     fn drop(&mut self) {
         self.end_if_asked();
         // What could not be sent goes back, whatever ended the connection.
         while let Some(Handed { from, item, .. }) = self.handed.pop() {
-            give_back(&from, item);
+            self.give_back(&from, item);
         }
         for object in self.watched.drain(..).filter_map(|object| object.upgrade()) {
             // One that panics keeps no other from being told.

@@ -27,7 +27,7 @@ pub(super) struct Entry {
     pub(super) exposed: Vec<String>,
     /// Methods whose results stay here, and their typeids.
     pub(super) method_to_typeid: Arc<HashMap<String, String>>,
-    typeid: String,
+    pub(super) typeid: String,
 }
 
 struct Slot {

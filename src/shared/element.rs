@@ -44,6 +44,16 @@ impl References {
     fn new(references: Vec<Arc<Reference>>) -> Self {
         Self((!references.is_empty()).then(|| Box::new(references)))
     }
+
+    /// Both these and others.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        match (&mut self.0, others.0) {
+            (Some(own), Some(others)) => own.extend(*others),
+            (own @ None, others) => *own = others,
+            (Some(_), None) => {}
+        }
+        self
+    }
 }
 
 /// Data that a client sent. Objects that it names live at least as long as it, or a clone, is kept.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::error::Exception;
 use crate::value::Value;
-use call::Call;
+use call::{Call, ConnectionId};
 use element::{Element, Item};
 use wait::Patience;
 
@@ -72,19 +72,21 @@ pub trait SharedObject: Any + Send + Sync {
         "<shared object>".to_owned()
     }
 
-    /// A copy of the object as plain data (`proxy._getvalue()`).
+    /// A copy of the object as plain data (`proxy._getvalue()`). What it names lives until the client has
+    /// it, if its references come with it; a [`Value`] of this process's own is an element without any.
     ///
     /// # Errors
     /// An exception if there is no such thing, which is the default.
-    fn value(&self) -> Result<Value, Exception> {
+    fn value(&self) -> Result<Element, Exception> {
         Err(Exception::type_error(format!("cannot copy {}", self.repr())))
     }
 
-    /// Takes back what a call returned as [`Return::Item`], for the reply could not be sent.
+    /// Takes back what a call by this connection returned as [`Return::Item`], for the reply could not be
+    /// sent.
     ///
     /// Several items come back in the opposite order of that in which they were handed out.
-    fn take_back(&self, item: Item) {
-        drop(item);
+    fn take_back(&self, item: Item, connection: ConnectionId) {
+        let _ = (item, connection);
     }
 
     /// The manager is about to end, and gives this object some time first: take nothing new, and return
@@ -94,7 +96,7 @@ pub trait SharedObject: Any + Send + Sync {
     }
 
     /// A connection has ended that this object asked about: [`Call::watch_connection`].
-    fn disconnected(&self, connection: call::ConnectionId) {
+    fn disconnected(&self, connection: ConnectionId) {
         let _ = connection;
     }
 }

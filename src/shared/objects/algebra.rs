@@ -5,7 +5,7 @@ use super::ordered::{Entry, Ordered};
 use super::{args, iterate};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
-use crate::shared::element::Element;
+use crate::shared::element::{Element, Held};
 use crate::value::Value;
 
 pub(super) const ROLE: &str = "set element";
@@ -59,7 +59,8 @@ impl Other {
         let is_frozen = matches!(value, Value::FrozenSet(_));
         let is_set = is_frozen || matches!(value, Value::Set(_));
         let mut other = Self { members: Vec::new(), is_set, is_frozen, failed: None };
-        for item in iterate::items(call, value)? {
+        let Held { data, references: _until_held } = iterate::items(call, value)?;
+        for item in data {
             match Key::new(&item, ROLE) {
                 Ok(key) => other.members.push((key, call.hold(item))),
                 Err(error) => {
@@ -101,7 +102,7 @@ impl From<Members> for Other {
     }
 }
 
-/// Changes a set; returns what is left over. Of two equal members the one stays that stays in `CPython`.
+/// Changes a set; returns what is left over, to be dropped when no lock is held. Of two equal members the one stays that stays in `CPython`.
 pub(super) fn apply(operation: Operation, set: &mut Members, other: Other) -> Vec<Element> {
     let mut left_over = Vec::new();
     match operation {
@@ -113,13 +114,15 @@ pub(super) fn apply(operation: Operation, set: &mut Members, other: Other) -> Ve
         Operation::Difference => {
             let gone = other.members.iter().filter_map(|(key, _)| set.remove(key));
             left_over.extend(gone.map(|entry| entry.name));
+            left_over.extend(other.members.into_iter().map(|(_, name)| name));
         }
         Operation::SymmetricDifference => {
-            let other = other.into_set().into_iter();
-            for Entry { key, name, .. } in other {
+            let mut others = Members::default();
+            left_over = apply(Operation::Union, &mut others, other);
+            for Entry { key, name, .. } in others.into_iter() {
                 match set.remove(&key) {
-                    Some(entry) => left_over.push(entry.name),
-                    None => drop(set.insert(key, name, ())),
+                    Some(entry) => left_over.extend([entry.name, name]),
+                    None => left_over.extend(set.insert(key, name, ()).map(|(name, ())| name)),
                 }
             }
         }
@@ -128,12 +131,13 @@ pub(super) fn apply(operation: Operation, set: &mut Members, other: Other) -> Ve
             // The smaller of two sets is gone over, and what is found there stays.
             let keep_old = other.is_set && other.members.len() > old.len();
             for (key, name) in other.members {
-                if let Some(entry) = old.remove(&key) {
-                    let (kept, other) =
-                        if keep_old { (entry.name, name) } else { (name, entry.name) };
-                    set.insert(key, kept, ());
-                    left_over.push(other);
-                }
+                let Some(entry) = old.remove(&key) else {
+                    left_over.push(name);
+                    continue;
+                };
+                let (kept, other) = if keep_old { (entry.name, name) } else { (name, entry.name) };
+                set.insert(key, kept, ());
+                left_over.push(other);
             }
             left_over.extend(old.into_iter().map(|entry| entry.name));
         }

@@ -8,6 +8,7 @@ use super::typecode::Typecode;
 use super::{args, iterate, python};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
+use crate::shared::element::Element;
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
 use crate::value::Value;
@@ -71,7 +72,7 @@ impl Array {
         let [typecode, items, _] = call.bind(2, ["typecode", "sequence", "lock"])?;
         let value = |arg: Option<Arg<'_>>| arg.map_or(Ok(Value::None), |arg| arg.value());
         let typecode = Typecode::of(&value(typecode)?)?;
-        let items = initial(call, typecode, iterate::referent(call, value(items)?))?;
+        let items = initial(call, typecode, iterate::referent(call, value(items)?).data)?;
         Ok(Self::of(typecode, items))
     }
 
@@ -130,7 +131,7 @@ fn initial(call: &Call<'_>, typecode: Typecode, items: Value) -> Result<Vec<Valu
         (items, is_text) => match Typecode::unpickle(&items) {
             Some((other, _)) if other.is_text() && !is_text => return refusal("unicode array"),
             Some((_, items)) => items,
-            None => iterate::items(call, items)?,
+            None => iterate::items(call, items)?.data,
         },
     };
     items.iter().map(|item| typecode.item(item)).collect()
@@ -166,7 +167,7 @@ impl Shared {
                 *item = self.typecode.item(value)?;
             }
             Subscript::Slice(slice) => {
-                let (typecode, new) = Typecode::unpickle(value).ok_or_else(|| {
+                let (typecode, mut new) = Typecode::unpickle(value).ok_or_else(|| {
                     let name = python::type_name(value);
                     let text = format!("can only assign array (not \"{name}\") to array slice");
                     Exception::type_error(text)
@@ -175,7 +176,7 @@ impl Shared {
                     let text = "bad argument type for built-in operation";
                     return Err(Exception::type_error(text));
                 }
-                sequence::set(&mut items, slice, new, "array")?;
+                sequence::set(&mut items, slice, &mut new, "array")?;
             }
         }
         Ok(())
@@ -219,8 +220,8 @@ impl SharedObject for Shared {
         format!("array('{code}', {items})")
     }
 
-    fn value(&self) -> Result<Value, Exception> {
-        Ok(self.typecode.pickle(&self.lock()))
+    fn value(&self) -> Result<Element, Exception> {
+        Ok(self.typecode.pickle(&self.lock()).into())
     }
 }
 

@@ -226,7 +226,7 @@ impl SharedObject for Shared {
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         let owner = Owner::of(call);
         if !matches!(call.method(), "wait" | "notify" | "notify_all") {
-            // The lock may outlive this condition.
+            // The lock itself is told of a connection's end, for it may outlive this condition.
             let lock: Weak<dyn SharedObject> = Arc::<lock::Shared>::downgrade(&self.lock);
             call.watch_connection_for(lock);
             return self.lock.call(call);
@@ -253,11 +253,7 @@ impl SharedObject for Shared {
         format!("<Condition({}, {})>", self.lock.repr(), lock(&self.line).waiters.len())
     }
 
-    fn take_back(&self, item: Item) {
-        self.lock.take_back(item);
-    }
-
-    fn disconnected(&self, connection: ConnectionId) {
-        self.lock.disconnected(connection);
+    fn take_back(&self, item: Item, connection: ConnectionId) {
+        self.lock.take_back(item, connection);
     }
 }

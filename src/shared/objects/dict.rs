@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::key::Key;
-use super::ordered::Ordered;
+use super::ordered::{Entry, Ordered};
 use super::{args, iterate, iterator};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
@@ -14,7 +14,7 @@ use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
 use crate::value::Value;
-use update::Given;
+use update::entry;
 
 /// A dict that threads and clients share. A clone is the same dict.
 ///
@@ -67,7 +67,7 @@ impl fmt::Debug for Dict {
 impl fmt::Display for Dict {
     /// Python's `repr()`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.copy().fmt(f)
+        self.0.copy().data.fmt(f)
     }
 }
 
@@ -170,8 +170,8 @@ fn names(entries: &Entries) -> Held<Vec<Value>> {
 }
 
 impl Shared {
-    fn copy(&self) -> Value {
-        Value::Dict(pairs(&lock(&self.entries)).data)
+    fn copy(&self) -> Element {
+        pairs(&lock(&self.entries)).map(Value::Dict)
     }
 
     fn clear(&self) {
@@ -198,15 +198,6 @@ impl Shared {
         let value = default.clone();
         entries.insert(key, name, default);
         Ok(value)
-    }
-
-    /// `left | right`.
-    fn union(left: Vec<(Value, Value)>, right: Vec<(Value, Value)>) -> Result<Value, Exception> {
-        let mut union = Entries::default();
-        for (name, value) in left.into_iter().chain(right) {
-            union.insert(Key::new(&name, ROLE)?, name.into(), value.into());
-        }
-        Ok(Value::Dict(pairs(&union).data))
     }
 }
 
@@ -245,7 +236,7 @@ impl SharedObject for Shared {
             "__setitem__" => {
                 let [name, value] = args::special(call)?;
                 let (name, value) = (call.element(name)?, call.element(value)?);
-                self.set(vec![Given { key: Key::new(&name, ROLE)?, name, value }]);
+                self.set([Entry { key: Key::new(&name, ROLE)?, name, value }]);
                 Ok(().into())
             }
             "__delitem__" => {
@@ -261,8 +252,9 @@ impl SharedObject for Shared {
                 // CPython does not even hash what it looks for in an empty one.
                 if lock(&self.entries).len() > 0 {
                     let (mut entries, found) = self.find(key)?;
-                    old = entries.remove(&found).map(|entry| entry.value);
+                    old = entries.remove(&found);
                 }
+                let old = old.map(|entry| entry.value);
                 if old.is_none() && default.is_none() {
                     return Err(key_error(key)?);
                 }
@@ -273,23 +265,33 @@ impl SharedObject for Shared {
             "__ior__" => {
                 let [other] = args::special(call)?;
                 self.merge(call, call.element(other)?.data)?;
-                Ok(Return::Element(pairs(&lock(&self.entries)).map(Value::Dict)))
+                Ok(Return::Element(self.copy()))
             }
             method @ ("__or__" | "__ror__") => {
                 let [other] = args::special(call)?;
                 let Value::Dict(other) = other.value()? else {
                     return Ok(iterate::not_implemented().into());
                 };
-                let own = pairs(&lock(&self.entries)).data;
+                let own = lock(&self.entries).clone();
+                let other = other.into_iter().map(|(name, value)| entry(call, name, value));
+                let other = other.collect::<Result<Entries, _>>()?;
                 let (left, right) = if method == "__or__" { (own, other) } else { (other, own) };
-                Ok(Self::union(left, right)?.into())
+                let union: Entries = left.into_iter().chain(right.into_iter()).collect();
+                Ok(Return::Element(pairs(&union).map(Value::Dict)))
             }
             "fromkeys" => {
                 let (names, value) = args::one_or_two(call, CLASS)?;
-                let value = value.map_or(Ok(Value::None), |value| value.value())?;
-                let names = iterate::items(call, names.value()?)?;
-                let pairs = names.into_iter().map(|name| (name, value.clone())).collect();
-                Ok(Self::union(pairs, Vec::new())?.into())
+                let value = value.map_or(Ok(Element::default()), |value| call.element(value))?;
+                let Held { data, references: _until_held } = iterate::items(call, names.value()?)?;
+                let entry = |name| {
+                    Ok(Entry {
+                        key: Key::new(&name, ROLE)?,
+                        name: call.hold(name),
+                        value: value.clone(),
+                    })
+                };
+                let made = data.into_iter().map(entry).collect::<Result<Entries, Exception>>()?;
+                Ok(Return::Element(pairs(&made).map(Value::Dict)))
             }
             "__len__" => {
                 let [] = args::special(call)?;
@@ -307,10 +309,10 @@ impl SharedObject for Shared {
     }
 
     fn repr(&self) -> String {
-        self.copy().to_string()
+        self.copy().data.to_string()
     }
 
-    fn value(&self) -> Result<Value, Exception> {
+    fn value(&self) -> Result<Element, Exception> {
         Ok(self.copy())
     }
 }

@@ -4,18 +4,20 @@ use super::{python, typecode};
 use crate::error::Exception;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
+use crate::shared::element::{Element, Held};
 use crate::value::Value;
 
 /// The most items that a `range` is written out to.
 const RANGE: usize = 10_000_000;
 
 /// The items of a value that Python can iterate over: plain data, a proxy of a container, a `range`,
-/// and what pickles as `list(…)`, `iter(…)` or the like.
+/// and what pickles as `list(…)`, `iter(…)` or the like. What they name lives as long as the result.
 ///
 /// # Errors
 /// `TypeError` for any other.
-pub(super) fn items(call: &Call<'_>, value: Value) -> Result<Vec<Value>, Exception> {
-    Ok(match referent(call, value) {
+pub(super) fn items(call: &Call<'_>, value: Value) -> Result<Held<Vec<Value>>, Exception> {
+    let Held { data, references } = referent(call, value);
+    let data = match data {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items
         }
@@ -24,25 +26,30 @@ pub(super) fn items(call: &Call<'_>, value: Value) -> Result<Vec<Value>, Excepti
         Value::Bytes(bytes) | Value::ByteArray(bytes) => {
             bytes.into_iter().map(Value::from).collect()
         }
-        other @ Value::Opaque(_) => return opaque(call, &other),
+        other @ Value::Opaque(_) => {
+            let Held { data, references: inner } = opaque(call, &other)?;
+            return Ok(Held { data, references: references.and(inner) });
+        }
         other => return Err(not_iterable(&other)),
-    })
+    };
+    Ok(Held { data, references })
 }
 
 /// What a proxy stands for, if it can be copied; any other value is itself.
-pub(super) fn referent(call: &Call<'_>, value: Value) -> Value {
-    call.object(&value).and_then(|object| object.value().ok()).unwrap_or(value)
+pub(super) fn referent(call: &Call<'_>, value: Value) -> Element {
+    let copy = call.object(&value).and_then(|object| object.value().ok());
+    copy.unwrap_or_else(|| value.into())
 }
 
 fn not_iterable(value: &Value) -> Exception {
     Exception::type_error(format!("'{}' object is not iterable", python::type_name(value)))
 }
 
-fn opaque(call: &Call<'_>, value: &Value) -> Result<Vec<Value>, Exception> {
+fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception> {
     let Some(instance) = python::instance(value) else { return Err(not_iterable(value)) };
     match (instance.module.as_str(), instance.name.as_str(), instance.args.as_slice()) {
         ("builtins", "range", [from, to, step]) => match [from, to, step].map(Value::as_i64) {
-            [Some(from), Some(to), Some(step)] => range(from, to, step),
+            [Some(from), Some(to), Some(step)] => range(from, to, step).map(Held::from),
             _ => Err(too_long()),
         },
         // A value cannot hold itself: what is inside is smaller.
@@ -50,16 +57,17 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Vec<Value>, Exception> {
         // The state of an iterator is the place that comes next.
         ("builtins", "iter", [inner]) => {
             let next = instance.state.as_ref().and_then(Value::as_i64).unwrap_or(0);
-            let items = items(call, inner.clone())?.into_iter();
-            Ok(items.skip(usize::try_from(next).unwrap_or(0)).collect())
+            let next = usize::try_from(next).unwrap_or(0);
+            let items = items(call, inner.clone())?;
+            Ok(items.map(|items| items.into_iter().skip(next).collect()))
         }
         ("builtins", "reversed", [inner]) => {
             let next = instance.state.as_ref().and_then(Value::as_i64).unwrap_or(-1);
-            let items = items(call, inner.clone())?.into_iter();
             let left = usize::try_from(next.saturating_add(1)).unwrap_or(0);
-            Ok(items.take(left).rev().collect())
+            let items = items(call, inner.clone())?;
+            Ok(items.map(|items| items.into_iter().take(left).rev().collect()))
         }
-        _ => typecode::items(value).ok_or_else(|| not_iterable(value)),
+        _ => typecode::items(value).map(Held::from).ok_or_else(|| not_iterable(value)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod calls;
 
 use std::fmt;
+use std::mem::swap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::sequence::{self, Subscript};
@@ -152,7 +153,8 @@ impl Shared {
     }
 
     fn set(&self, at: &Subscript, value: Arg<'_>, call: &Call<'_>) -> Result<(), Exception> {
-        let new = match at {
+        // Declared before the lock is taken: dropped after, whatever happens.
+        let mut new = match at {
             Subscript::Index(_) => vec![call.element(value)?],
             Subscript::Slice(_) => python::elements(call, value).map_err(|exception| {
                 let text = "must assign iterable to extended slice";
@@ -161,15 +163,17 @@ impl Shared {
             })?,
         };
         let mut items = self.lock();
-        let old = match at {
+        match at {
             Subscript::Index(index) => {
                 let place = assigned(*index, items.len())?;
-                items.splice(place..=place, new).collect()
+                items
+                    .get_mut(place)
+                    .into_iter()
+                    .zip(&mut new)
+                    .for_each(|(old, new)| swap(old, new));
             }
-            Subscript::Slice(slice) => sequence::set(&mut items, slice, new, "sequence")?,
-        };
-        drop(items);
-        drop(old);
+            Subscript::Slice(slice) => sequence::set(&mut items, slice, &mut new, "sequence")?,
+        }
         Ok(())
     }
 

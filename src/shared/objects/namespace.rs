@@ -90,14 +90,19 @@ impl Shared {
         lock(&self.attributes)
     }
 
-    fn get(&self, name: &str) -> Result<Element, Exception> {
+    /// Copies of all attributes.
+    fn all(&self) -> Held<Vec<(Value, Value)>> {
         let attributes = self.lock();
+        let copies: Held<Vec<Value>> = attributes.values().collect();
+        let names = attributes.keys().map(|name| name.as_str().into());
+        copies.map(|copies| names.zip(copies).collect())
+    }
+
+    fn get(&self, name: &str) -> Result<Element, Exception> {
         if name == "__dict__" {
-            let copies: Held<Vec<Value>> = attributes.values().collect();
-            let names = attributes.keys().map(|name| name.as_str().into());
-            return Ok(copies.map(|copies| Value::Dict(names.zip(copies).collect())));
+            return Ok(self.all().map(Value::Dict));
         }
-        attributes.get(name).cloned().ok_or_else(|| missing(name))
+        self.lock().get(name).cloned().ok_or_else(|| missing(name))
     }
 
     fn set(&self, name: &str, new: Element) {
@@ -146,10 +151,8 @@ impl SharedObject for Shared {
     }
 
     /// An instance of `multiprocessing.managers.Namespace`.
-    fn value(&self) -> Result<Value, Exception> {
-        let attributes = self.lock();
-        let copy = |(name, value): (&String, &Element)| (name.as_str().into(), value.data.clone());
-        Ok(python::object("Namespace", attributes.iter().map(copy).collect()))
+    fn value(&self) -> Result<Element, Exception> {
+        Ok(self.all().map(|attributes| python::object("Namespace", attributes)))
     }
 }
 

@@ -29,6 +29,17 @@ impl<V> Default for Ordered<V> {
     }
 }
 
+impl<V> FromIterator<Entry<V>> for Ordered<V> {
+    /// Of equal keys the first gives the place and the name, the last the value.
+    fn from_iter<I: IntoIterator<Item = Entry<V>>>(entries: I) -> Self {
+        let mut ordered = Self::default();
+        for Entry { key, name, value } in entries {
+            ordered.insert(key, name, value);
+        }
+        ordered
+    }
+}
+
 impl<V> Ordered<V> {
     pub(super) fn len(&self) -> usize {
         self.entries.len()

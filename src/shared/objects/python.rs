@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::message::PickledProxy;
 use crate::pickle::{Instance, Writer};
 use crate::shared::call::{Arg, Call};
-use crate::shared::element::Element;
+use crate::shared::element::{Element, Held};
 use crate::value::Value;
 
 /// Python's name of a value's type, as an error says it.
@@ -46,8 +46,8 @@ pub(super) fn object(class: &str, attributes: Vec<(Value, Value)>) -> Value {
 
 /// The items of an argument that Python can iterate over, a proxy of this manager among them.
 pub(super) fn elements(call: &Call<'_>, arg: Arg<'_>) -> Result<Vec<Element>, Exception> {
-    let items = iterate::items(call, arg.value()?)?;
-    Ok(items.into_iter().map(|item| call.hold(item)).collect())
+    let Held { data, references: _until_held } = iterate::items(call, arg.value()?)?;
+    Ok(data.into_iter().map(|item| call.hold(item)).collect())
 }
 
 /// Whether Python takes a value for an integer.

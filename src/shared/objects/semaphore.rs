@@ -222,8 +222,9 @@ impl SharedObject for Shared {
         }
     }
 
-    fn take_back(&self, _: Item) {
-        // Another may have released it already.
+    fn take_back(&self, _: Item, _: ConnectionId) {
+        // The call is as good as not made. Who released how often meanwhile does not matter: nobody
+        // holds a semaphore, it is a number. Only a bounded one may have come to its bound.
         let _ = self.release(None, 1);
     }
 

@@ -110,19 +110,21 @@ pub(super) fn get<'a, T>(items: &'a [T], slice: &Slice) -> impl Iterator<Item = 
     slice.places(items.len()).into_iter().filter_map(|place| items.get(place))
 }
 
-/// Puts items in the place of those that a slice names, which come back. `what` the new items are, an
-/// error says.
+/// Puts new items in the place of those that a slice names, and the old ones in theirs: whoever holds a
+/// lock drops neither under it. `what` the new items are, an error says.
 ///
 /// # Errors
 /// `ValueError` if they are not as many, unless the slice is all in one piece.
 pub(super) fn set<T>(
     items: &mut Vec<T>,
     slice: &Slice,
-    mut new: Vec<T>,
+    new: &mut Vec<T>,
     what: &str,
-) -> Result<Vec<T>, Exception> {
+) -> Result<(), Exception> {
     if let Some(range) = slice.range(items.len()) {
-        return Ok(items.splice(range, new).collect());
+        let old = items.splice(range, new.drain(..)).collect();
+        *new = old;
+        return Ok(());
     }
     let places = slice.places(items.len());
     if places.len() != new.len() {
@@ -132,10 +134,10 @@ pub(super) fn set<T>(
             places.len()
         )));
     }
-    for (place, item) in places.into_iter().zip(&mut new) {
+    for (place, item) in places.into_iter().zip(new) {
         items.get_mut(place).into_iter().for_each(|old| std::mem::swap(old, item));
     }
-    Ok(new)
+    Ok(())
 }
 
 /// Removes the items that a slice names, which come back.

@@ -332,8 +332,8 @@ impl SharedObject for Shared {
         self.copy().data.to_string()
     }
 
-    fn value(&self) -> Result<Value, Exception> {
-        Ok(self.copy().data)
+    fn value(&self) -> Result<Element, Exception> {
+        Ok(self.copy())
     }
 }
 

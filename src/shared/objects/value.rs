@@ -109,9 +109,9 @@ impl SharedObject for Shared {
     }
 
     /// An instance of `multiprocessing.managers.Value`.
-    fn value(&self) -> Result<Value, Exception> {
-        let value = lock(&self.value).data.clone();
-        let typecode = self.typecode.data.clone();
-        Ok(python::object("Value", vec![("_typecode".into(), typecode), ("_value".into(), value)]))
+    fn value(&self) -> Result<Element, Exception> {
+        let copies: Held<Vec<Value>> = [&self.typecode, &*lock(&self.value)].into_iter().collect();
+        let names = ["_typecode".into(), "_value".into()];
+        Ok(copies.map(|copies| python::object("Value", names.into_iter().zip(copies).collect())))
     }
 }

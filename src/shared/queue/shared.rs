@@ -216,13 +216,14 @@ impl SharedObject for Shared {
         format!("<Queue of {} items>", self.look().len())
     }
 
-    fn take_back(&self, item: Item) {
-        // Of a queue that knows who holds what, all comes back with the connection's end.
-        if !self.policy.at_least_once {
-            let mut state = self.state.lock();
-            let recovered = state.push_front(item);
-            self.recovered(state, recovered);
-        }
+    fn take_back(&self, item: Item, connection: ConnectionId) {
+        let mut state = self.state.lock();
+        let recovered = if self.policy.at_least_once {
+            state.undeliver(&self.policy, Owner::Connection(connection))
+        } else {
+            state.push_front(item)
+        };
+        self.recovered(state, recovered);
     }
 
     fn disconnected(&self, connection: ConnectionId) {

@@ -3,29 +3,26 @@
 use super::{ROLE, Shared};
 use crate::error::Exception;
 use crate::shared::call::Call;
-use crate::shared::element::Element;
+use crate::shared::element::{Element, Held};
 use crate::shared::objects::key::Key;
+use crate::shared::objects::ordered::Entry;
 use crate::shared::objects::{args, iterate};
 use crate::shared::wait::lock;
 use crate::value::Value;
 
-/// A key to be given a value.
-pub(super) struct Given {
-    pub(super) key: Key,
-    pub(super) name: Element,
-    pub(super) value: Element,
-}
-
-impl Given {
-    fn new(call: &Call<'_>, name: Value, value: Value) -> Result<Self, Exception> {
-        Ok(Self { key: Key::new(&name, ROLE)?, name: call.hold(name), value: call.hold(value) })
-    }
+/// A key and its value, with a hold on what they name.
+pub(super) fn entry(
+    call: &Call<'_>,
+    name: Value,
+    value: Value,
+) -> Result<Entry<Element>, Exception> {
+    Ok(Entry { key: Key::new(&name, ROLE)?, name: call.hold(name), value: call.hold(value) })
 }
 
 impl Shared {
-    pub(super) fn set(&self, given: Vec<Given>) {
+    pub(super) fn set(&self, given: impl IntoIterator<Item = Entry<Element>>) {
         let mut entries = lock(&self.entries);
-        let insert = |Given { key, name, value }| entries.insert(key, name, value);
+        let insert = |Entry { key, name, value }| entries.insert(key, name, value);
         let old: Vec<_> = given.into_iter().filter_map(insert).collect();
         drop(entries);
         drop(old);
@@ -40,7 +37,7 @@ impl Shared {
         for (name, value) in call.keywords() {
             let value = call.element(value)?;
             let name = Value::from(name);
-            self.set(vec![Given { key: Key::new(&name, ROLE)?, name: name.into(), value }]);
+            self.set([Entry { key: Key::new(&name, ROLE)?, name: name.into(), value }]);
         }
         Ok(())
     }
@@ -54,26 +51,28 @@ impl Shared {
 }
 
 /// The pairs of what `dict.update` takes: of a mapping, or of an iterable of pairs.
-fn gather(call: &Call<'_>, other: Value, given: &mut Vec<Given>) -> Result<(), Exception> {
-    let items = match iterate::referent(call, other) {
+fn gather(call: &Call<'_>, other: Value, given: &mut Vec<Entry<Element>>) -> Result<(), Exception> {
+    let Held { data, references: _until_held } = iterate::referent(call, other);
+    let items = match data {
         Value::Dict(pairs) => {
             for (name, value) in pairs {
-                given.push(Given::new(call, name, value)?);
+                given.push(entry(call, name, value)?);
             }
             return Ok(());
         }
         other => iterate::items(call, other)?,
     };
-    for (at, item) in items.into_iter().enumerate() {
+    for (at, item) in items.data.into_iter().enumerate() {
         let pair = iterate::items(call, item).map_err(|_| {
             let what = "cannot convert dictionary update sequence element";
             Exception::type_error(format!("{what} #{at} to a sequence"))
         })?;
+        let Held { data: pair, references: _until_held } = pair;
         let [name, value] = <[Value; 2]>::try_from(pair).map_err(|pair| {
             let what = format!("dictionary update sequence element #{at}");
             Exception::value_error(format!("{what} has length {}; 2 is required", pair.len()))
         })?;
-        given.push(Given::new(call, name, value)?);
+        given.push(entry(call, name, value)?);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::{Shared, list, repeat};
 use crate::error::Exception;
 use crate::shared::call::{Arg, Call};
+use crate::shared::element::Element;
 use crate::shared::objects::sequence::{self, Subscript};
 use crate::shared::objects::{args, python};
 use crate::shared::{Return, SharedObject};
@@ -87,8 +88,8 @@ impl SharedObject for Shared {
         list(&*self.lock()).to_string()
     }
 
-    fn value(&self) -> Result<Value, Exception> {
-        Ok(list(&*self.lock()).data)
+    fn value(&self) -> Result<Element, Exception> {
+        Ok(list(&*self.lock()))
     }
 }
 

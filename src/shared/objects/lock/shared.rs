@@ -167,9 +167,9 @@ impl SharedObject for Shared {
         }
     }
 
-    fn take_back(&self, _: Item) {
-        // Another may have released it already.
-        let _ = self.release(Owner::this_thread());
+    fn take_back(&self, _: Item, connection: ConnectionId) {
+        // Another may have released it already, and somebody else may hold it.
+        self.release_if(|state| state.owner == Some(Owner::Connection(connection)));
     }
 
     fn disconnected(&self, connection: ConnectionId) {

@@ -1,0 +1,154 @@
+//! What keeps shared objects alive: proxies in containers, and those on their way to a client.
+#![cfg(feature = "objects")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use basemanager::{
+    Call, Client, Dict, DictProxy, Exception, List, ListProxy, Manager, Proxy, Queue, QueueProxy,
+    Return, ServerHandle, SharedObject, Value, ValueProxy,
+};
+use support::PATIENCE;
+
+fn serve() -> (ServerHandle, Client) {
+    let (shared, manager) = (List::new(), Manager::new("key").register_sync_types());
+    let manager = manager.register("shared", move |_| shared.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = connect(&handle);
+    (handle, client)
+}
+
+/// Another client, with connections of its own.
+fn connect(handle: &ServerHandle) -> Client {
+    Client::connect(handle.address(), "key").unwrap()
+}
+
+fn create<P: From<Proxy>>(client: &Client, typeid: &str) -> P {
+    client.create(typeid, &[], &[]).unwrap().into()
+}
+
+/// The only item of a list or dict, or the item itself.
+fn only(value: Value) -> Value {
+    match value {
+        Value::List(mut items) if items.len() == 1 => only(items.remove(0)),
+        Value::Dict(mut pairs) if pairs.len() == 1 => only(pairs.remove(0).1),
+        other => other,
+    }
+}
+
+/// Has an inner list held by a shared one and by nothing else, reads it there in some way, empties the
+/// shared one by another connection, and then makes a proxy of what was read.
+fn read_then_emptied(read: impl FnOnce(&Client, &ListProxy) -> Value) {
+    let (handle, client) = serve();
+    let other: ListProxy = create(&connect(&handle), "shared");
+    let shared: ListProxy = create(&client, "shared");
+    let inner: ListProxy = create(&client, "list");
+    inner.push("alive").unwrap();
+    shared.push(inner.proxy()).unwrap();
+    drop(inner);
+    let value = read(&client, &shared);
+    other.clear().unwrap();
+    let inner: ListProxy = client.proxy_of(&only(value)).unwrap().expect("a proxy").into();
+    assert_eq!(inner.to_vec().unwrap(), ["alive".into()]);
+}
+
+#[test]
+fn what_a_copy_names_lives_until_the_client_has_it() {
+    read_then_emptied(|_, shared| shared.proxy().value().unwrap());
+}
+
+#[test]
+fn what_a_copy_of_a_value_names_lives_until_the_client_has_it() {
+    let (handle, client) = serve();
+    let value: ValueProxy = client.create("Value", &["i".into(), 0.into()], &[]).unwrap().into();
+    let inner: ListProxy = create(&client, "list");
+    value.set(inner.proxy()).unwrap();
+    let stored = value.get().unwrap();
+    drop(inner);
+    let copy = value.proxy().value().unwrap();
+    assert!(matches!(copy, Value::Opaque(_)), "{copy:?}");
+    // By a connection of its own: the one that read is kept as it is.
+    let list: ListProxy = create(&connect(&handle), "list");
+    list.push(value.proxy()).unwrap();
+    drop(value);
+    list.clear().unwrap();
+    client.proxy_of(&stored).unwrap().expect("a proxy");
+}
+
+#[test]
+fn what_a_union_names_lives_until_the_client_has_it() {
+    for method in ["__or__", "__ror__"] {
+        read_then_emptied(|client, shared| {
+            let dict: DictProxy = create(client, "dict");
+            let inner = shared.get(0).unwrap().unwrap();
+            dict.insert("inner", inner).unwrap();
+            let nothing = Value::Dict(Vec::new());
+            // Its end is told by a connection of its own.
+            dict.proxy().call(method, &[nothing], &[]).unwrap()
+        });
+    }
+}
+
+#[test]
+fn what_fromkeys_names_lives_until_the_client_has_it() {
+    read_then_emptied(|client, shared| {
+        let dict: DictProxy = create(client, "dict");
+        let made = dict.proxy().call("fromkeys", &[shared.proxy().into()], &[]).unwrap();
+        let Value::Dict(mut pairs) = made else { panic!("{made:?}") };
+        pairs.remove(0).0
+    });
+}
+
+/// An object whose end asks its containers for their size, as any end may.
+struct Curious {
+    dict: Dict,
+    queue: Queue,
+}
+
+impl SharedObject for Curious {
+    fn exposed(&self) -> &[&str] {
+        &[]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        Err(call.no_such_method())
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        assert_eq!((self.dict.len(), self.queue.len()), (0, 0));
+    }
+}
+
+#[test]
+fn what_goes_with_its_container_goes_without_the_lock() {
+    let (dict, queue) = (Dict::new(), Queue::new());
+    let (its_dict, its_queue) = (dict.clone(), queue.clone());
+    let manager = Manager::new("key").register("curious", move |_| {
+        Arc::new(Curious { dict: its_dict.clone(), queue: its_queue.clone() })
+    });
+    let manager = manager.register("dict", move |_| dict.clone());
+    let manager = manager.register("queue", move |_| queue.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::to(handle.address(), "key").call_timeout(PATIENCE).connect().unwrap();
+    let dict: DictProxy = create(&client, "dict");
+    let queue: QueueProxy = create(&client, "queue");
+
+    let proxy = client.create("curious", &[], &[]).unwrap();
+    let key = Value::from(&proxy);
+    dict.insert(key.clone(), 1).unwrap();
+    drop(proxy);
+    let now = Some(Duration::ZERO);
+    assert_eq!(dict.proxy().call_waiting("pop", &[key], &[], now).unwrap(), 1.into());
+    assert_eq!(client.number_of_objects().unwrap(), 2);
+
+    let proxy = client.create("curious", &[], &[]).unwrap();
+    queue.put(&proxy).unwrap();
+    drop(proxy);
+    queue.proxy().call_waiting("shutdown", &[true.into()], &[], now).unwrap();
+    assert_eq!(client.number_of_objects().unwrap(), 2);
+}

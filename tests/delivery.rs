@@ -1,0 +1,132 @@
+//! A queue that is made so loses no item to a consumer that dies at work: `at_least_once`, leases, dead
+//! letters; and one with a bound in bytes never grows past it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use basemanager::{Client, Consumer, Error, Manager, Queue, ServerHandle};
+use support::{PATIENCE, until};
+
+const KEY: &str = "k3y-of-these-tests";
+
+fn share(queue: &Queue) -> (ServerHandle, Client) {
+    let shared = queue.clone();
+    let server = Manager::new(KEY).register("queue", move |_| shared.clone());
+    let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    (handle, client)
+}
+
+fn consumer(client: &Client) -> Consumer {
+    client.queue("queue").unwrap().consumer()
+}
+
+fn put(queue: &Queue, items: std::ops::RangeInclusive<i64>) {
+    items.for_each(|item| queue.put(item).unwrap());
+}
+
+fn raised(error: Error) -> String {
+    match error {
+        Error::Exception(exception) => exception.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn what_is_not_done_goes_back_to_the_front_oldest_first() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=5);
+    let (mut first, mut second) = (consumer(&client), consumer(&client));
+    assert_eq!(first.get().unwrap(), 1.into());
+    assert_eq!(second.get().unwrap(), 2.into());
+    assert_eq!(first.get().unwrap(), 3.into());
+    second.task_done().unwrap();
+    assert_eq!(second.get().unwrap(), 4.into());
+    drop(first);
+    until("two are back", PATIENCE, || queue.len() == 3);
+    drop(second);
+    until("all are back", PATIENCE, || queue.len() == 4);
+    let mut third = consumer(&client);
+    for item in [1, 3, 4, 5] {
+        assert_eq!(third.get().unwrap(), item.into());
+        third.task_done().unwrap();
+    }
+    queue.join();
+    let error = third.task_done().unwrap_err();
+    assert_eq!(raised(error), "ValueError: task_done() called too many times");
+}
+
+#[test]
+fn a_waiting_consumer_gets_what_another_lost() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let mut dying = consumer(&client);
+    dying.get().unwrap();
+    let mut waiting = consumer(&client);
+    let waiter = thread::spawn(move || waiting.get().unwrap());
+    drop(dying);
+    assert_eq!(waiter.join().unwrap(), 1.into());
+}
+
+#[test]
+fn a_lease_that_runs_out_brings_the_item_back() {
+    let lease = Duration::from_millis(200);
+    let queue = Queue::options().lease(lease).build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=2);
+    let (mut slow, mut other) = (consumer(&client), consumer(&client));
+    let since = Instant::now();
+    assert_eq!(slow.get().unwrap(), 1.into());
+    assert_eq!(other.get().unwrap(), 2.into());
+    other.task_done().unwrap();
+    assert_eq!(other.get().unwrap(), 1.into(), "it comes though nobody puts or drops anything");
+    assert!(since.elapsed() >= lease);
+    let text = "ValueError: task_done() called too late: the item's lease ran out, and it went back";
+    assert_eq!(raised(slow.task_done().unwrap_err()), text);
+    other.task_done().unwrap();
+    queue.join();
+}
+
+#[test]
+fn too_many_deliveries_make_a_dead_letter() {
+    let dead = Queue::new();
+    let queue = Queue::options().dead_letters(3, &dead).build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=2);
+    for times in 1..=3 {
+        assert!(dead.is_empty(), "{times}");
+        let mut dying = consumer(&client);
+        assert_eq!(dying.get().unwrap(), 1.into());
+        drop(dying);
+        until("it is back, or dead", PATIENCE, || queue.len() + dead.len() == 2);
+    }
+    assert_eq!(dead.get().unwrap(), 1.into());
+    let mut living = consumer(&client);
+    assert_eq!(living.get().unwrap(), 2.into());
+    living.task_done().unwrap();
+    queue.join();
+}
+
+#[test]
+fn a_bound_in_bytes_holds() {
+    let queue = Queue::options().max_bytes(100).build();
+    let text = "x".repeat(40);
+    queue.put(text.as_str()).unwrap();
+    queue.put(text.as_str()).unwrap();
+    assert!(queue.try_put(text.as_str()).unwrap_err().is_full());
+    assert!(queue.put_timeout(text.as_str(), Duration::from_millis(1)).unwrap_err().is_full());
+    queue.try_put(1).unwrap();
+    let large = "x".repeat(200);
+    let error = raised(queue.put(large).unwrap_err());
+    assert_eq!(error, "ValueError: an item of 202 bytes never fits a queue of 100 bytes");
+    let waiting = queue.clone();
+    let waiter = thread::spawn(move || waiting.put(text).unwrap());
+    queue.get().unwrap();
+    waiter.join().unwrap();
+    assert_eq!(queue.len(), 3);
+}

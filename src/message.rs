@@ -12,6 +12,7 @@
 //! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{Error, Exception, Result};
@@ -326,6 +327,13 @@ impl Reply {
             place = writer.position();
         });
         Some(place)
+    }
+
+    /// Appends `#RETURN` with a list of such items.
+    pub(crate) fn append_items(out: &mut Vec<u8>, items: &[impl Deref<Target = Pickle>]) {
+        tagged(out, "#RETURN", |writer| {
+            writer.list(items, |writer, item| writer.pickle(item));
+        });
     }
 
     /// Reads a reply from a message.

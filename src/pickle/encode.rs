@@ -86,8 +86,10 @@ impl Writer {
             }
             Value::ByteArray(bytes) => self.counted([op::BYTEARRAY8; 3], bytes),
             Value::Tuple(items) => self.tuple(items.len(), |writer| writer.values(items)),
-            Value::List(items) => self.container(op::EMPTY_LIST, op::APPENDS, items),
-            Value::Set(items) => self.container(op::EMPTY_SET, op::ADDITEMS, items),
+            Value::List(items) => self.list(items, Self::value),
+            Value::Set(items) => {
+                self.container(op::EMPTY_SET, op::ADDITEMS, items, Self::value);
+            }
             Value::FrozenSet(items) => {
                 self.out.push(op::MARK);
                 self.values(items);
@@ -173,11 +175,17 @@ impl Writer {
         }
     }
 
-    fn container(&mut self, empty: u8, fill: u8, items: &[Value]) {
+    pub(crate) fn list<T>(&mut self, items: &[T], item: impl Fn(&mut Self, &T)) {
+        self.container(op::EMPTY_LIST, op::APPENDS, items, item);
+    }
+
+    fn container<T>(&mut self, empty: u8, fill: u8, items: &[T], item: impl Fn(&mut Self, &T)) {
         self.out.push(empty);
         if !items.is_empty() {
             self.out.push(op::MARK);
-            self.values(items);
+            for each in items {
+                item(self, each);
+            }
             self.out.push(fill);
         }
     }

@@ -3,11 +3,14 @@
 use super::op;
 use super::reader::Reader;
 use super::scan::{EditKind, Range, Scan};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::value::Pickle;
 
 /// Objects whose slot is at most this deep have their parts recorded: those of a request
 /// (`MARK`, id, method, arguments, keywords) and of a reply.
 const SHALLOW: usize = 4;
-/// More parts than this are not recorded: no call has so many arguments.
+/// More parts than this are not recorded, unless all are wanted: no call has so many arguments.
 const MANY: usize = 256;
 
 /// For each shallow slot the object that was last put together there.
@@ -95,7 +98,8 @@ impl Scan {
             container.shape = shape;
         }
         container.start = start;
-        if container.shape != shape || container.children.len() + self.stack.len() - first >= MANY {
+        let count = container.children.len() + self.stack.len() - first;
+        if container.shape != shape || (count >= MANY && !self.all_parts) {
             container.shape = Shape::Other;
         }
         if container.shape != Shape::Other {
@@ -113,6 +117,27 @@ impl Scan {
     /// Forgets what was in the shallow slots from `first` on.
     pub(super) fn forget(&mut self, first: usize) {
         self.containers.iter_mut().skip(first).for_each(|container| container.start = None);
+    }
+}
+
+impl Pickle {
+    /// The elements of a list or tuple, each as a pickle of its own; `None` of anything else. What they
+    /// share is in each: together they may have the size of a frame.
+    pub(crate) fn elements(&self, limits: &Limits) -> Result<Option<Vec<Self>>> {
+        let mut scan = Scan::default();
+        scan.all_parts = true;
+        let root = scan.object(self.ops(), limits)?;
+        let Some(parts) = scan.children(self.ops(), root, Shape::Sequence) else {
+            return Ok(None);
+        };
+        let mut left = limits.frame_size;
+        let element = |part: &Range| {
+            let element = scan.cut(self.ops(), *part, limits)?;
+            let over = || Error::Limit("frame size", limits.frame_size as u64);
+            left = left.checked_sub(element.len()).ok_or_else(over)?;
+            Ok(element)
+        };
+        parts.iter().map(element).collect::<Result<_>>().map(Some)
     }
 }
 

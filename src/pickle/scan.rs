@@ -81,6 +81,8 @@ pub(crate) struct Scan {
     /// Objects on the stack after which something was discarded: their slot, and up to where.
     tails: Vec<(u32, u32)>,
     pub(super) containers: Containers,
+    /// Whether the parts of shallow objects are recorded however many they are.
+    pub(super) all_parts: bool,
     names_managers: bool,
     pub(super) memo: Vec<Memoized>,
     pub(super) edits: Vec<Edit>,

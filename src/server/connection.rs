@@ -132,6 +132,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
             (None, Return::Element(element)) => reply_element(element, link),
             (None, Return::Item(item)) => link.reply_item(entry, item),
+            (None, Return::Items(items)) => link.reply_items(&entry, items),
             (None, Return::Shared(object)) => {
                 let (what, method) = (object.repr(), request.method);
                 let why = "no method_to_typeid names it";
@@ -269,6 +270,10 @@ fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> 
         Return::Value(value) => Arc::new(Plain(value.into())),
         Return::Element(element) => Arc::new(Plain(element)),
         Return::Item(item) => Arc::new(Plain(item.map(Value::Opaque))),
+        Return::Items(items) => {
+            let items: Vec<_> = items.into_iter().map(|item| item.map(Value::Opaque)).collect();
+            Arc::new(Plain(items.iter().collect::<Held<_>>().map(Value::List)))
+        }
     };
     let registration = core.settings.registry.get(typeid);
     let own = object.method_to_typeid();

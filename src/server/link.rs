@@ -104,6 +104,14 @@ impl Link {
         self.handed.push(Handed { end: self.out.len() + self.spliced, place, from, item });
     }
 
+    /// Replies with a list of items; each goes back if the reply cannot be sent.
+    pub(super) fn reply_items(&mut self, from: &Arc<Entry>, items: Vec<Item>) {
+        Reply::append_items(&mut self.out, &items);
+        let end = self.out.len() + self.spliced;
+        let handed = |item| Handed { end, place: None, from: from.clone(), item };
+        self.handed.extend(items.into_iter().map(handed));
+    }
+
     /// Sends the replies if they are many; the others go when nothing is left to answer.
     pub(super) fn flush_many(&mut self) -> io::Result<()> {
         if self.out.len() + self.spliced < BURST { Ok(()) } else { self.flush() }

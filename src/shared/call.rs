@@ -128,6 +128,22 @@ impl<'a> Call<'a> {
         Ok(Held { data, references: self.references(&ids) })
     }
 
+    /// The items of an argument, a list or a tuple, to be kept unopened each.
+    ///
+    /// # Errors
+    /// `TypeError` if it is something else, `ValueError` if it passes a limit.
+    pub fn items(&self, arg: Arg<'_>) -> Result<Vec<Item>, Exception> {
+        let all = self.item(arg)?;
+        let items = all.elements(self.request.message.limits).map_err(unusable)?;
+        let items = items.ok_or_else(|| {
+            let text = format!("{}() takes a list or a tuple of items", self.method);
+            Exception::type_error(text)
+        })?;
+        // What one of them names, all keep.
+        let held = |data| Held { data, references: all.references.clone() };
+        Ok(items.into_iter().map(held).collect())
+    }
+
     /// A part of an argument as an element to keep, with a hold on the objects that it names.
     #[must_use]
     pub fn hold(&self, data: Value) -> Element {

@@ -110,6 +110,8 @@ pub enum Return {
     Element(Element),
     /// The same, unopened; [`SharedObject::take_back`] gets it if it cannot be sent.
     Item(Item),
+    /// A list of several such.
+    Items(Vec<Item>),
     /// The object stays in the manager, and the client gets a proxy.
     ///
     /// A method can return one if its name is in `method_to_typeid`.
@@ -122,6 +124,7 @@ impl fmt::Debug for Return {
             Self::Value(value) => f.debug_tuple("Value").field(value).finish(),
             Self::Element(element) => f.debug_tuple("Element").field(element).finish(),
             Self::Item(item) => f.debug_tuple("Item").field(item).finish(),
+            Self::Items(items) => f.debug_tuple("Items").field(items).finish(),
             Self::Shared(object) => f.debug_tuple("Shared").field(&object.repr()).finish(),
         }
     }

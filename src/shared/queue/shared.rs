@@ -18,7 +18,8 @@ const ROOM: usize = 1;
 const DONE: usize = 2;
 const DRAINED: usize = 3;
 
-const METHODS: [&str; 10] = [
+/// What a queue offers: the last two are no `queue.Queue`'s.
+const METHODS: [&str; 12] = [
     "empty",
     "full",
     "get",
@@ -29,7 +30,12 @@ const METHODS: [&str; 10] = [
     "qsize",
     "shutdown",
     "task_done",
+    "get_many",
+    "put_many",
 ];
+
+/// No more is taken at once when the items have come to so many bytes.
+const BATCH: usize = 1 << 20;
 
 pub(super) struct Shared {
     state: Monitor<State, 4>,
@@ -42,11 +48,8 @@ impl Shared {
     }
 
     pub(super) fn put(&self, item: Item, patience: &mut Patience<'_>) -> Result<(), Exception> {
-        let (size, most) = (item.len(), self.policy.max_bytes);
-        if most > 0 && size > most {
-            let text = format!("an item of {size} bytes never fits a queue of {most} bytes");
-            return Err(Exception::value_error(text));
-        }
+        self.can_fit(&item)?;
+        let size = item.len();
         let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
         let mut state = self.wait(ROOM, patience, ready)?.ok_or(Exception::full())?;
         if state.shut_down {
@@ -58,18 +61,76 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn get(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<Item, Exception> {
+    /// Puts items in turn, and gives how many there was room for in time. Others may put in between.
+    fn put_many(&self, items: Vec<Item>, patience: &mut Patience<'_>) -> Result<usize, Exception> {
+        items.iter().try_for_each(|item| self.can_fit(item))?;
+        let mut items = items.into_iter().peekable();
+        let mut put = 0;
+        while let Some(size) = items.peek().map(|item| item.len()) {
+            let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
+            let mut state = match self.wait(ROOM, patience, ready) {
+                Ok(Some(state)) if !state.shut_down => state,
+                // Those that are in stay: whoever asks again gets the reason.
+                _ if put > 0 => break,
+                Ok(Some(_)) => return Err(Exception::shut_down()),
+                Ok(None) => return Err(Exception::full()),
+                Err(interrupted) => return Err(interrupted.into()),
+            };
+            let before = put;
+            while let Some(item) = items.next_if(|item| state.fits(&self.policy, item.len())) {
+                state.push(item);
+                put += 1;
+            }
+            drop(state);
+            (before..put).for_each(|_| self.state.notify_one(ITEM));
+        }
+        Ok(put)
+    }
+
+    fn can_fit(&self, item: &Item) -> Result<(), Exception> {
+        let (size, most) = (item.len(), self.policy.max_bytes);
+        if most > 0 && size > most {
+            let text = format!("an item of {size} bytes never fits a queue of {most} bytes");
+            return Err(Exception::value_error(text));
+        }
+        Ok(())
+    }
+
+    fn get_many(
+        &self,
+        most: usize,
+        owner: Owner,
+        patience: &mut Patience<'_>,
+    ) -> Result<Vec<Item>, Exception> {
+        let mut state = self.wait_for_item(owner, patience)?;
+        let items = state.pop_many(&self.policy, owner, most, BATCH);
+        if items.is_empty() {
+            return Err(Exception::shut_down());
+        }
+        self.less(state, items.len());
+        Ok(items)
+    }
+
+    fn wait_for_item(
+        &self,
+        owner: Owner,
+        patience: &mut Patience<'_>,
+    ) -> Result<MutexGuard<'_, State>, Exception> {
         let ready = |state: &State| state.len() > 0 || state.is_over(owner);
-        let mut state = self.wait(ITEM, patience, ready)?.ok_or(Exception::empty())?;
+        self.wait(ITEM, patience, ready)?.ok_or(Exception::empty())
+    }
+
+    pub(super) fn get(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<Item, Exception> {
+        let mut state = self.wait_for_item(owner, patience)?;
         let item = state.pop(&self.policy, owner).ok_or(Exception::shut_down())?;
-        self.less(state);
+        self.less(state, 1);
         Ok(item)
     }
 
     pub(super) fn task_done(&self, owner: Owner) -> Result<(), Exception> {
         let mut state = self.look();
         let kept = state.done(&self.policy, owner)?;
-        self.less(state);
+        self.less(state, 1);
         drop(kept);
         Ok(())
     }
@@ -81,7 +142,7 @@ impl Shared {
     pub(super) fn shut_down(&self, immediate: bool) {
         let mut state = self.state.lock();
         let gone = state.shut_down(immediate);
-        self.less(state);
+        self.less(state, 0);
         self.state.notify_all(ROOM);
         drop(gone);
     }
@@ -127,8 +188,8 @@ impl Shared {
         self.recovered(state, recovered);
     }
 
-    /// After something left: wakes whoever waits for that.
-    fn less(&self, state: MutexGuard<'_, State>) {
+    /// After so many items left: wakes whoever waits for that.
+    fn less(&self, state: MutexGuard<'_, State>, count: usize) {
         let (all_done, shut_down) = (state.unfinished == 0, state.shut_down);
         let drained = state.is_drained();
         drop(state);
@@ -143,7 +204,7 @@ impl Shared {
         }
         match (self.policy.maxsize, self.policy.max_bytes) {
             (0, 0) => {}
-            (_, 0) => self.state.notify_one(ROOM),
+            (_, 0) => (0..count).for_each(|_| self.state.notify_one(ROOM)),
             // Each of those who wait has an item of another size.
             _ => self.state.notify_all(ROOM),
         }
@@ -151,7 +212,7 @@ impl Shared {
 
     /// After items came back: wakes somebody for each, and moves those that shall not be delivered again.
     fn recovered(&self, state: MutexGuard<'_, State>, recovered: Recovered) {
-        self.less(state);
+        self.less(state, recovered.dead.len());
         for _ in 0..recovered.returned {
             self.state.notify_one(ITEM);
         }
@@ -189,6 +250,23 @@ impl SharedObject for Shared {
             "get_nowait" => {
                 let [] = call.bind(0, [])?;
                 self.get_call(call, Some(Duration::ZERO))
+            }
+            "put_many" => {
+                let [items, within] = call.bind(1, ["items", "timeout"])?;
+                let within = within.map_or(Ok(None), |within| within.timeout())?;
+                // Bound as required.
+                let items = items.map_or(Ok(Vec::new()), |items| call.items(items))?;
+                Ok(self.put_many(items, &mut call.patience(within))?.into())
+            }
+            "get_many" => {
+                let [most, within] = call.bind(1, ["max", "timeout"])?;
+                let within = within.map_or(Ok(None), |within| within.timeout())?;
+                let most: i64 = most.map_or(Ok(1), |most| most.to())?;
+                let most = usize::try_from(most).ok().filter(|most| *most > 0);
+                let most = most.ok_or_else(|| Exception::value_error("'max' must be positive"))?;
+                self.watch(call);
+                let owner = Owner::of(call);
+                self.get_many(most, owner, &mut call.patience(within)).map(Return::Items)
             }
             "join" => {
                 let [] = call.bind(0, [])?;
@@ -253,10 +331,15 @@ impl Shared {
     }
 
     fn get_call(&self, call: &mut Call<'_>, within: Option<Duration>) -> Result<Return, Exception> {
+        self.watch(call);
+        self.get(Owner::of(call), &mut call.patience(within)).map(Return::Item)
+    }
+
+    /// Asks to be told when the caller is gone, if it is to be remembered what it takes.
+    fn watch(&self, call: &mut Call<'_>) {
         if self.policy.at_least_once {
             call.watch_connection();
         }
-        self.get(Owner::of(call), &mut call.patience(within)).map(Return::Item)
     }
 }
 

@@ -116,6 +116,24 @@ impl State {
         Some(item)
     }
 
+    /// Takes the first items: as many as that, and as can be had before they come to so many bytes.
+    pub(super) fn pop_many(
+        &mut self,
+        policy: &Policy,
+        owner: Owner,
+        most: usize,
+        bytes: usize,
+    ) -> Vec<Item> {
+        let mut popped = Vec::new();
+        let mut size = 0;
+        while popped.len() < most && size < bytes {
+            let Some(item) = self.pop(policy, owner) else { break };
+            size += item.len();
+            popped.push(item);
+        }
+        popped
+    }
+
     /// Puts a plain queue's item back at the front: nobody has got it.
     pub(super) fn push_front(&mut self, item: Item) -> Recovered {
         let mut recovered = Recovered::default();

@@ -145,7 +145,7 @@ pub use client::objects::{
     set::SetProxy,
     value::ValueProxy,
 };
-pub use client::{Client, Connector, Consumer, Proxy, QueueIter, QueueProxy};
+pub use client::{Client, Connector, Consumer, Proxy, PutEach, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};
 pub use handshake::Authkey;
 pub use limits::Limits;

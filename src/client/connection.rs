@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Connector, failure};
 use crate::error::{Error, Result};
-use crate::frame::FrameReader;
+use crate::frame::{Frame, FrameReader};
 use crate::handshake;
 use crate::message::{Reply, Request};
 use crate::pickle::Scan;
@@ -82,26 +82,38 @@ impl Connection {
         kwargs: &[(&str, Value)],
         wait: Option<Duration>,
     ) -> Result<Reply> {
+        Request::append(&mut self.out, ident, method, args, kwargs);
+        let Some(wait) = wait else {
+            self.send()?;
+            return self.receive(settings);
+        };
+        self.timed = true;
+        let mut timed = Timed(&self.stream, deadline(wait));
+        timed.write_all(&std::mem::take(&mut self.out))?;
+        let frame = self.reader.read(&mut timed, settings.limits.frame_size)?;
+        parse(&mut self.scan, frame, settings)
+    }
+
+    /// Adds a request to those that [`send`](Self::send) sends.
+    pub(super) fn request(&mut self, ident: &str, method: &str, args: &[Value]) {
+        Request::append(&mut self.out, Some(ident), method, args, &[]);
+    }
+
+    /// Sends what was requested.
+    pub(super) fn send(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.timed) {
+            self.stream.set_timeout(None)?;
+        }
+        (&self.stream).write_all(&self.out)?;
         self.out.clear();
         self.out.shrink_to(KEEP);
-        Request::append(&mut self.out, ident, method, args, kwargs);
-        let limits = &settings.limits;
-        let frame = if let Some(wait) = wait {
-            self.timed = true;
-            let mut timed = Timed(&self.stream, deadline(wait));
-            timed.write_all(&self.out)?;
-            self.reader.read(&mut timed, limits.frame_size)?
-        } else {
-            if std::mem::take(&mut self.timed) {
-                self.stream.set_timeout(None)?;
-            }
-            let mut stream = &self.stream;
-            stream.write_all(&self.out)?;
-            self.reader.read(&mut stream, limits.frame_size)?
-        };
-        let reply = Reply::parse(&mut self.scan, frame, limits);
-        self.scan.trim();
-        reply
+        Ok(())
+    }
+
+    /// The reply to the oldest request that has none yet, whenever it comes.
+    pub(super) fn receive(&mut self, settings: &Connector) -> Result<Reply> {
+        let frame = self.reader.read(&mut &self.stream, settings.limits.frame_size)?;
+        parse(&mut self.scan, frame, settings)
     }
 
     /// Whether the manager has closed it, or sent what was not asked for.
@@ -114,6 +126,12 @@ impl Connection {
         };
         silent().unwrap_or(false)
     }
+}
+
+fn parse(scan: &mut Scan, frame: Frame<'_>, settings: &Connector) -> Result<Reply> {
+    let reply = Reply::parse(scan, frame, &settings.limits);
+    scan.trim();
+    reply
 }
 
 /// Nothing that the user asked for was sent yet: that is told from a call that broke.

@@ -19,7 +19,7 @@ use crate::transport::Address;
 use crate::value::Value;
 use connection::Connection;
 pub use proxy::Proxy;
-pub use queue::{Consumer, QueueIter, QueueProxy};
+pub use queue::{Consumer, PutEach, QueueIter, QueueProxy};
 
 /// Connections that are kept for the next call.
 const KEEP_IDLE: usize = 16;
@@ -251,6 +251,25 @@ struct Session {
 }
 
 impl Session {
+    /// Adds calls with one argument each to those under way. If that fails so does [`receive`](Self::receive), in its turn.
+    fn send(&mut self, id: &str, method: &str, args: &[Value]) {
+        if let Some(connection) = &mut self.connection {
+            for arg in args {
+                connection.request(id, method, std::slice::from_ref(arg));
+            }
+            // Replies to earlier calls may have come all the same.
+            let _ = connection.send();
+        }
+    }
+
+    /// The reply to the oldest call under way.
+    fn receive(&mut self) -> Result<Reply> {
+        let mut connection = self.connection.take().ok_or(Error::Disconnected)?;
+        let reply = connection.receive(&self.client.0.settings)?;
+        self.connection = Some(connection);
+        Ok(reply)
+    }
+
     /// Whether no call has failed so far.
     fn is_open(&self) -> bool {
         self.connection.is_some()

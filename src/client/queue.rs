@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use super::Session;
 use super::proxy::Proxy;
+use super::{Session, failure};
 use crate::error::{Error, Result};
+use crate::message::Reply;
 use crate::value::Value;
+
+/// The most puts that are under way at once.
+const WINDOW: usize = 64;
 
 /// A queue in a manager. A clone is the same queue.
 #[derive(Clone, Debug)]
@@ -66,6 +70,54 @@ impl QueueProxy {
     /// As [`QueueProxy::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
         unless_empty(self.call("get", &[true.into(), seconds(timeout)], timeout))
+    }
+
+    /// Puts many items with one call, a message for all, and waits while the queue is full. Gives how many
+    /// were put: fewer only if it was shut down meanwhile. A manager of this crate offers it to Python
+    /// clients too (`put_many(items, timeout=None)`); CPython's does not.
+    ///
+    /// # Errors
+    /// `queue.ShutDown` if none was put, and whatever [`Proxy::call`] may give.
+    pub fn put_many<T: Into<Value>>(&self, items: impl IntoIterator<Item = T>) -> Result<usize> {
+        let items: Vec<Value> = items.into_iter().map(Into::into).collect();
+        self.0.call("put_many", &[items.into()], &[])?.try_into()
+    }
+
+    /// Takes up to `max` items with one call: waits for the first as long as `timeout` (`None` is for ever),
+    /// and takes what else is there, up to 1 MiB. None if none came. A manager of this crate offers it to
+    /// Python clients too (`get_many(max, timeout=None)`, which raises `queue.Empty`); CPython's does not.
+    ///
+    /// # Errors
+    /// As [`QueueProxy::get`].
+    pub fn get_many(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Value>> {
+        several(self.0.call_waiting("get_many", &many(max, timeout), &[], timeout))
+    }
+
+    /// Puts items by a call each, many of which are under way at once: a reply is not waited for before the
+    /// next calls are sent. Gives the result for each item, in order, while the iterator is gone through.
+    ///
+    /// When the connection breaks, the items that were under way have an error each, and those that have
+    /// no result were not sent.
+    ///
+    /// ```
+    /// # use basemanager::{Client, Manager, Queue};
+    /// # let tasks = Queue::new();
+    /// # let shared = tasks.clone();
+    /// # let server = Manager::new("key").register("tasks", move |_| shared.clone());
+    /// # let handle = server.bind("127.0.0.1:0")?.start()?;
+    /// # let client = Client::connect(handle.address(), "key")?;
+    /// for (number, result) in client.queue("tasks")?.put_each(0..1000).enumerate() {
+    ///     result.inspect_err(|_| eprintln!("item {number} is not in the queue"))?;
+    /// }
+    /// assert_eq!(tasks.len(), 1000);
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    #[doc(alias = "pipeline")]
+    pub fn put_each<I>(&self, items: I) -> PutEach<I::IntoIter>
+    where
+        I: IntoIterator<Item: Into<Value>>,
+    {
+        PutEach { queue: self.clone(), items: Some(items.into_iter()), session: None, under_way: 0 }
     }
 
     /// A consumer with a connection of its own, for a queue that takes back what is not done
@@ -206,6 +258,14 @@ impl Consumer {
         unless_empty(self.call("get", &[true.into(), seconds(timeout)], Some(timeout)))
     }
 
+    /// Takes up to `max` items, as [`QueueProxy::get_many`]; each is to be marked as done.
+    ///
+    /// # Errors
+    /// As [`Consumer::get`].
+    pub fn get_many(&mut self, max: usize, timeout: Option<Duration>) -> Result<Vec<Value>> {
+        several(self.call("get_many", &many(max, timeout), timeout))
+    }
+
     /// Says that the oldest of the items that this consumer holds has been dealt with.
     ///
     /// # Errors
@@ -233,12 +293,96 @@ impl Drop for Consumer {
     }
 }
 
+/// The results of puts that are under way together: [`QueueProxy::put_each`].
+#[derive(Debug)]
+#[must_use = "items are put as the results are asked for"]
+pub struct PutEach<I> {
+    queue: QueueProxy,
+    /// `None` once no more are sent.
+    items: Option<I>,
+    session: Option<Session>,
+    /// How many were sent whose reply has not been read.
+    under_way: usize,
+}
+
+impl<I> PutEach<I>
+where
+    I: Iterator<Item: Into<Value>>,
+{
+    /// Sends further items, up to [`WINDOW`] under way.
+    fn fill(&mut self) -> Result<()> {
+        let Some(items) = &mut self.items else { return Ok(()) };
+        let fresh: Vec<Value> = items.take(WINDOW - self.under_way).map(Into::into).collect();
+        if fresh.is_empty() {
+            self.items = None;
+            return Ok(());
+        }
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(self.queue.proxy().session()?),
+        };
+        session.send(self.queue.proxy().id(), "put", &fresh);
+        self.under_way += fresh.len();
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<()> {
+        match self.session.as_mut().ok_or(Error::Disconnected)?.receive()? {
+            Reply::Return(_) => Ok(()),
+            other => Err(failure(other)),
+        }
+    }
+}
+
+impl<I> Iterator for PutEach<I>
+where
+    I: Iterator<Item: Into<Value>>,
+{
+    type Item = Result<()>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.session.as_ref().is_some_and(|session| !session.is_open()) {
+            self.items = None;
+        }
+        // Not at each reply: requests that go together cost one write.
+        if self.under_way <= WINDOW / 2
+            && let Err(error) = self.fill()
+        {
+            self.items = None;
+            return Some(Err(error));
+        }
+        self.under_way = self.under_way.checked_sub(1)?;
+        Some(self.receive())
+    }
+}
+
+impl<I> Drop for PutEach<I> {
+    fn drop(&mut self) {
+        if self.under_way > 0
+            && let Some(session) = self.session.take()
+        {
+            // Replies are still to come.
+            session.close();
+        }
+    }
+}
+
 /// What was taken; `None` for `queue.Empty`.
 fn unless_empty(result: Result<Value>) -> Result<Option<Value>> {
     match result {
         Err(error) if error.is_empty() => Ok(None),
         result => result.map(Some),
     }
+}
+
+/// The items of a batch; none for `queue.Empty`.
+fn several(result: Result<Value>) -> Result<Vec<Value>> {
+    unless_empty(result)?.map_or(Ok(Vec::new()), Vec::try_from)
+}
+
+/// The arguments of `get_many`.
+fn many(max: usize, timeout: Option<Duration>) -> [Value; 2] {
+    [max.into(), timeout.map(|timeout| timeout.as_secs_f64()).into()]
 }
 
 /// The items of a queue, as they come: [`QueueProxy::iter`].

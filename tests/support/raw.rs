@@ -41,6 +41,11 @@ impl Raw {
         raw
     }
 
+    /// The socket itself, for whoever reads and writes by themselves.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.0
+    }
+
     /// Sends bytes as they are. The peer may be gone.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.0.write_all(bytes);

@@ -1,0 +1,63 @@
+//! What a small call allocates in the manager: nothing.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/raw.rs"]
+mod raw;
+mod support;
+
+use std::alloc::System;
+use std::io::{Read, Write};
+
+use basemanager::{Client, Manager, Queue};
+use raw::Raw;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const KEY: &str = "key";
+const ROUNDS: usize = 10_000;
+
+/// A call of the object `queue` as it goes over the wire.
+fn request(method: &str, args: &[u8]) -> Vec<u8> {
+    let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let payload = [b"\x80\x04(", &*text("queue"), &*text(method), args, b"}t."].concat();
+    [&u32::try_from(payload.len()).unwrap().to_be_bytes(), &*payload].concat()
+}
+
+#[test]
+fn a_small_put_and_get_allocate_nothing() {
+    let tasks = Queue::new();
+    let server = Manager::new(KEY).register("queue", move |_| tasks.clone());
+    let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    let _proxy = client.queue("queue").unwrap();
+    let raw = Raw::accepted(&handle.address().to_string(), KEY);
+
+    let put = request("put", b"K\x07\x85");
+    let get = request("get", b")");
+    // '#RETURN' with None, and with 7.
+    let (done, item) = (b"\x80\x04\x8c\x07#RETURNN\x86.", b"\x80\x04\x8c\x07#RETURNK\x07\x86.");
+    let mut room = [0; 64];
+    let mut turn = |request: &[u8], reply: &[u8]| {
+        raw.stream().write_all(request).unwrap();
+        let frame = room.get_mut(..4 + reply.len()).unwrap();
+        raw.stream().read_exact(frame).unwrap();
+        assert_eq!(frame.get(4..), Some(reply));
+    };
+    let mut rounds = |count| {
+        for _ in 0..count {
+            turn(&put, done);
+            turn(&get, item);
+        }
+    };
+    // Buffers find their size.
+    rounds(100);
+    let region = Region::new(GLOBAL);
+    rounds(ROUNDS);
+    let change = region.change();
+    // This process is the manager and its client. Other threads of it, the harness's, may allocate a
+    // little meanwhile.
+    let count = change.allocations + change.reallocations;
+    assert!(count < ROUNDS / 100, "{count} allocations in {ROUNDS} rounds: {change:?}");
+}

@@ -11,7 +11,7 @@ use basemanager::{
     Call, Client, Dict, DictProxy, Exception, List, ListProxy, Manager, Proxy, Queue, QueueProxy,
     Return, ServerHandle, SharedObject, Value, ValueProxy,
 };
-use support::PATIENCE;
+use support::{PATIENCE, pythons, snippet, until};
 
 fn serve() -> (ServerHandle, Client) {
     let (shared, manager) = (List::new(), Manager::new("key").register_sync_types());
@@ -151,4 +151,70 @@ fn what_goes_with_its_container_goes_without_the_lock() {
     drop(proxy);
     queue.proxy().call_waiting("shutdown", &[true.into()], &[], now).unwrap();
     assert_eq!(client.number_of_objects().unwrap(), 2);
+}
+
+#[test]
+fn what_left_its_container_and_was_dropped_is_counted_as_in_cpython() {
+    for python in pythons() {
+        let (handle, _client) = serve();
+        let theirs = snippet(python, "sync_count.py", &[]).end(PATIENCE).well();
+        let address = handle.address().to_string();
+        let ours = snippet(python, "sync_count.py", &[&address]).end(PATIENCE).well();
+        assert_eq!(theirs.stdout, ["3", "4", "3", "3", "3", "3", "4", "3"], "{python}");
+        assert_eq!(ours.stdout, theirs.stdout, "{python}");
+    }
+}
+
+/// The ids of all objects that are there, counted or not.
+fn there(client: &Client) -> Vec<String> {
+    let rows = client.debug_info().unwrap();
+    let ids = rows.lines().filter_map(|row| row.trim().split_once(":  "));
+    ids.map(|(id, _)| id.to_owned()).collect()
+}
+
+#[test]
+fn what_was_read_and_never_used_goes_with_the_next_request_or_the_connection() {
+    for ends in [false, true] {
+        let (handle, client) = serve();
+        let reader = connect(&handle);
+        let list: ListProxy = create(&reader, "list");
+        let inner: ListProxy = create(&client, "list");
+        let [outer_id, inner_id] = [&list, &inner].map(|list| list.proxy().id().to_owned());
+        list.push(inner.proxy()).unwrap();
+        drop(inner);
+        assert_eq!(client.number_of_objects().unwrap(), 2);
+        list.pop().unwrap().unwrap();
+        assert_eq!(client.number_of_objects().unwrap(), 1, "nobody is about to use it");
+        assert!(there(&client).contains(&inner_id), "but its reader may");
+        if ends {
+            drop((list, reader));
+            until("the connection ends", PATIENCE, || there(&client).is_empty());
+        } else {
+            list.len().unwrap();
+            assert_eq!(there(&client), [outer_id]);
+        }
+    }
+}
+
+#[test]
+fn of_two_readers_the_slower_finds_it_too() {
+    let (handle, fast) = serve();
+    let slow = connect(&handle);
+    let [one, two]: [ListProxy; 2] = [&fast, &slow].map(|client| create(client, "shared"));
+    let inner: ListProxy = create(&fast, "list");
+    one.push(inner.proxy()).unwrap();
+    drop(inner);
+    let [read, read_too] = [&one, &two].map(|list| list.get(0).unwrap().unwrap());
+    // One takes and drops all that it can, and asks for more; the container is empty.
+    let inner = fast.proxy_of(&read).unwrap();
+    drop(inner);
+    one.clear().unwrap();
+    let inner = fast.proxy_of(&read).unwrap();
+    drop(inner);
+    assert_eq!(fast.number_of_objects().unwrap(), 1);
+    let inner: ListProxy = slow.proxy_of(&read_too).unwrap().expect("a proxy").into();
+    assert_eq!(fast.number_of_objects().unwrap(), 2);
+    assert!(two.is_empty().unwrap() && inner.is_empty().unwrap());
+    drop((inner, one, two));
+    assert_eq!(there(&fast), [""; 0]);
 }

@@ -16,7 +16,7 @@ use crate::handshake;
 use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
-use crate::shared::element::{Element, Held};
+use crate::shared::element::Element;
 use crate::shared::wait::Interrupted;
 use crate::shared::{Return, SharedObject};
 use crate::transport::{Timed, deadline};
@@ -92,7 +92,7 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>) -> Result<()> {
 /// Answers a request; gives whether there may be more.
 fn respond(core: &Arc<Core>, request: &Request<'_>, accepted: bool, link: &mut Link) -> bool {
     if accepted {
-        link.passing.clear();
+        link.passed();
         answer(core, request, link);
         return true;
     }
@@ -129,7 +129,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
                 link.reply(&Reply::Proxy(made.exposed.clone(), token));
             }
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
-            (None, Return::Element(element)) => reply_element(element, link),
+            (None, Return::Element(element)) => link.reply_element(element),
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Shared(object)) => {
                 let (what, method) = (object.repr(), request.method);
@@ -147,7 +147,7 @@ fn fallback(entry: &Entry, method: &str, link: &mut Link) {
     match method {
         "__str__" | "__repr__" => link.reply(&Reply::Return(object.repr().into())),
         "#GETVALUE" => match object.value() {
-            Ok(element) => reply_element(element, link),
+            Ok(element) => link.reply_element(element),
             Err(exception) => link.reply(&Reply::Unserializable(exception.to_string())),
         },
         _ => {
@@ -160,12 +160,6 @@ fn fallback(entry: &Entry, method: &str, link: &mut Link) {
             )));
         }
     }
-}
-
-/// What the element names lives until the client has taken references of its own.
-fn reply_element(Held { data, references }: Element, link: &mut Link) {
-    link.reply(&Reply::Return(data));
-    link.passing.push(references);
 }
 
 /// Carries out a request to the manager itself. An error is the text of a traceback.

@@ -11,9 +11,10 @@ use crate::frame::Source;
 use crate::message::Reply;
 use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Context};
-use crate::shared::element::{Item, Reference, References};
+use crate::shared::element::{Element, Held, Item, Reference, References};
 use crate::shared::wait::{Caller, Wake, lock};
 use crate::transport::Stream;
+use crate::value::Pickle;
 
 /// The most that is read ahead while a call waits.
 const AHEAD: usize = 1024 * 1024;
@@ -47,7 +48,9 @@ struct Handed {
     /// Where its reply ends in the output.
     end: usize,
     from: Arc<Entry>,
-    item: Item,
+    data: Pickle,
+    /// Which of the replies that name objects it is in.
+    passing: Option<usize>,
 }
 
 pub(super) struct Link {
@@ -59,8 +62,9 @@ pub(super) struct Link {
     ahead: Vec<u8>,
     out: Vec<u8>,
     handed: Vec<Handed>,
-    /// What replies named: the client takes references of its own before it asks for anything else.
-    pub(super) passing: Vec<References>,
+    /// How many replies named objects, which the manager keeps meanwhile: the client takes references of
+    /// its own before it asks for anything else.
+    passing: usize,
     /// Objects to tell when the connection ends.
     watched: Vec<Weak<dyn SharedObject>>,
     /// A call asked for the manager's end, which begins once its reply is out.
@@ -72,7 +76,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(core: Arc<Core>, connection: Arc<Connection>) -> Self {
         let (ahead, out) = (Vec::new(), Vec::new());
-        let (handed, passing, watched) = (Vec::new(), Vec::new(), Vec::new());
+        let (handed, watched) = (Vec::new(), Vec::new());
         Self {
             core,
             connection,
@@ -80,7 +84,7 @@ impl Link {
             ahead,
             out,
             handed,
-            passing,
+            passing: 0,
             watched,
             ending: Cell::default(),
             gone: false,
@@ -93,8 +97,34 @@ impl Link {
 
     /// Replies with an item; its object gets it back if the reply cannot be sent.
     pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Item) {
-        Reply::append_item(&mut self.out, &item);
-        self.handed.push(Handed { end: self.out.len(), from, item });
+        let Held { data, references } = item;
+        Reply::append_item(&mut self.out, &data);
+        let passing = self.pass(references);
+        self.handed.push(Handed { end: self.out.len(), from, data, passing });
+    }
+
+    /// Replies with an element.
+    pub(super) fn reply_element(&mut self, Held { data, references }: Element) {
+        self.reply(&Reply::Return(data));
+        self.pass(references);
+    }
+
+    /// Keeps what a reply names.
+    fn pass(&mut self, references: References) -> Option<usize> {
+        if references.is_empty() {
+            return None;
+        }
+        self.core.objects.pass(self.connection.id, references);
+        self.passing += 1;
+        Some(self.passing - 1)
+    }
+
+    /// The client asks for something: it has taken references to what the replies named that it got.
+    pub(super) fn passed(&mut self) {
+        if self.passing > 0 && self.out.is_empty() {
+            self.passing = 0;
+            self.core.objects.passed(self.connection.id);
+        }
     }
 
     /// Sends the replies if they are many; the others go when nothing is left to answer.
@@ -116,11 +146,9 @@ impl Link {
                 Err(error) => break Err(error),
             }
         };
-        while let Some(Handed { end, from, item }) = self.handed.pop() {
-            if end > sent {
-                self.give_back(&from, item);
-            } else {
-                self.passing.push(item.references);
+        while let Some(handed) = self.handed.pop() {
+            if handed.end > sent {
+                self.give_back(handed);
             }
         }
         self.out.clear();
@@ -129,9 +157,12 @@ impl Link {
         result
     }
 
-    fn give_back(&self, from: &Entry, item: Item) {
+    fn give_back(&self, Handed { from, data, passing, .. }: Handed) {
+        let connection = self.connection.id;
+        let references = passing.map(|place| self.core.objects.take_back(connection, place));
+        let item = Held { data, references: references.unwrap_or_default() };
         // Its panic must not keep the next item from going back.
-        let _ = guarded(|| from.object.take_back(item, self.connection.id));
+        let _ = guarded(|| from.object.take_back(item, connection));
     }
 
     fn end_if_asked(&self) {
@@ -165,9 +196,10 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.end_if_asked();
         // What could not be sent goes back, whatever ended the connection.
-        while let Some(Handed { from, item, .. }) = self.handed.pop() {
-            self.give_back(&from, item);
+        while let Some(handed) = self.handed.pop() {
+            self.give_back(handed);
         }
+        self.core.objects.passed(self.connection.id);
         for object in self.watched.drain(..).filter_map(|object| object.upgrade()) {
             // One that panics keeps no other from being told.
             let _ = guarded(|| object.disconnected(self.connection.id));

@@ -6,6 +6,10 @@
 //! ```
 //! An object that this process holds as well (the callable returns the same one every time) has its
 //! typeid for an id, if it was asked for without arguments: a proxy outlives a restart of the manager.
+//!
+//! What a reply names is kept as well, until its connection's next request or end: by then its reader has
+//! taken references of its own. They come by other connections, and an `incref` does not say whose it is,
+//! so none of them ends this early; but an object that nothing else keeps is not counted any more.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,6 +19,8 @@ use std::time::{Duration, Instant};
 use super::guarded;
 use crate::error::{Error, Result};
 use crate::shared::SharedObject;
+use crate::shared::call::ConnectionId;
+use crate::shared::element::{Reference, References};
 use crate::shared::wait::lock;
 
 /// How long a client that was handed a new object is given to take its own reference.
@@ -39,6 +45,8 @@ struct Slot {
 
 pub(super) struct Objects {
     table: Mutex<Table>,
+    /// What each connection's replies named. Locked before the table.
+    passing: Mutex<HashMap<ConnectionId, Vec<References>>>,
 }
 
 struct Table {
@@ -64,7 +72,8 @@ impl Objects {
     pub(super) fn new() -> Result<Self> {
         let next = getrandom::u64().map_err(|e| Error::Io("draw a random id".into(), e.into()))?;
         let (slots, ids) = (HashMap::new(), HashMap::new());
-        Ok(Self { table: Mutex::new(Table { slots, ids, next }) })
+        let table = Mutex::new(Table { slots, ids, next });
+        Ok(Self { table, passing: Mutex::default() })
     }
 
     /// Takes an object in, or finds it again, with `references` more to it.
@@ -120,6 +129,25 @@ impl Objects {
         true
     }
 
+    /// Keeps what a connection's reply names.
+    pub(super) fn pass(&self, connection: ConnectionId, references: References) {
+        lock(&self.passing).entry(connection).or_default().push(references);
+    }
+
+    /// Gives back what the reply named that a connection was to get, counted from its last clearing.
+    pub(super) fn take_back(&self, connection: ConnectionId, place: usize) -> References {
+        let mut passing = lock(&self.passing);
+        let references = passing.get_mut(&connection).and_then(|passing| passing.get_mut(place));
+        references.map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Lets go of what a connection's replies named.
+    pub(super) fn passed(&self, connection: ConnectionId) {
+        // The last to hold an object, perhaps: not under the lock.
+        let passed = lock(&self.passing).remove(&connection);
+        drop(passed);
+    }
+
     /// Lets go of everything.
     pub(super) fn clear(&self) {
         let slots = std::mem::take(&mut lock(&self.table).slots);
@@ -133,9 +161,22 @@ impl Objects {
         table.slots.values().any(|slot| slot.handed_over.is_some_and(fresh))
     }
 
-    /// The objects that clients hold references to.
+    /// The objects that clients, or data that is kept here, hold references to.
     pub(super) fn count(&self) -> usize {
-        lock(&self.table).slots.values().filter(|slot| slot.references > 0).count()
+        let passing = lock(&self.passing);
+        let replies = passing.values().flatten();
+        let mut copies: Vec<&Arc<Reference>> = replies.flat_map(References::iter).collect();
+        copies.sort_unstable_by_key(|reference| Arc::as_ptr(reference));
+        let mut passing_only: HashMap<&str, usize> = HashMap::new();
+        for copies in copies.chunk_by(|a, b| Arc::ptr_eq(a, b)) {
+            let only = |reference: &&&Arc<_>| Arc::strong_count(reference) == copies.len();
+            if let Some(reference) = copies.first().filter(only) {
+                *passing_only.entry(&reference.id).or_default() += 1;
+            }
+        }
+        let passing_only = |id: &str| passing_only.get(id).copied().unwrap_or_default();
+        let table = lock(&self.table);
+        table.slots.iter().filter(|(id, slot)| slot.references > passing_only(id)).count()
     }
 
     /// Each object's id, references and representation, as Python's `debug_info` shows them.

@@ -218,3 +218,33 @@ fn of_two_readers_the_slower_finds_it_too() {
     drop((inner, one, two));
     assert_eq!(there(&fast), [""; 0]);
 }
+
+#[test]
+fn a_lasting_object_of_another_manager_is_not_taken_for_one_of_the_same_id() {
+    let ((handle, client), (_other_handle, other)) = (serve(), serve());
+    let shared: ListProxy = create(&client, "shared");
+    let theirs: ListProxy = create(&other, "shared");
+    assert_eq!(shared.proxy().id(), theirs.proxy().id());
+    shared.push("ours").unwrap();
+    let references = || client.debug_info().unwrap().matches("refcount=2").count();
+
+    let list: ListProxy = create(&client, "list");
+    list.push(theirs.proxy()).unwrap();
+    assert_eq!(references(), 0, "held by a proxy of another's");
+    list.clear().unwrap();
+    let error = list.proxy().call("extend", &[theirs.proxy().into()], &[]).unwrap_err();
+    assert!(error.to_string().contains("object is not iterable"), "{error}");
+    assert_eq!(list.to_vec().unwrap(), []);
+
+    // However a client calls the manager that it reached.
+    for host in ["127.0.0.1", "localhost"] {
+        let port = handle.address().to_string().rsplit_once(':').unwrap().1.to_owned();
+        let client = Client::connect(format!("{host}:{port}"), "key").unwrap();
+        let shared: ListProxy = create(&client, "shared");
+        list.proxy().call("extend", &[shared.proxy().into()], &[]).unwrap();
+        assert_eq!(list.to_vec().unwrap(), ["ours".into()]);
+        list.clear().unwrap();
+    }
+    list.push(shared.proxy()).unwrap();
+    assert_eq!(references(), 1);
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::objects::Entry;
 use super::{Core, guarded};
 use crate::frame::Source;
-use crate::message::Reply;
+use crate::message::{Reply, Token};
 use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Context};
 use crate::shared::element::{Element, Held, Item, Reference, References};
@@ -271,13 +271,15 @@ impl Context for Link {
         }
     }
 
-    fn hold(&self, id: &str) -> Option<Reference> {
-        let keeper = self.core.clone();
-        keeper.objects.incref(id).then(|| Reference { keeper, id: id.to_owned() })
+    fn hold(&self, token: &Token) -> Option<Reference> {
+        let (keeper, id) = (self.core.clone(), &token.id);
+        let held = token.may_be_of(&keeper.address) && keeper.objects.incref(id);
+        held.then(|| Reference { keeper, id: id.clone() })
     }
 
-    fn object(&self, id: &str) -> Option<Arc<dyn SharedObject>> {
-        self.core.objects.get(id).map(|entry| entry.object.clone())
+    fn object(&self, token: &Token) -> Option<Arc<dyn SharedObject>> {
+        let entry = token.may_be_of(&self.core.address).then(|| self.core.objects.get(&token.id));
+        entry.flatten().map(|entry| entry.object.clone())
     }
 
     fn as_caller(&mut self) -> &mut dyn Caller {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basemanager::{
-    Call, Client, Dict, DictProxy, Exception, List, ListProxy, Manager, Proxy, Queue, QueueProxy,
-    Return, ServerHandle, SharedObject, Value, ValueProxy,
+    Call, Client, Dict, DictProxy, Exception, Limits, List, ListProxy, Manager, NamespaceProxy,
+    Pickle, Proxy, Queue, QueueProxy, Return, ServerHandle, SetProxy, SharedObject, Value,
+    ValueProxy,
 };
 use support::{PATIENCE, pythons, snippet, until};
 
@@ -247,4 +248,101 @@ fn a_lasting_object_of_another_manager_is_not_taken_for_one_of_the_same_id() {
     }
     list.push(shared.proxy()).unwrap();
     assert_eq!(references(), 1);
+}
+
+/// Has proxies go into a container and out of it again, which `pass` does, ten thousand times. Every ten
+/// times a list is made, and dropped; what the container gave is used as a proxy then, and dropped.
+fn rounds<P: From<Proxy>>(typeid: &str, pass: impl Fn(&P, &Value) -> Value) {
+    let (handle, client) = serve();
+    let args: &[Value] = if typeid == "Value" { &["i".into(), 0.into()] } else { &[] };
+    let container: P = client.create(typeid, args, &[]).unwrap().into();
+    for round in 0..1_000 {
+        let inner: ListProxy = create(&client, "list");
+        let stored = Value::from(inner.proxy());
+        let read: Vec<Value> = (0..10).map(|_| pass(&container, &stored)).collect();
+        drop(inner);
+        let inner: ListProxy =
+            client.proxy_of(read.last().unwrap()).unwrap().expect("a proxy").into();
+        inner.push(round).unwrap();
+    }
+    // What a container still holds goes with it.
+    assert!(client.number_of_objects().unwrap() <= 2);
+    drop((container, client));
+    let client = connect(&handle);
+    until("all have gone", PATIENCE, || there(&client).is_empty());
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_dict() {
+    rounds("dict", |dict: &DictProxy, inner| {
+        dict.insert("key", inner.clone()).unwrap();
+        dict.insert(inner.clone(), "value").unwrap();
+        dict.remove(inner.clone()).unwrap();
+        dict.remove("key").unwrap().unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_set() {
+    rounds("set", |set: &SetProxy, inner| {
+        set.insert(inner.clone()).unwrap();
+        set.proxy().call("pop", &[], &[]).unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_namespace() {
+    rounds("Namespace", |names: &NamespaceProxy, inner| {
+        names.set("name", inner.clone()).unwrap();
+        names.get("name").unwrap().unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_value() {
+    rounds("Value", |value: &ValueProxy, inner| {
+        value.set(inner.clone()).unwrap();
+        value.get().unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_queue() {
+    rounds("Queue", |queue: &QueueProxy, inner| {
+        queue.put(inner.clone()).unwrap();
+        queue.get().unwrap()
+    });
+}
+
+#[test]
+fn a_chain_of_lists_each_held_by_the_next_goes_at_once() {
+    let (_handle, client) = serve();
+    let mut last: ListProxy = create(&client, "list");
+    for _ in 0..1_000 {
+        let next: ListProxy = create(&client, "list");
+        next.push(last.proxy()).unwrap();
+        last = next;
+    }
+    assert_eq!(client.number_of_objects().unwrap(), 1_001);
+    drop(last);
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+}
+
+#[test]
+fn a_deep_plain_value_comes_and_goes() {
+    let (handle, client) = serve();
+    let list: ListProxy = create(&client, "list");
+    let depth = 100_000;
+    let pickle = [&b"\x80\x04"[..], &b"]".repeat(depth), &b"a".repeat(depth - 1), b"."].concat();
+    let limits = Limits::default();
+    let deep = Value::Opaque(Pickle::from_bytes(&pickle, &limits).unwrap());
+    list.push(deep.clone()).unwrap();
+    list.push([deep.clone()]).unwrap();
+    assert!(matches!(list.get(0).unwrap(), Some(Value::Opaque(_))));
+    list.clear().unwrap();
+    list.push(deep).unwrap();
+    drop(list);
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+    connect(&handle).number_of_objects().unwrap();
 }

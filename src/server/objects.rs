@@ -221,3 +221,51 @@ fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
 fn address(object: &Arc<dyn SharedObject>) -> usize {
     Arc::as_ptr(object).cast::<()>() as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::error::Exception;
+    use crate::server::STACK;
+    use crate::shared::Return;
+    use crate::shared::call::Call;
+    use crate::shared::element::Keeper;
+
+    impl Keeper for Objects {
+        fn release(&self, id: &str) {
+            self.decref(id);
+        }
+    }
+
+    /// A container of one.
+    struct Link(#[expect(dead_code, reason = "held")] Option<Reference>);
+
+    impl SharedObject for Link {
+        fn exposed(&self) -> &[&str] {
+            &[]
+        }
+
+        fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+            Err(call.no_such_method())
+        }
+    }
+
+    #[test]
+    fn a_long_chain_takes_no_more_stack_than_a_short_one() {
+        let objects = Arc::new(Objects::new().unwrap_or_else(|error| unreachable!("{error}")));
+        let mut last = None;
+        for _ in 0..100_000 {
+            let (exposed, method_to_typeid) = (Vec::new(), Arc::default());
+            let (typeid, object) = ("link".to_owned(), Arc::new(Link(last)));
+            let new = New { typeid, stable_id: None, object, exposed, method_to_typeid };
+            let id = objects.insert(new, 1).id.clone();
+            last = Some(Reference { keeper: objects.clone(), id });
+        }
+        assert_eq!(objects.count(), 100_000);
+        let small = thread::Builder::new().stack_size(STACK).spawn(move || drop(last));
+        assert!(small.is_ok_and(|thread| thread.join().is_ok()));
+        assert_eq!(objects.count(), 0);
+    }
+}

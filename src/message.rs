@@ -12,7 +12,8 @@
 //! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
 
 use std::fmt;
-use std::ops::Deref;
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Exception, Result};
@@ -57,29 +58,58 @@ impl Token {
         writer.build();
     }
 
-    /// The ids of the objects that a pickle names, wherever in it.
-    pub(crate) fn ids(pickle: &Pickle) -> Vec<String> {
-        let tokens = pickle.instances_of(MANAGERS);
-        tokens.into_iter().filter_map(Self::from_instance).map(|token| token.id).collect()
+    /// The tokens in a pickle, wherever in it.
+    pub(crate) fn all(pickle: &Pickle) -> Vec<Self> {
+        pickle.instances_of(MANAGERS).into_iter().filter_map(Self::from_instance).collect()
     }
 
-    /// Adds the ids of the objects that a value names.
-    pub(crate) fn ids_in(value: &Value, ids: &mut Vec<String>) {
+    /// Adds the tokens in a value.
+    pub(crate) fn all_in(value: &Value, tokens: &mut Vec<Self>) {
         match value {
-            Value::Opaque(pickle) => ids.extend(Self::ids(pickle)),
+            Value::Opaque(pickle) => tokens.extend(Self::all(pickle)),
             Value::List(items)
             | Value::Tuple(items)
             | Value::Set(items)
             | Value::FrozenSet(items) => {
                 for item in items {
-                    Self::ids_in(item, ids);
+                    Self::all_in(item, tokens);
                 }
             }
             Value::Dict(items) => items.iter().for_each(|(key, value)| {
-                Self::ids_in(key, ids);
-                Self::ids_in(value, ids);
+                Self::all_in(key, tokens);
+                Self::all_in(value, tokens);
             }),
             _ => {}
+        }
+    }
+
+    /// Whether it may be of the manager that is bound to this address: if not, its id is another's.
+    ///
+    /// An id that does not last comes from a random number, so no other manager has it. One that lasts
+    /// is a typeid, and many have a `list`: for these the addresses must agree. A token bears the one
+    /// that its client connected to, which need not be the one that was bound: a host's name may be
+    /// anybody's, a manager bound to all addresses is at each of them, and a path may be relative. So
+    /// nothing is refused but another port, another number for a host, another path. A manager behind
+    /// a forwarded port does not know its lasting objects by that address; as data they need no hold.
+    pub(crate) fn may_be_of(&self, manager: &Address) -> bool {
+        if self.id != self.typeid {
+            return true;
+        }
+        match (&self.address, manager, manager.host_and_port()) {
+            (Value::Tuple(address), _, Some((bound, bound_port))) => {
+                let [Value::Str(host), port] = address.as_slice() else { return false };
+                let same_host = match (host.parse::<IpAddr>(), bound.parse::<IpAddr>()) {
+                    (Ok(host), Ok(bound)) => {
+                        bound.is_unspecified() || host.to_canonical() == bound.to_canonical()
+                    }
+                    _ => true,
+                };
+                same_host && port.as_i64() == Some(bound_port.into())
+            }
+            (Value::Str(path), Address::Unix(bound), _) => {
+                bound.ends_with(path) || Path::new(path).ends_with(bound)
+            }
+            _ => false,
         }
     }
 
@@ -329,10 +359,10 @@ impl Reply {
         Some(place)
     }
 
-    /// Appends `#RETURN` with a list of such items.
-    pub(crate) fn append_items(out: &mut Vec<u8>, items: &[impl Deref<Target = Pickle>]) {
+    /// Appends `#RETURN` with a list of items that stay unopened.
+    pub(crate) fn append_items<T>(out: &mut Vec<u8>, items: &[T], pickle: impl Fn(&T) -> &Pickle) {
         tagged(out, "#RETURN", |writer| {
-            writer.list(items, |writer, item| writer.pickle(item));
+            writer.list(items, |writer, item| writer.pickle(pickle(item)));
         });
     }
 
@@ -397,4 +427,41 @@ fn append(out: &mut Vec<u8>, apart: usize, count: usize, parts: impl FnOnce(&mut
         writer.tuple(count, parts);
         *out = writer.into_buffer();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lasting_id_is_of_the_manager_that_may_be_at_its_address() {
+        let tcp = |host: &str, port: i64| Value::from((host, port));
+        let path = |path: &str| Value::from(path);
+        let cases = [
+            ("127.0.0.1:5000", tcp("127.0.0.1", 5000), true),
+            ("127.0.0.1:5000", tcp("localhost", 5000), true),
+            ("127.0.0.1:5000", tcp("127.0.0.1", 5001), false),
+            ("127.0.0.1:5000", tcp("localhost", 5001), false),
+            ("10.0.0.1:5000", tcp("10.0.0.2", 5000), false),
+            ("10.0.0.1:5000", tcp("::ffff:10.0.0.1", 5000), true),
+            ("localhost:5000", tcp("127.0.0.1", 5000), true),
+            ("0.0.0.0:5000", tcp("10.0.0.2", 5000), true),
+            ("[::]:5000", tcp("10.0.0.2", 5000), true),
+            ("0.0.0.0:5000", tcp("10.0.0.2", 5001), false),
+            ("127.0.0.1:5000", path("/run/tasks"), false),
+            ("/run/tasks", path("/run/tasks"), true),
+            ("/run/tasks", path("tasks"), true),
+            ("run/tasks", path("/run/tasks"), true),
+            ("/run/tasks", path("/run/other"), false),
+            ("/run/tasks", tcp("localhost", 5000), false),
+            ("/run/tasks", Value::None, false),
+        ];
+        for (bound, address, ours) in cases {
+            let lasting =
+                Token { typeid: "list".into(), address: address.clone(), id: "list".into() };
+            assert_eq!(lasting.may_be_of(&bound.into()), ours, "{bound}, {address}");
+            let token = Token { typeid: "list".into(), address, id: "f00d".into() };
+            assert!(token.may_be_of(&bound.into()), "a random id is nobody else's");
+        }
+    }
 }

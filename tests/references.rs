@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basemanager::{
-    Call, Client, Dict, DictProxy, Exception, List, ListProxy, Manager, Proxy, Queue, QueueProxy,
-    Return, ServerHandle, SharedObject, Value, ValueProxy,
+    Call, Client, Dict, DictProxy, Exception, Limits, List, ListProxy, Manager, NamespaceProxy,
+    Pickle, Proxy, Queue, QueueProxy, Return, ServerHandle, SetProxy, SharedObject, Value,
+    ValueProxy,
 };
-use support::PATIENCE;
+use support::{PATIENCE, pythons, snippet, until};
 
 fn serve() -> (ServerHandle, Client) {
     let (shared, manager) = (List::new(), Manager::new("key").register_sync_types());
@@ -151,4 +152,197 @@ fn what_goes_with_its_container_goes_without_the_lock() {
     drop(proxy);
     queue.proxy().call_waiting("shutdown", &[true.into()], &[], now).unwrap();
     assert_eq!(client.number_of_objects().unwrap(), 2);
+}
+
+#[test]
+fn what_left_its_container_and_was_dropped_is_counted_as_in_cpython() {
+    for python in pythons() {
+        let (handle, _client) = serve();
+        let theirs = snippet(python, "sync_count.py", &[]).end(PATIENCE).well();
+        let address = handle.address().to_string();
+        let ours = snippet(python, "sync_count.py", &[&address]).end(PATIENCE).well();
+        assert_eq!(theirs.stdout, ["3", "4", "3", "3", "3", "3", "4", "3"], "{python}");
+        assert_eq!(ours.stdout, theirs.stdout, "{python}");
+    }
+}
+
+/// The ids of all objects that are there, counted or not.
+fn there(client: &Client) -> Vec<String> {
+    let rows = client.debug_info().unwrap();
+    let ids = rows.lines().filter_map(|row| row.trim().split_once(":  "));
+    ids.map(|(id, _)| id.to_owned()).collect()
+}
+
+#[test]
+fn what_was_read_and_never_used_goes_with_the_next_request_or_the_connection() {
+    for ends in [false, true] {
+        let (handle, client) = serve();
+        let reader = connect(&handle);
+        let list: ListProxy = create(&reader, "list");
+        let inner: ListProxy = create(&client, "list");
+        let [outer_id, inner_id] = [&list, &inner].map(|list| list.proxy().id().to_owned());
+        list.push(inner.proxy()).unwrap();
+        drop(inner);
+        assert_eq!(client.number_of_objects().unwrap(), 2);
+        list.pop().unwrap().unwrap();
+        assert_eq!(client.number_of_objects().unwrap(), 1, "nobody is about to use it");
+        assert!(there(&client).contains(&inner_id), "but its reader may");
+        if ends {
+            drop((list, reader));
+            until("the connection ends", PATIENCE, || there(&client).is_empty());
+        } else {
+            list.len().unwrap();
+            assert_eq!(there(&client), [outer_id]);
+        }
+    }
+}
+
+#[test]
+fn of_two_readers_the_slower_finds_it_too() {
+    let (handle, fast) = serve();
+    let slow = connect(&handle);
+    let [one, two]: [ListProxy; 2] = [&fast, &slow].map(|client| create(client, "shared"));
+    let inner: ListProxy = create(&fast, "list");
+    one.push(inner.proxy()).unwrap();
+    drop(inner);
+    let [read, read_too] = [&one, &two].map(|list| list.get(0).unwrap().unwrap());
+    // One takes and drops all that it can, and asks for more; the container is empty.
+    let inner = fast.proxy_of(&read).unwrap();
+    drop(inner);
+    one.clear().unwrap();
+    let inner = fast.proxy_of(&read).unwrap();
+    drop(inner);
+    assert_eq!(fast.number_of_objects().unwrap(), 1);
+    let inner: ListProxy = slow.proxy_of(&read_too).unwrap().expect("a proxy").into();
+    assert_eq!(fast.number_of_objects().unwrap(), 2);
+    assert!(two.is_empty().unwrap() && inner.is_empty().unwrap());
+    drop((inner, one, two));
+    assert_eq!(there(&fast), [""; 0]);
+}
+
+#[test]
+fn a_lasting_object_of_another_manager_is_not_taken_for_one_of_the_same_id() {
+    let ((handle, client), (_other_handle, other)) = (serve(), serve());
+    let shared: ListProxy = create(&client, "shared");
+    let theirs: ListProxy = create(&other, "shared");
+    assert_eq!(shared.proxy().id(), theirs.proxy().id());
+    shared.push("ours").unwrap();
+    let references = || client.debug_info().unwrap().matches("refcount=2").count();
+
+    let list: ListProxy = create(&client, "list");
+    list.push(theirs.proxy()).unwrap();
+    assert_eq!(references(), 0, "held by a proxy of another's");
+    list.clear().unwrap();
+    let error = list.proxy().call("extend", &[theirs.proxy().into()], &[]).unwrap_err();
+    assert!(error.to_string().contains("object is not iterable"), "{error}");
+    assert_eq!(list.to_vec().unwrap(), []);
+
+    // However a client calls the manager that it reached.
+    for host in ["127.0.0.1", "localhost"] {
+        let port = handle.address().to_string().rsplit_once(':').unwrap().1.to_owned();
+        let client = Client::connect(format!("{host}:{port}"), "key").unwrap();
+        let shared: ListProxy = create(&client, "shared");
+        list.proxy().call("extend", &[shared.proxy().into()], &[]).unwrap();
+        assert_eq!(list.to_vec().unwrap(), ["ours".into()]);
+        list.clear().unwrap();
+    }
+    list.push(shared.proxy()).unwrap();
+    assert_eq!(references(), 1);
+}
+
+/// Has proxies go into a container and out of it again, which `pass` does, ten thousand times. Every ten
+/// times a list is made, and dropped; what the container gave is used as a proxy then, and dropped.
+fn rounds<P: From<Proxy>>(typeid: &str, pass: impl Fn(&P, &Value) -> Value) {
+    let (handle, client) = serve();
+    let args: &[Value] = if typeid == "Value" { &["i".into(), 0.into()] } else { &[] };
+    let container: P = client.create(typeid, args, &[]).unwrap().into();
+    for round in 0..1_000 {
+        let inner: ListProxy = create(&client, "list");
+        let stored = Value::from(inner.proxy());
+        let read: Vec<Value> = (0..10).map(|_| pass(&container, &stored)).collect();
+        drop(inner);
+        let inner: ListProxy =
+            client.proxy_of(read.last().unwrap()).unwrap().expect("a proxy").into();
+        inner.push(round).unwrap();
+    }
+    // What a container still holds goes with it.
+    assert!(client.number_of_objects().unwrap() <= 2);
+    drop((container, client));
+    let client = connect(&handle);
+    until("all have gone", PATIENCE, || there(&client).is_empty());
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_dict() {
+    rounds("dict", |dict: &DictProxy, inner| {
+        dict.insert("key", inner.clone()).unwrap();
+        dict.insert(inner.clone(), "value").unwrap();
+        dict.remove(inner.clone()).unwrap();
+        dict.remove("key").unwrap().unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_set() {
+    rounds("set", |set: &SetProxy, inner| {
+        set.insert(inner.clone()).unwrap();
+        set.proxy().call("pop", &[], &[]).unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_namespace() {
+    rounds("Namespace", |names: &NamespaceProxy, inner| {
+        names.set("name", inner.clone()).unwrap();
+        names.get("name").unwrap().unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_value() {
+    rounds("Value", |value: &ValueProxy, inner| {
+        value.set(inner.clone()).unwrap();
+        value.get().unwrap()
+    });
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_queue() {
+    rounds("Queue", |queue: &QueueProxy, inner| {
+        queue.put(inner.clone()).unwrap();
+        queue.get().unwrap()
+    });
+}
+
+#[test]
+fn a_chain_of_lists_each_held_by_the_next_goes_at_once() {
+    let (_handle, client) = serve();
+    let mut last: ListProxy = create(&client, "list");
+    for _ in 0..1_000 {
+        let next: ListProxy = create(&client, "list");
+        next.push(last.proxy()).unwrap();
+        last = next;
+    }
+    assert_eq!(client.number_of_objects().unwrap(), 1_001);
+    drop(last);
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+}
+
+#[test]
+fn a_deep_plain_value_comes_and_goes() {
+    let (handle, client) = serve();
+    let list: ListProxy = create(&client, "list");
+    let depth = 100_000;
+    let pickle = [&b"\x80\x04"[..], &b"]".repeat(depth), &b"a".repeat(depth - 1), b"."].concat();
+    let limits = Limits::default();
+    let deep = Value::Opaque(Pickle::from_bytes(&pickle, &limits).unwrap());
+    list.push(deep.clone()).unwrap();
+    list.push([deep.clone()]).unwrap();
+    assert!(matches!(list.get(0).unwrap(), Some(Value::Opaque(_))));
+    list.clear().unwrap();
+    list.push(deep).unwrap();
+    drop(list);
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+    connect(&handle).number_of_objects().unwrap();
 }

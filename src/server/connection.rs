@@ -93,7 +93,7 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>, handshake: Handshake)
 /// Answers a request; gives whether there may be more.
 fn respond(core: &Arc<Core>, request: &Request<'_>, accepted: bool, link: &mut Link) -> bool {
     if accepted {
-        link.passing.clear();
+        link.passed();
         answer(core, request, link);
         return true;
     }
@@ -121,16 +121,17 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
         Err(exception) => link.reply(&Reply::Error(exception)),
         Ok(result) => match (entry.method_to_typeid.get(request.method), result) {
             (Some(typeid), result) => {
-                let made = insert(core, typeid, None, result);
-                let token = Token {
-                    typeid: typeid.clone(),
-                    address: Token::address(&core.address),
-                    id: made.id.clone(),
-                };
-                link.reply(&Reply::Proxy(made.exposed.clone(), token));
+                link.reply(&match insert(core, typeid, None, result) {
+                    Ok(made) => {
+                        let (typeid, id) = (typeid.clone(), made.id.clone());
+                        let address = Token::address(&core.address);
+                        Reply::Proxy(made.exposed.clone(), Token { typeid, address, id })
+                    }
+                    Err(refusal) => Reply::Traceback(refusal),
+                });
             }
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
-            (None, Return::Element(element)) => reply_element(element, link),
+            (None, Return::Element(element)) => link.reply_element(element),
             (None, Return::Item(item)) => link.reply_item(entry, item),
             (None, Return::Items(items)) => link.reply_items(&entry, items),
             (None, Return::Shared(object)) => {
@@ -149,7 +150,7 @@ fn fallback(entry: &Entry, method: &str, link: &mut Link) {
     match method {
         "__str__" | "__repr__" => link.reply(&Reply::Return(object.repr().into())),
         "#GETVALUE" => match object.value() {
-            Ok(element) => reply_element(element, link),
+            Ok(element) => link.reply_element(element),
             Err(exception) => link.reply(&Reply::Unserializable(exception.to_string())),
         },
         _ => {
@@ -162,12 +163,6 @@ fn fallback(entry: &Entry, method: &str, link: &mut Link) {
             )));
         }
     }
-}
-
-/// What the element names lives until the client has taken references of its own.
-fn reply_element(Held { data, references }: Element, link: &mut Link) {
-    link.reply(&Reply::Return(data));
-    link.passing.push(references);
 }
 
 /// Carries out a request to the manager itself. An error is the text of a traceback.
@@ -254,14 +249,21 @@ fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Va
     let mut call = Call::new(request, &typeid, args, link);
     let result = (registration.callable)(&mut call).map_err(|exception| exception.to_string())?;
     let bare = args.is_empty() && request.kwargs.is_empty();
-    let entry = insert(core, &typeid, bare.then(|| typeid.clone()), result);
+    let entry = insert(core, &typeid, bare.then(|| typeid.clone()), result)?;
     let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
     Ok(Value::Tuple(vec![entry.id.as_str().into(), Value::Tuple(exposed)]))
 }
 
-/// Takes a result in as a shared object, with one reference.
-fn insert(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> Arc<Entry> {
-    core.objects.insert(new(core, typeid, stable_id, result), 1)
+/// Takes a result in as a shared object, with one reference. An error is the text of a traceback.
+fn insert(
+    core: &Core,
+    typeid: &str,
+    stable_id: Option<String>,
+    result: Return,
+) -> Result<Arc<Entry>, String> {
+    let most = core.settings.max_objects;
+    let made = core.objects.insert(new(core, typeid, stable_id, result), 1, most);
+    made.ok_or_else(|| format!("MemoryError: {}", Error::Limit("number of objects", most as u64)))
 }
 
 fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> New {
@@ -308,7 +310,8 @@ fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> O
         Ok(result @ Return::Shared(_)) => {
             let new = new(core, id, Some(id.to_owned()), result);
             // Nobody else holds it: it is not the object that the id once named.
-            (Arc::strong_count(&new.object) > 1).then(|| core.objects.insert(new, 0))
+            let lasts = Arc::strong_count(&new.object) > 1;
+            lasts.then(|| core.objects.insert(new, 0, usize::MAX)).flatten()
         }
         _ => None,
     }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::objects::Entry;
 use super::{Core, guarded};
 use crate::frame::Source;
-use crate::message::Reply;
+use crate::message::{Reply, Token};
 use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Context};
-use crate::shared::element::{Item, Reference, References};
+use crate::shared::element::{Element, Held, Item, Reference, References};
 use crate::shared::wait::{Caller, Wake, lock};
 use crate::transport::Stream;
+use crate::value::Pickle;
 
 /// The most that is read ahead while a call waits.
 const AHEAD: usize = 1024 * 1024;
@@ -50,7 +51,9 @@ struct Handed {
     /// Where its bytes belong in the output, if they are not there.
     place: Option<usize>,
     from: Arc<Entry>,
-    item: Item,
+    data: Pickle,
+    /// Which of the replies that name objects it is in.
+    passing: Option<usize>,
 }
 
 pub(super) struct Link {
@@ -64,8 +67,9 @@ pub(super) struct Link {
     /// The bytes to be spliced into the output: those of large items, which are not copied.
     spliced: usize,
     handed: Vec<Handed>,
-    /// What replies named: the client takes references of its own before it asks for anything else.
-    pub(super) passing: Vec<References>,
+    /// How many replies named objects, which the manager keeps meanwhile: the client takes references of
+    /// its own before it asks for anything else.
+    passing: usize,
     /// Objects to tell when the connection ends.
     watched: Vec<Weak<dyn SharedObject>>,
     /// A call asked for the manager's end, which begins once its reply is out.
@@ -77,7 +81,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(core: Arc<Core>, connection: Arc<Connection>) -> Self {
         let (ahead, out) = (Vec::new(), Vec::new());
-        let (handed, passing, watched) = (Vec::new(), Vec::new(), Vec::new());
+        let (handed, watched) = (Vec::new(), Vec::new());
         Self {
             core,
             connection,
@@ -86,7 +90,7 @@ impl Link {
             out,
             spliced: 0,
             handed,
-            passing,
+            passing: 0,
             watched,
             ending: Cell::default(),
             gone: false,
@@ -99,17 +103,46 @@ impl Link {
 
     /// Replies with an item; its object gets it back if the reply cannot be sent.
     pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Item) {
-        let place = Reply::append_item(&mut self.out, &item);
-        self.spliced += place.map_or(0, |_| item.len());
-        self.handed.push(Handed { end: self.out.len() + self.spliced, place, from, item });
+        let Held { data, references } = item;
+        let place = Reply::append_item(&mut self.out, &data);
+        self.spliced += place.map_or(0, |_| data.len());
+        let passing = self.pass(references);
+        let end = self.out.len() + self.spliced;
+        self.handed.push(Handed { end, place, from, data, passing });
     }
 
     /// Replies with a list of items; each goes back if the reply cannot be sent.
     pub(super) fn reply_items(&mut self, from: &Arc<Entry>, items: Vec<Item>) {
-        Reply::append_items(&mut self.out, &items);
+        Reply::append_items(&mut self.out, &items, |item| &item.data);
         let end = self.out.len() + self.spliced;
-        let handed = |item| Handed { end, place: None, from: from.clone(), item };
-        self.handed.extend(items.into_iter().map(handed));
+        for Held { data, references } in items {
+            let passing = self.pass(references);
+            self.handed.push(Handed { end, place: None, from: from.clone(), data, passing });
+        }
+    }
+
+    /// Replies with an element.
+    pub(super) fn reply_element(&mut self, Held { data, references }: Element) {
+        self.reply(&Reply::Return(data));
+        self.pass(references);
+    }
+
+    /// Keeps what a reply names.
+    fn pass(&mut self, references: References) -> Option<usize> {
+        if references.is_empty() {
+            return None;
+        }
+        self.core.objects.pass(self.connection.id, references);
+        self.passing += 1;
+        Some(self.passing - 1)
+    }
+
+    /// The client asks for something: it has taken references to what the replies named that it got.
+    pub(super) fn passed(&mut self) {
+        if self.passing > 0 && self.out.is_empty() {
+            self.passing = 0;
+            self.core.objects.passed(self.connection.id);
+        }
     }
 
     /// Sends the replies if they are many; the others go when nothing is left to answer.
@@ -120,11 +153,9 @@ impl Link {
     /// Sends the replies. Items whose replies did not get out whole go back, the last one first.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let (sent, result) = self.send();
-        while let Some(Handed { end, from, item, .. }) = self.handed.pop() {
-            if end > sent {
-                self.give_back(&from, item);
-            } else {
-                self.passing.push(item.references);
+        while let Some(handed) = self.handed.pop() {
+            if handed.end > sent {
+                self.give_back(handed);
             }
         }
         self.out.clear();
@@ -163,10 +194,10 @@ impl Link {
         } else {
             let mut parts = Vec::with_capacity(2 * self.handed.len() + 1);
             let mut at = 0;
-            for Handed { place, item, .. } in &self.handed {
+            for Handed { place, data, .. } in &self.handed {
                 let Some(place) = *place else { continue };
                 parts.push(IoSlice::new(self.out.get(at..place).unwrap_or_default()));
-                parts.push(IoSlice::new(item.ops()));
+                parts.push(IoSlice::new(data.ops()));
                 at = place;
             }
             parts.push(IoSlice::new(self.out.get(at..).unwrap_or_default()));
@@ -175,9 +206,12 @@ impl Link {
         (sent, result)
     }
 
-    fn give_back(&self, from: &Entry, item: Item) {
+    fn give_back(&self, Handed { from, data, passing, .. }: Handed) {
+        let connection = self.connection.id;
+        let references = passing.map(|place| self.core.objects.take_back(connection, place));
+        let item = Held { data, references: references.unwrap_or_default() };
         // Its panic must not keep the next item from going back.
-        let _ = guarded(|| from.object.take_back(item, self.connection.id));
+        let _ = guarded(|| from.object.take_back(item, connection));
     }
 
     fn end_if_asked(&self) {
@@ -211,9 +245,10 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.end_if_asked();
         // What could not be sent goes back, whatever ended the connection.
-        while let Some(Handed { from, item, .. }) = self.handed.pop() {
-            self.give_back(&from, item);
+        while let Some(handed) = self.handed.pop() {
+            self.give_back(handed);
         }
+        self.core.objects.passed(self.connection.id);
         for object in self.watched.drain(..).filter_map(|object| object.upgrade()) {
             // One that panics keeps no other from being told.
             let _ = guarded(|| object.disconnected(self.connection.id));
@@ -289,13 +324,15 @@ impl Context for Link {
         }
     }
 
-    fn hold(&self, id: &str) -> Option<Reference> {
-        let keeper = self.core.clone();
-        keeper.objects.incref(id).then(|| Reference { keeper, id: id.to_owned() })
+    fn hold(&self, token: &Token) -> Option<Reference> {
+        let (keeper, id) = (self.core.clone(), &token.id);
+        let held = token.may_be_of(&keeper.address) && keeper.objects.incref(id);
+        held.then(|| Reference { keeper, id: id.clone() })
     }
 
-    fn object(&self, id: &str) -> Option<Arc<dyn SharedObject>> {
-        self.core.objects.get(id).map(|entry| entry.object.clone())
+    fn object(&self, token: &Token) -> Option<Arc<dyn SharedObject>> {
+        let entry = token.may_be_of(&self.core.address).then(|| self.core.objects.get(&token.id));
+        entry.flatten().map(|entry| entry.object.clone())
     }
 
     fn as_caller(&mut self) -> &mut dyn Caller {

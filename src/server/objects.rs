@@ -6,6 +6,10 @@
 //! ```
 //! An object that this process holds as well (the callable returns the same one every time) has its
 //! typeid for an id, if it was asked for without arguments: a proxy outlives a restart of the manager.
+//!
+//! What a reply names is kept as well, until its connection's next request or end: by then its reader has
+//! taken references of its own. They come by other connections, and an `incref` does not say whose it is,
+//! so none of them ends this early; but an object that nothing else keeps is not counted any more.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,6 +19,8 @@ use std::time::{Duration, Instant};
 use super::guarded;
 use crate::error::{Error, Result};
 use crate::shared::SharedObject;
+use crate::shared::call::ConnectionId;
+use crate::shared::element::{Reference, References};
 use crate::shared::wait::lock;
 
 /// How long a client that was handed a new object is given to take its own reference.
@@ -39,6 +45,8 @@ struct Slot {
 
 pub(super) struct Objects {
     table: Mutex<Table>,
+    /// What each connection's replies named. Locked before the table.
+    passing: Mutex<HashMap<ConnectionId, Vec<References>>>,
 }
 
 struct Table {
@@ -64,13 +72,20 @@ impl Objects {
     pub(super) fn new() -> Result<Self> {
         let next = getrandom::u64().map_err(|e| Error::Io("draw a random id".into(), e.into()))?;
         let (slots, ids) = (HashMap::new(), HashMap::new());
-        Ok(Self { table: Mutex::new(Table { slots, ids, next }) })
+        let table = Mutex::new(Table { slots, ids, next });
+        Ok(Self { table, passing: Mutex::default() })
     }
 
-    /// Takes an object in, or finds it again, with `references` more to it.
-    pub(super) fn insert(&self, new: New, references: usize) -> Arc<Entry> {
+    /// Takes an object in, or finds it again, with `references` more to it; `None` if it were one more than
+    /// `most`.
+    pub(super) fn insert(&self, new: New, references: usize, most: usize) -> Option<Arc<Entry>> {
         let mut table = lock(&self.table);
         let key = (address(&new.object), new.typeid.clone());
+        if table.slots.len() >= most && !table.ids.contains_key(&key) {
+            // Before the object, whose own drop may call back.
+            drop(table);
+            return None;
+        }
         let lasting = Arc::strong_count(&new.object) > 1;
         let stable_id = new.stable_id.filter(|id| lasting && !table.slots.contains_key(id));
         let id = table.ids.get(&key).cloned().or(stable_id).unwrap_or_else(|| {
@@ -88,7 +103,7 @@ impl Objects {
         }
         let entry = slot.entry.clone();
         table.ids.insert(key, id);
-        entry
+        Some(entry)
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Entry>> {
@@ -124,6 +139,25 @@ impl Objects {
         true
     }
 
+    /// Keeps what a connection's reply names.
+    pub(super) fn pass(&self, connection: ConnectionId, references: References) {
+        lock(&self.passing).entry(connection).or_default().push(references);
+    }
+
+    /// Gives back what the reply named that a connection was to get, counted from its last clearing.
+    pub(super) fn take_back(&self, connection: ConnectionId, place: usize) -> References {
+        let mut passing = lock(&self.passing);
+        let references = passing.get_mut(&connection).and_then(|passing| passing.get_mut(place));
+        references.map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Lets go of what a connection's replies named.
+    pub(super) fn passed(&self, connection: ConnectionId) {
+        // The last to hold an object, perhaps: not under the lock.
+        let passed = lock(&self.passing).remove(&connection);
+        drop(passed);
+    }
+
     /// Lets go of everything.
     pub(super) fn clear(&self) {
         let slots = std::mem::take(&mut lock(&self.table).slots);
@@ -137,9 +171,22 @@ impl Objects {
         table.slots.values().any(|slot| slot.handed_over.is_some_and(fresh))
     }
 
-    /// The objects that clients hold references to.
+    /// The objects that clients, or data that is kept here, hold references to.
     pub(super) fn count(&self) -> usize {
-        lock(&self.table).slots.values().filter(|slot| slot.references > 0).count()
+        let passing = lock(&self.passing);
+        let replies = passing.values().flatten();
+        let mut copies: Vec<&Arc<Reference>> = replies.flat_map(References::iter).collect();
+        copies.sort_unstable_by_key(|reference| Arc::as_ptr(reference));
+        let mut passing_only: HashMap<&str, usize> = HashMap::new();
+        for copies in copies.chunk_by(|a, b| Arc::ptr_eq(a, b)) {
+            let only = |reference: &&&Arc<_>| Arc::strong_count(reference) == copies.len();
+            if let Some(reference) = copies.first().filter(only) {
+                *passing_only.entry(&reference.id).or_default() += 1;
+            }
+        }
+        let passing_only = |id: &str| passing_only.get(id).copied().unwrap_or_default();
+        let table = lock(&self.table);
+        table.slots.iter().filter(|(id, slot)| slot.references > passing_only(id)).count()
     }
 
     /// Each object's id, references and representation, as Python's `debug_info` shows them.
@@ -183,4 +230,54 @@ fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
 
 fn address(object: &Arc<dyn SharedObject>) -> usize {
     Arc::as_ptr(object).cast::<()>() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::error::Exception;
+    use crate::server::STACK;
+    use crate::shared::Return;
+    use crate::shared::call::Call;
+    use crate::shared::element::Keeper;
+
+    impl Keeper for Objects {
+        fn release(&self, id: &str) {
+            self.decref(id);
+        }
+    }
+
+    /// A container of one.
+    struct Link(#[expect(dead_code, reason = "held")] Option<Reference>);
+
+    impl SharedObject for Link {
+        fn exposed(&self) -> &[&str] {
+            &[]
+        }
+
+        fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+            Err(call.no_such_method())
+        }
+    }
+
+    #[test]
+    fn a_long_chain_takes_no_more_stack_than_a_short_one() {
+        let objects = Arc::new(Objects::new().unwrap_or_else(|error| unreachable!("{error}")));
+        let mut last = None;
+        for _ in 0..100_000 {
+            let (exposed, method_to_typeid) = (Vec::new(), Arc::default());
+            let (typeid, object) = ("link".to_owned(), Arc::new(Link(last)));
+            let new = New { typeid, stable_id: None, object, exposed, method_to_typeid };
+            let entry = objects.insert(new, 1, usize::MAX);
+            let reference =
+                |entry: Arc<Entry>| Reference { keeper: objects.clone(), id: entry.id.clone() };
+            last = entry.map(reference);
+        }
+        assert_eq!(objects.count(), 100_000);
+        let small = thread::Builder::new().stack_size(STACK).spawn(move || drop(last));
+        assert!(small.is_ok_and(|thread| thread.join().is_ok()));
+        assert_eq!(objects.count(), 0);
+    }
 }

@@ -40,10 +40,10 @@ pub(crate) trait Context: Caller {
     fn shut_down(&self);
     /// Lets an object know when the connection ends; the one that is being called, if none is named.
     fn watch(&mut self, object: Option<Weak<dyn SharedObject>>);
-    /// One reference more to an object of this manager, if there is one of that id.
-    fn hold(&self, id: &str) -> Option<Reference>;
-    /// An object of this manager.
-    fn object(&self, id: &str) -> Option<Arc<dyn SharedObject>>;
+    /// One reference more to the object that a token names, if it is one of this manager's.
+    fn hold(&self, token: &Token) -> Option<Reference>;
+    /// The object that a token names, if it is one of this manager's.
+    fn object(&self, token: &Token) -> Option<Arc<dyn SharedObject>>;
     fn as_caller(&mut self) -> &mut dyn Caller;
 }
 
@@ -124,8 +124,9 @@ impl<'a> Call<'a> {
     /// `ValueError` if it passes a limit.
     pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
         let data = arg.pickle()?;
-        let ids = if self.request.message.names_objects() { Token::ids(&data) } else { Vec::new() };
-        Ok(Held { data, references: self.references(&ids) })
+        let named = self.request.message.names_objects();
+        let tokens = if named { Token::all(&data) } else { Vec::new() };
+        Ok(Held { data, references: self.references(&tokens) })
     }
 
     /// The items of an argument, a list or a tuple, to be kept unopened each.
@@ -147,22 +148,22 @@ impl<'a> Call<'a> {
     /// A part of an argument as an element to keep, with a hold on the objects that it names.
     #[must_use]
     pub fn hold(&self, data: Value) -> Element {
-        let mut ids = Vec::new();
+        let mut tokens = Vec::new();
         if self.request.message.names_objects() {
-            Token::ids_in(&data, &mut ids);
+            Token::all_in(&data, &mut tokens);
         }
-        Held { data, references: self.references(&ids) }
+        Held { data, references: self.references(&tokens) }
     }
 
     /// The object of this manager that an argument, a proxy, stands for.
     #[must_use]
     pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
-        self.context.object(&PickledProxy::read(proxy)?.token.id)
+        self.context.object(&PickledProxy::read(proxy)?.token)
     }
 
-    fn references(&self, ids: &[String]) -> References {
-        ids.iter().filter_map(|id| self.context.hold(id)).collect()
+    fn references(&self, tokens: &[Token]) -> References {
+        tokens.iter().filter_map(|token| self.context.hold(token)).collect()
     }
 
     /// Has [`Call::bind`] name the method, and count its `self`, as Python does for one of this class.

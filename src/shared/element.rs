@@ -45,7 +45,16 @@ impl References {
         Self((!references.is_empty()).then(|| Box::new(references)))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Reference>> {
+        self.0.iter().flat_map(|references| references.iter())
+    }
+
     /// Both these and others.
+    #[cfg(feature = "objects")]
     pub(crate) fn and(mut self, others: Self) -> Self {
         match (&mut self.0, others.0) {
             (Some(own), Some(others)) => own.extend(*others),
@@ -89,7 +98,7 @@ impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
     fn from_iter<I: IntoIterator<Item = &'a Element>>(elements: I) -> Self {
         let mut references = Vec::new();
         let copy = |element: &'a Element| {
-            references.extend(element.references.0.iter().flat_map(|held| held.iter().cloned()));
+            references.extend(element.references.iter().cloned());
             element.data.clone()
         };
         let data = elements.into_iter().map(copy).collect();

@@ -1,12 +1,11 @@
 //! What two sets make together.
 
-use super::key::Key;
 use super::ordered::{Entry, Ordered};
 use super::{args, iterate};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::Element;
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 pub(super) const ROLE: &str = "set element";
 

@@ -5,7 +5,6 @@ mod update;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::key::Key;
 use super::ordered::Ordered;
 use super::{args, iterate, iterator};
 use crate::error::{Exception, Result};
@@ -13,7 +12,7 @@ use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
-use crate::value::Value;
+use crate::value::{Key, Value};
 use update::Given;
 
 /// A dict that threads and clients share. A clone is the same dict.

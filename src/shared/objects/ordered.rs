@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::key::Key;
 use crate::shared::element::Element;
+use crate::value::Key;
 
 /// A map that remembers the order of insertion. No operation takes time by its size.
 #[derive(Clone, Debug)]

@@ -4,14 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::algebra::{self, Members, Operation, Other, ROLE};
-use super::key::Key;
 use super::{args, iterate};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 /// A set that threads and clients share. A clone is the same set.
 ///

@@ -4,10 +4,9 @@ use super::{ROLE, Shared};
 use crate::error::Exception;
 use crate::shared::call::Call;
 use crate::shared::element::Element;
-use crate::shared::objects::key::Key;
 use crate::shared::objects::{args, iterate};
 use crate::shared::wait::lock;
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 /// A key to be given a value.
 pub(super) struct Given {

@@ -8,6 +8,7 @@ use super::SharedObject;
 use super::element::{Element, Held, Item, Reference, References};
 use super::wait::{Caller, Patience};
 use crate::error::{Error, Exception};
+use crate::limits::Budget;
 use crate::message::{Message, PickledProxy, Request, Token};
 use crate::pickle::Range;
 use crate::value::{Pickle, Value};
@@ -103,7 +104,7 @@ impl<'a> Call<'a> {
     /// An argument as an item to keep, unopened, with a hold on the objects that it names.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
         let data = arg.pickle()?;
         let ids = if self.request.message.names_objects() { Token::ids(&data) } else { Vec::new() };
@@ -125,6 +126,16 @@ impl<'a> Call<'a> {
     pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
         self.context.object(&PickledProxy::read(proxy)?.token.id)
+    }
+
+    /// Allows the call to make so many bytes beyond what its message spells out: to be asked before they
+    /// are allocated.
+    ///
+    /// # Errors
+    /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
+    #[cfg(feature = "objects")]
+    pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exception> {
+        self.request.message.scan.budget.spend(bytes).map_err(unusable)
     }
 
     fn references(&self, ids: &[String]) -> References {
@@ -252,7 +263,7 @@ impl Arg<'_> {
     /// The argument as a value.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn value(&self) -> Result<Value, Exception> {
         self.message.value(self.range).map_err(unusable)
     }
@@ -260,7 +271,7 @@ impl Arg<'_> {
     /// The argument as it is, unopened.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn pickle(&self) -> Result<Pickle, Exception> {
         self.message.pickle(self.range).map_err(unusable)
     }
@@ -276,7 +287,7 @@ impl Arg<'_> {
     /// Whether Python takes it for true.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn truthy(&self) -> Result<bool, Exception> {
         Ok(self.value()?.truthy())
     }
@@ -307,5 +318,6 @@ impl Arg<'_> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn unusable(error: Error) -> Exception {
-    Exception::value_error(error.to_string())
+    let memory = matches!(error, Error::Limit(Budget::NAME, _));
+    Exception::builtin(if memory { "MemoryError" } else { "ValueError" }, error.to_string())
 }

@@ -71,7 +71,7 @@ impl Array {
         let [typecode, items, _] = call.bind(2, ["typecode", "sequence", "lock"])?;
         let value = |arg: Option<Arg<'_>>| arg.map_or(Ok(Value::None), |arg| arg.value());
         let typecode = Typecode::of(&value(typecode)?)?;
-        let items = initial(call, typecode, iterate::referent(call, value(items)?))?;
+        let items = initial(call, typecode, iterate::referent(call, value(items)?)?)?;
         Ok(Self::of(typecode, items))
     }
 
@@ -126,11 +126,14 @@ fn initial(call: &Call<'_>, typecode: Typecode, items: Value) -> Result<Vec<Valu
     };
     let items = match (items, typecode.is_text()) {
         (Value::Str(_), false) => return refusal("str"),
-        (Value::Bytes(bytes) | Value::ByteArray(bytes), _) => return typecode.unpack(&bytes),
+        (Value::Bytes(bytes) | Value::ByteArray(bytes), _) => {
+            call.spend(bytes.len() / typecode.size() * size_of::<Value>())?;
+            return typecode.unpack(&bytes);
+        }
         (items, is_text) => match Typecode::unpickle(&items) {
             Some((other, _)) if other.is_text() && !is_text => return refusal("unicode array"),
             Some((_, items)) => items,
-            None => iterate::items(call, items)?,
+            None => iterate::items(call, items, 0)?,
         },
     };
     items.iter().map(|item| typecode.item(item)).collect()

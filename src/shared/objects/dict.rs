@@ -5,8 +5,8 @@ mod update;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::ordered::Ordered;
-use super::{args, iterate, iterator};
+use super::ordered::{Ordered, PLACE};
+use super::{args, iterate, iterator, python};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
@@ -286,7 +286,8 @@ impl SharedObject for Shared {
             "fromkeys" => {
                 let (names, value) = args::one_or_two(call, CLASS)?;
                 let value = value.map_or(Ok(Value::None), |value| value.value())?;
-                let names = iterate::items(call, names.value()?)?;
+                let names = iterate::items(call, names.value()?, PLACE)?;
+                call.spend(names.len().saturating_mul(python::size(&value)))?;
                 let pairs = names.into_iter().map(|name| (name, value.clone())).collect();
                 Ok(Self::union(pairs, Vec::new())?.into())
             }

@@ -15,9 +15,6 @@ use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject as _};
 use crate::value::Value;
 
-/// What `*` may make, in bytes.
-const MOST: usize = 1 << 30;
-
 /// A list, usable in this process and by clients at once. A clone is the same list.
 ///
 /// ```
@@ -269,13 +266,10 @@ fn list<'a>(items: impl IntoIterator<Item = &'a Element>) -> Element {
     items.into_iter().collect::<Held<Vec<Value>>>().map(Value::List)
 }
 
-fn repeat(items: &[Element], times: usize) -> Result<Vec<Element>, Exception> {
+fn repeat(items: &[Element], times: usize, call: &Call<'_>) -> Result<Vec<Element>, Exception> {
     let size: usize = items.iter().map(|item| python::size(&item.data)).sum();
-    if size.saturating_mul(times) > MOST {
-        return Err(Exception::new("builtins", "MemoryError", Vec::new()));
-    }
-    let times = if items.is_empty() { 0 } else { times };
-    Ok(std::iter::repeat_n(items, times).flatten().cloned().collect())
+    call.spend(size.saturating_mul(times))?;
+    Ok(items.iter().cycle().take(items.len().saturating_mul(times)).cloned().collect())
 }
 
 fn assigned(index: i64, len: usize) -> Result<usize, Exception> {

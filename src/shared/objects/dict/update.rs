@@ -4,6 +4,7 @@ use super::{ROLE, Shared};
 use crate::error::Exception;
 use crate::shared::call::Call;
 use crate::shared::element::Element;
+use crate::shared::objects::ordered::PLACE;
 use crate::shared::objects::{args, iterate};
 use crate::shared::wait::lock;
 use crate::value::{Key, Value};
@@ -54,17 +55,23 @@ impl Shared {
 
 /// The pairs of what `dict.update` takes: of a mapping, or of an iterable of pairs.
 fn gather(call: &Call<'_>, other: Value, given: &mut Vec<Given>) -> Result<(), Exception> {
-    let items = match iterate::referent(call, other) {
+    // What the message spells out is paid for.
+    let place = if matches!(other, Value::Dict(_)) { 0 } else { PLACE };
+    let items = match iterate::referent(call, other)? {
         Value::Dict(pairs) => {
+            call.spend(pairs.len().saturating_mul(place))?;
             for (name, value) in pairs {
                 given.push(Given::new(call, name, value)?);
             }
             return Ok(());
         }
-        other => iterate::items(call, other)?,
+        other => iterate::items(call, other, PLACE)?,
     };
     for (at, item) in items.into_iter().enumerate() {
-        let pair = iterate::items(call, item).map_err(|_| {
+        let pair = iterate::items(call, item, 0).map_err(|exception| {
+            if exception.is("builtins", "MemoryError") {
+                return exception;
+            }
             let what = "cannot convert dictionary update sequence element";
             Exception::type_error(format!("{what} #{at} to a sequence"))
         })?;

@@ -108,7 +108,7 @@ impl Shared {
             "__imul__" => {
                 let times = times(call)?;
                 let mut items = self.lock();
-                let new = repeat(&items, times)?;
+                let new = repeat(&items, times, call)?;
                 let old = std::mem::replace(&mut *items, new);
                 let copy = list(&*items);
                 drop(items);
@@ -117,7 +117,7 @@ impl Shared {
             }
             _ => {
                 let times = times(call)?;
-                let items = repeat(&self.lock(), times)?;
+                let items = repeat(&self.lock(), times, call)?;
                 Ok(Return::Element(list(&items)))
             }
         }

@@ -2,7 +2,6 @@
 
 mod update;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::ordered::{Ordered, PLACE};
@@ -51,30 +50,7 @@ const METHODS: [&str; 21] = [
     "pop", "popitem", "setdefault", "update", "values",
 ];
 
-impl Default for Dict {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Dict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dict").field("len", &self.len()).finish()
-    }
-}
-
-impl fmt::Display for Dict {
-    /// Python's `repr()`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.copy().fmt(f)
-    }
-}
-
-impl From<Dict> for Return {
-    fn from(dict: Dict) -> Self {
-        Self::Shared(dict.0)
-    }
-}
+shared!(Dict, default, printed, sized, cleared);
 
 impl Dict {
     /// An empty dict.
@@ -99,7 +75,7 @@ impl Dict {
     /// `TypeError` if the key is not hashable.
     pub fn get(&self, key: impl Into<Value>) -> Result<Option<Value>> {
         let key = Key::new(&key.into(), ROLE)?;
-        Ok(lock(&self.0.entries).get(&key).map(|value| value.data.clone()))
+        Ok(self.0.lock().get(&key).map(|value| value.data.clone()))
     }
 
     /// Gives a key a value; returns the old one.
@@ -109,7 +85,7 @@ impl Dict {
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<Option<Value>> {
         let name = key.into();
         let key = Key::new(&name, ROLE)?;
-        let old = lock(&self.0.entries).insert(key, name.into(), value.into().into());
+        let old = self.0.lock().insert(key, name.into(), value.into().into());
         Ok(old.map(|(_, value)| value.data))
     }
 
@@ -119,7 +95,7 @@ impl Dict {
     /// `TypeError` if the key is not hashable.
     pub fn remove(&self, key: impl Into<Value>) -> Result<Option<Value>> {
         let key = Key::new(&key.into(), ROLE)?;
-        let entry = lock(&self.0.entries).remove(&key);
+        let entry = self.0.lock().remove(&key);
         Ok(entry.map(|entry| entry.value.data))
     }
 
@@ -129,30 +105,13 @@ impl Dict {
     /// `TypeError` if the key is not hashable.
     pub fn contains(&self, key: impl Into<Value>) -> Result<bool> {
         let key = Key::new(&key.into(), ROLE)?;
-        Ok(lock(&self.0.entries).contains(&key))
-    }
-
-    /// The number of keys.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        lock(&self.0.entries).len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Takes everything out.
-    pub fn clear(&self) {
-        self.0.clear();
+        Ok(self.0.lock().contains(&key))
     }
 
     /// A copy of the keys and values, in order of insertion.
     #[must_use]
     pub fn items(&self) -> Vec<(Value, Value)> {
-        pairs(&lock(&self.0.entries)).data
+        pairs(&self.0.lock()).data
     }
 }
 
@@ -169,20 +128,18 @@ fn names(entries: &Entries) -> Held<Vec<Value>> {
 }
 
 impl Shared {
-    fn copy(&self) -> Value {
-        Value::Dict(pairs(&lock(&self.entries)).data)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        lock(&self.entries)
     }
 
-    fn clear(&self) {
-        // Objects that were held may go with it: not under the lock.
-        let old = std::mem::take(&mut *lock(&self.entries));
-        drop(old);
+    fn copy(&self) -> Value {
+        Value::Dict(pairs(&self.lock()).data)
     }
 
     /// The entries, and an argument as a key.
     fn find(&self, key: Arg<'_>) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
         let key = Key::new(&key.value()?, ROLE)?;
-        Ok((lock(&self.entries), key))
+        Ok((self.lock(), key))
     }
 
     fn set_default(&self, call: &Call<'_>) -> Result<Element, Exception> {
@@ -190,7 +147,7 @@ impl Shared {
         let name = call.element(name)?;
         let default = default.map_or(Ok(Element::default()), |default| call.element(default))?;
         let key = Key::new(&name, ROLE)?;
-        let mut entries = lock(&self.entries);
+        let mut entries = self.lock();
         if let Some(value) = entries.get(&key) {
             return Ok(value.clone());
         }
@@ -258,7 +215,7 @@ impl SharedObject for Shared {
                 let (key, default) = args::one_or_two(call, CLASS)?;
                 let mut old = None;
                 // CPython does not even hash what it looks for in an empty one.
-                if lock(&self.entries).len() > 0 {
+                if self.lock().len() > 0 {
                     let (mut entries, found) = self.find(key)?;
                     old = entries.remove(&found).map(|entry| entry.value);
                 }
@@ -272,14 +229,14 @@ impl SharedObject for Shared {
             "__ior__" => {
                 let [other] = args::special(call)?;
                 self.merge(call, call.element(other)?.data)?;
-                Ok(Return::Element(pairs(&lock(&self.entries)).map(Value::Dict)))
+                Ok(Return::Element(pairs(&self.lock()).map(Value::Dict)))
             }
             method @ ("__or__" | "__ror__") => {
                 let [other] = args::special(call)?;
                 let Value::Dict(other) = other.value()? else {
                     return Ok(iterate::not_implemented().into());
                 };
-                let own = pairs(&lock(&self.entries)).data;
+                let own = pairs(&self.lock()).data;
                 let (left, right) = if method == "__or__" { (own, other) } else { (other, own) };
                 Ok(Self::union(left, right)?.into())
             }
@@ -293,7 +250,7 @@ impl SharedObject for Shared {
             }
             "__len__" => {
                 let [] = args::special(call)?;
-                Ok(lock(&self.entries).len().into())
+                Ok(self.lock().len().into())
             }
             "__iter__" => {
                 let [] = args::special(call)?;
@@ -318,7 +275,7 @@ impl SharedObject for Shared {
 impl Shared {
     /// The methods without arguments.
     fn plain(&self, method: &str) -> Option<Result<Return, Exception>> {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.lock();
         let result = match method {
             "copy" => Return::Element(pairs(&entries).map(Value::Dict)),
             "keys" => Return::Element(names(&entries).map(Value::List)),

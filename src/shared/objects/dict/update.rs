@@ -6,7 +6,6 @@ use crate::shared::call::Call;
 use crate::shared::element::Element;
 use crate::shared::objects::ordered::PLACE;
 use crate::shared::objects::{args, iterate};
-use crate::shared::wait::lock;
 use crate::value::{Key, Value};
 
 /// A key to be given a value.
@@ -24,7 +23,7 @@ impl Given {
 
 impl Shared {
     pub(super) fn set(&self, given: Vec<Given>) {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.lock();
         let insert = |Given { key, name, value }| entries.insert(key, name, value);
         let old: Vec<_> = given.into_iter().filter_map(insert).collect();
         drop(entries);

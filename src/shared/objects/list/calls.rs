@@ -10,29 +10,11 @@ use crate::value::Value;
 
 const TOO_LARGE: &str = "Python int too large to convert to C ssize_t";
 
+#[rustfmt::skip]
 const METHODS: [&str; 22] = [
-    "__add__",
-    "__contains__",
-    "__delitem__",
-    "__getitem__",
-    "__iadd__",
-    "__imul__",
-    "__len__",
-    "__mul__",
-    "__reversed__",
-    "__rmul__",
-    "__setitem__",
-    "append",
-    "clear",
-    "copy",
-    "count",
-    "extend",
-    "index",
-    "insert",
-    "pop",
-    "remove",
-    "reverse",
-    "sort",
+    "__add__", "__contains__", "__delitem__", "__getitem__", "__iadd__", "__imul__", "__len__",
+    "__mul__", "__reversed__", "__rmul__", "__setitem__", "append", "clear", "copy", "count",
+    "extend", "index", "insert", "pop", "remove", "reverse", "sort",
 ];
 
 impl SharedObject for Shared {

@@ -1,5 +1,9 @@
 //! Floor 0: what a peer may cost.
 
+use std::cell::Cell;
+
+use crate::error::{Error, Result};
+
 macro_rules! limits {
     ($($(#[doc = $doc:literal])* $name:ident: $default:expr;)*) => {
         /// How much of each resource one message may use. Every limit has an error that names it:
@@ -53,6 +57,52 @@ limits! {
     /// forwarded may nest deeper.
     depth: 200;
 
+    /// The bytes of memory that may become of one message, beyond 16 times its own size. What is
+    /// referred to many times is opened as often, and a call can make much of little:
+    /// `list(range(10**9))`, `l *= 10**9`, `l.extend(l)`. What would pass it is refused before it is
+    /// made; Python sees a `MemoryError`. What a container holds in all is not limited. Defaults to
+    /// 256 MiB.
+    expansion: 256 << 20;
+
     /// The decimal digits of a decoded integer. Defaults to 4300, as `sys.set_int_max_str_digits`.
     digits: 4300;
+}
+
+/// Every message may become so many times its own size.
+const PROPORTION: usize = 16;
+
+/// The bytes that may still become of one message: all that is made of it spends from here.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    left: Cell<usize>,
+    most: usize,
+}
+
+impl Budget {
+    /// The name of the limit.
+    pub(crate) const NAME: &str = "expansion";
+
+    pub(crate) fn new(message: usize, limits: &Limits) -> Self {
+        let left = message.saturating_mul(PROPORTION).saturating_add(limits.expansion);
+        Self { left: left.into(), most: limits.expansion }
+    }
+
+    /// Allows so many bytes to be made.
+    pub(crate) fn spend(&self, bytes: usize) -> Result<()> {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.ok_or(Error::Limit(Self::NAME, self.most as u64))?);
+        Ok(())
+    }
+
+    /// Whether it would allow so many.
+    pub(crate) fn check(&self, bytes: u64) -> Result<()> {
+        let most = Error::Limit(Self::NAME, self.most as u64);
+        if bytes > self.left.get() as u64 { Err(most) } else { Ok(()) }
+    }
+
+    /// Gives back what was spent on something that came to nothing.
+    pub(crate) fn attempt<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.left.get();
+        make().inspect_err(|_| self.left.set(before))
+    }
 }

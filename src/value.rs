@@ -4,19 +4,21 @@
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
 //!
 //! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
-//! and back, and `repr.rs` prints a value as Python would.
+//! and back, `key.rs` finds equal ones among many, and `repr.rs` prints a value as Python would.
 
 mod bigint;
 mod convert;
+mod key;
 mod repr;
 
-use std::collections::TryReserveError;
+use std::collections::{HashMap, HashSet, TryReserveError};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use bigint::BigInt;
+pub(crate) use key::Key;
 
 /// A Python value.
 ///
@@ -151,9 +153,9 @@ impl PartialEq for Value {
             (Self::Bytes(a) | Self::ByteArray(a), Self::Bytes(b) | Self::ByteArray(b)) => a == b,
             (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => a == b,
             (Self::Set(a) | Self::FrozenSet(a), Self::Set(b) | Self::FrozenSet(b)) => {
-                same_members(a, b)
+                a.len() == b.len() && is_subset(a, b)
             }
-            (Self::Dict(a), Self::Dict(b)) => same_members(a, b),
+            (Self::Dict(a), Self::Dict(b)) => a.len() == b.len() && same_pairs(a, b),
             (Self::Opaque(a), Self::Opaque(b)) => a == b,
             (Self::Float(a), Self::Float(b)) => a == b,
             (Self::BigInt(a), Self::BigInt(b)) => a == b,
@@ -174,15 +176,21 @@ fn eq_float(int: i64, float: f64) -> bool {
     int as f64 == float && i128::from(int) == float as i128
 }
 
-/// Whether two collections hold the same, in any order. Walked from the back, so that two in the
-/// same order are matched in linear time.
-fn same_members<T: PartialEq>(a: &[T], b: &[T]) -> bool {
-    let mut left: Vec<&T> = b.iter().collect();
-    let mut take = |wanted: &T| {
-        let found = left.iter().rposition(|item| *item == wanted);
-        found.map(|at| left.remove(at)).is_some()
-    };
-    a.len() == b.len() && a.iter().rev().all(&mut take)
+/// Whether each of some distinct members is among others, in any order.
+pub(crate) fn is_subset(members: &[Value], of: &[Value]) -> bool {
+    // The same in the same order is common, and quick to tell.
+    if members.len() <= of.len() && members.iter().zip(of).all(|(a, b)| a == b) {
+        return true;
+    }
+    let mut left: HashSet<Key> = of.iter().map(Key::of).collect();
+    members.iter().all(|member| left.remove(&Key::of(member)))
+}
+
+/// Whether each of some keys has the same value among others, in any order.
+fn same_pairs(pairs: &[(Value, Value)], others: &[(Value, Value)]) -> bool {
+    let mut left: HashMap<Key, &Value> =
+        others.iter().map(|(key, value)| (Key::of(key), value)).collect();
+    pairs.iter().all(|(key, value)| left.remove(&Key::of(key)) == Some(value))
 }
 
 /// One pickled Python object, kept unopened.
@@ -358,6 +366,28 @@ mod tests {
         assert_eq!(dict, Value::Dict(vec![y.clone(), x.clone()]));
         assert_ne!(dict, Value::Dict(vec![x]));
         assert_ne!(Value::Dict(vec![y]), Value::Dict(vec![]));
+        let nan = Value::Set(vec![f64::NAN.into()]);
+        assert_ne!(nan, nan.clone());
+    }
+
+    #[test]
+    fn what_is_large_compares_whatever_its_order() {
+        const LARGE: i64 = 100_000;
+        let set =
+            |order: &mut dyn Iterator<Item = i64>| Value::Set(order.map(Value::from).collect());
+        assert_eq!(set(&mut (0..LARGE)), set(&mut (0..LARGE).rev()));
+        assert_ne!(set(&mut (0..LARGE)), set(&mut (1..=LARGE).rev()));
+        let pair = |int: i64| (int.into(), Value::List(vec![int.into()]));
+        let dict = |order: &mut dyn Iterator<Item = i64>| Value::Dict(order.map(pair).collect());
+        assert_eq!(dict(&mut (0..LARGE)), dict(&mut (0..LARGE).rev()));
+        // A set of sets, each in another order: found without a look at each of the others.
+        let inner = |int: i64, turned: bool| {
+            let (a, b) = (int.into(), (int + LARGE).into());
+            Value::FrozenSet(if turned { vec![b, a] } else { vec![a, b] })
+        };
+        let sets = |turned| (0..LARGE).map(|int| inner(int, turned)).collect::<Vec<_>>();
+        let turned = sets(true).into_iter().rev().collect();
+        assert_eq!(Value::Set(sets(false)), Value::Set(turned));
     }
 
     #[test]

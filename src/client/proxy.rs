@@ -100,7 +100,7 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::call`].
     pub fn value(&self) -> Result<Value> {
-        self.call_waiting("#GETVALUE", &[], &[], Some(Duration::ZERO))
+        self.ask("#GETVALUE", &[])
     }
 
     /// What Python's `str(proxy)` shows.
@@ -108,7 +108,7 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::call`].
     pub fn repr(&self) -> Result<String> {
-        self.call_waiting("__repr__", &[], &[], Some(Duration::ZERO))?.try_into()
+        self.ask("__repr__", &[])?.try_into()
     }
 
     /// [`Proxy::call`] of a method that itself waits at most this long; `None` is for ever.
@@ -124,6 +124,11 @@ impl Proxy {
         wait: Option<Duration>,
     ) -> Result<Value> {
         self.call_in(&mut self.session()?, method, args, kwargs, wait)
+    }
+
+    /// [`Proxy::call`] of a method that does not wait.
+    pub(super) fn ask(&self, method: &str, args: &[Value]) -> Result<Value> {
+        self.call_waiting(method, args, &[], Some(Duration::ZERO))
     }
 
     /// A connection for several calls.

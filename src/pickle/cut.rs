@@ -16,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::scan::{EditKind, Memoized, Range, Scan, index};
-use super::{HIGHEST_PROTOCOL, OLD_NAMES, encode, expanded, malformed, op, too_expanded};
+use super::{HIGHEST_PROTOCOL, OLD_NAMES, encode, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::value::Pickle;
@@ -85,7 +85,6 @@ impl Scan {
 impl Cut<'_> {
     /// Copies an object, and what it refers to. With a stack of its own, for references can chain.
     fn copy(&mut self, object: Range, limits: &Limits) -> Result<()> {
-        let most = expanded(self.bytes.len());
         let mut stack = vec![object];
         while let Some(Range(mut at, end)) = stack.pop() {
             // From here on puts are numbered from `old` in the message, from `new` in the copy.
@@ -98,9 +97,6 @@ impl Cut<'_> {
                 self.out.extend_from_slice(Range(at, next).of(self.bytes));
                 if self.out.len() > limits.frame_size {
                     return Err(Error::Limit("frame size", limits.frame_size as u64));
-                }
-                if self.out.len() > most {
-                    return Err(too_expanded());
                 }
                 let Some(edit) = edit else {
                     self.number(old, new, end);
@@ -123,8 +119,9 @@ impl Cut<'_> {
                             encode::get(&mut self.out, key);
                         } else {
                             self.number(old, new, next);
-                            stack.push(Range(at, end));
-                            stack.push(self.scan.referent(number, next)?);
+                            let referent = self.scan.referent(number, next)?;
+                            self.scan.budget.spend(referent.len())?;
+                            stack.extend([Range(at, end), referent]);
                             break;
                         }
                     }

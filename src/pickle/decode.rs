@@ -4,18 +4,16 @@
 //! The handful of calls by which older protocols spell plain data (`bytearray(b'..')`, `set([..])`,
 //! `_codecs.encode(..)`) are recognised by name and become that data.
 //!
-//! Sharing is not kept: an object that is referred to twice is decoded twice, within a budget, so that
-//! a small pickle cannot become a huge tree. An object that holds itself has no tree, and is refused.
+//! Sharing is not kept: an object that is referred to twice is decoded twice, within the message's
+//! [`Budget`](crate::limits::Budget), so that a small pickle cannot become a huge tree. An object that holds itself has no tree, and is refused.
 
+use super::expansion::VALUE;
 use super::reader::{Reader, number};
 use super::scan::{Edit, EditKind, Range, Scan, index};
-use super::{expanded, malformed, op, too_expanded};
+use super::{malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::value::{Pickle, Value};
-
-/// The bytes that a decoded value is taken to cost; a million are free.
-const VALUE: usize = 32;
 
 /// An object of a class that means nothing here.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,8 +51,6 @@ struct Decoder<'a> {
     scan: &'a Scan,
     bytes: &'a [u8],
     limits: &'a Limits,
-    /// The bytes that may still be read, cut out or taken for values.
-    budget: usize,
     /// Collects the objects, however deep, whose class is of this module.
     wanted: Option<(&'static str, Vec<Instance>)>,
 }
@@ -72,13 +68,14 @@ impl Scan {
     /// Decodes one object of `bytes`, the message that was scanned.
     pub(crate) fn decode(&self, bytes: &[u8], object: Range, limits: &Limits) -> Result<Value> {
         let mut decoder = self.decoder(bytes, limits);
-        let slot = decoder.run(object)?;
-        decoder.value(slot, object.1)
+        self.budget.attempt(|| {
+            let slot = decoder.run(object)?;
+            decoder.value(slot, object.1)
+        })
     }
 
     fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
-        let budget = expanded(bytes.len()).saturating_add(VALUE << 20);
-        Decoder { scan: self, bytes, limits, budget, wanted: None }
+        Decoder { scan: self, bytes, limits, wanted: None }
     }
 }
 
@@ -106,8 +103,9 @@ impl Pickle {
 
     /// The objects that have state, however deep in it, whose class is of a module.
     pub(crate) fn instances_of(&self, module: &'static str) -> Vec<Instance> {
-        let Ok((scan, all)) = self.scan(&Limits::NONE) else { return Vec::new() };
         let limits = Limits::default();
+        let scanned = self.scan(&Limits::NONE.expansion(limits.expansion));
+        let Ok((scan, all)) = scanned else { return Vec::new() };
         let mut decoder = scan.decoder(self.ops(), &limits);
         decoder.wanted = Some((module, Vec::new()));
         // One that holds itself has no tree to look through.
@@ -117,14 +115,14 @@ impl Pickle {
 }
 
 impl<'a> Decoder<'a> {
-    fn spend(&mut self, bytes: usize) -> Result<()> {
-        self.budget = self.budget.checked_sub(bytes).ok_or_else(too_expanded)?;
-        Ok(())
+    fn spend(&self, bytes: usize) -> Result<()> {
+        self.scan.budget.spend(bytes)
     }
 
     /// Reads an object, and what it refers to. Not by recursion: a connection's thread has a small
     /// stack.
     fn run(&mut self, object: Range) -> Result<Slot> {
+        self.scan.budget.check(self.scan.written_out(object))?;
         let mut waiting: Vec<Reading<'a>> = Vec::new();
         let mut reading = self.begin(object)?;
         loop {

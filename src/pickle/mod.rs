@@ -15,6 +15,7 @@
 mod cut;
 mod decode;
 mod encode;
+mod expansion;
 mod parts;
 mod reader;
 mod scan;
@@ -72,18 +73,6 @@ const HIGHEST_PROTOCOL: u8 = 5;
 /// The newest protocol whose names are those of Python 2, which Python 3 translates.
 const OLD_NAMES: u8 = 2;
 
-/// The most bytes that may become of a message of so many: a factor of its size, and an amount always
-/// free.
-fn expanded(bytes: usize) -> usize {
-    bytes.saturating_mul(EXPANSION).saturating_add(1 << 20)
-}
-
-const EXPANSION: usize = 16;
-
-fn too_expanded() -> Error {
-    Error::Limit("expansion", EXPANSION as u64)
-}
-
 impl Pickle {
     /// Takes a whole pickle, protocol 2 to 5, without opening it.
     ///
@@ -107,9 +96,9 @@ impl Pickle {
     /// opaque node in it.
     ///
     /// # Errors
-    /// [`Error::Limit`] if it nests too deep, an integer has too many digits, or the tree takes over 16
-    /// times the memory of the pickle (a million values are free); [`Error::Protocol`] if it is malformed
-    /// or holds itself (a recursive list has no tree).
+    /// [`Error::Limit`] if it nests too deep, an integer has too many digits, or the tree takes too much
+    /// memory ([`Limits::expansion`]); [`Error::Protocol`] if it is malformed or holds itself (a
+    /// recursive list has no tree).
     pub fn decode(&self, limits: &Limits) -> Result<Value> {
         let (scan, all) = self.scan(limits)?;
         scan.decode(self.ops(), all, limits)

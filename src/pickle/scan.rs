@@ -13,11 +13,13 @@
 //! ```
 //! A memo key is numbered anew each time it is put: CPython lets a pickle put the same key twice.
 
+use std::cell::OnceCell;
+
 use super::parts::Containers;
 use super::reader::{Keys, Reader, number};
 use super::{HIGHEST_PROTOCOL, OLD_NAMES, malformed, op};
 use crate::error::{Error, Result};
-use crate::limits::Limits;
+use crate::limits::{Budget, Limits};
 
 /// A place in a message: from, up to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,6 +88,9 @@ pub(crate) struct Scan {
     names_managers: bool,
     pub(super) memo: Vec<Memoized>,
     pub(super) edits: Vec<Edit>,
+    /// Summed up when an object is first opened: see `expansion.rs`.
+    pub(super) sums: OnceCell<Vec<u64>>,
+    pub(crate) budget: Budget,
 }
 
 impl Scan {
@@ -128,6 +133,7 @@ impl Scan {
         self.names_managers = false;
         self.memo.clear();
         self.edits.clear();
+        self.sums.take();
     }
 
     #[allow(clippy::match_same_arms, reason = "what is pushed, kind by kind")]
@@ -136,6 +142,7 @@ impl Scan {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Error::Limit("frame size", u64::from(u32::MAX)));
         }
+        self.budget = Budget::new(bytes.len(), limits);
         let mut from = Reader { bytes, at: 0 };
         let mut left = limits.operations;
         let mut protocol = if whole { 0 } else { HIGHEST_PROTOCOL };

@@ -9,6 +9,7 @@ use super::SharedObject;
 use super::element::{Element, Held, Item, Reference, References};
 use super::wait::{Caller, Patience};
 use crate::error::{Error, Exception};
+use crate::limits::Budget;
 use crate::message::{Message, PickledProxy, Request, Token};
 use crate::pickle::Range;
 use crate::value::{Pickle, Value};
@@ -121,7 +122,7 @@ impl<'a> Call<'a> {
     /// An argument as an item to keep, unopened, with a hold on the objects that it names.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
         let data = arg.pickle()?;
         let named = self.request.message.names_objects();
@@ -160,6 +161,16 @@ impl<'a> Call<'a> {
     pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
         self.context.object(&PickledProxy::read(proxy)?.token)
+    }
+
+    /// Allows the call to make so many bytes beyond what its message spells out: to be asked before they
+    /// are allocated.
+    ///
+    /// # Errors
+    /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
+    #[cfg(feature = "objects")]
+    pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exception> {
+        self.request.message.scan.budget.spend(bytes).map_err(unusable)
     }
 
     fn references(&self, tokens: &[Token]) -> References {
@@ -287,7 +298,7 @@ impl Arg<'_> {
     /// The argument as a value.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn value(&self) -> Result<Value, Exception> {
         self.message.value(self.range).map_err(unusable)
     }
@@ -295,7 +306,7 @@ impl Arg<'_> {
     /// The argument as it is, unopened.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn pickle(&self) -> Result<Pickle, Exception> {
         self.message.pickle(self.range).map_err(unusable)
     }
@@ -311,7 +322,7 @@ impl Arg<'_> {
     /// Whether Python takes it for true.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit.
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn truthy(&self) -> Result<bool, Exception> {
         Ok(self.value()?.truthy())
     }
@@ -342,5 +353,6 @@ impl Arg<'_> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn unusable(error: Error) -> Exception {
-    Exception::value_error(error.to_string())
+    let memory = matches!(error, Error::Limit(Budget::NAME, _));
+    Exception::builtin(if memory { "MemoryError" } else { "ValueError" }, error.to_string())
 }

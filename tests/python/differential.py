@@ -65,7 +65,8 @@ def opaque():
 
 
 def unhashable():
-    return pick([], [1], {}, {1: 2}, {1}, bytearray(b'a'), (1, []), ({},))
+    return pick([], [1], {}, {1: 2}, {1}, bytearray(b'a'), (1, []), ({},), {1: 2, 3: [{4}]}, {3.0: [{4}], True: 2},
+                {1, 2, 3}, [{1, 2, 3}], [{frozenset([1, 2]): {1: 2, 3: 4}}], [{frozenset([2, 1.0]): {3: 4.0, 1: 2}}])
 
 
 def value():
@@ -87,6 +88,10 @@ def keys():
 
 def numbers():
     return [small() for _ in range(R.randint(0, 5))]
+
+
+def many():
+    return [pick(small, lambda: R.random(), lambda: R.randint(-1000, 1000)) for _ in range(R.randint(60, 300))]
 
 
 def pairs():
@@ -205,9 +210,9 @@ TYPES = {
             '__delitem__': args(subscript), '__getitem__': args(subscript),
             '__iadd__': args(either(items, iterable)),
             '__imul__': either(args(either(lambda: R.randint(-1, 2), 'x'.title)), WRONG),
-            '__mul__': args(index), '__rmul__': args(index),
+            '__mul__': args(either(index, index, index, lambda: 2**62)), '__rmul__': args(index),
             '__setitem__': either(args(index, anything), args(a_slice, either(items, iterable))),
-            'append': args(anything), 'count': args(anything), 'extend': args(either(items, iterable)),
+            'append': args(anything), 'count': args(anything), 'extend': args(either(items, iterable, many)),
             'index': either(args(value), args(small, index), args(value, index, index)),
             'insert': args(index, anything), 'pop': either(args(), args(index)), 'remove': args(value),
             'sort': either(args(), args(Kw(reverse=True)), args(Kw(reverse=0)), args(Kw(key=None)), WRONG),

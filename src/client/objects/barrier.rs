@@ -23,11 +23,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct BarrierProxy(Proxy);
 
-impl From<Proxy> for BarrierProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(BarrierProxy);
 
 impl BarrierProxy {
     /// Waits until all parties have come, and gives the place at which this one did, from 0. `None`
@@ -46,7 +42,7 @@ impl BarrierProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn abort(&self) -> Result<()> {
-        self.plain("abort", &[]).map(drop)
+        self.0.ask("abort", &[]).map(drop)
     }
 
     /// Breaks the round for whoever waits, and makes the barrier whole.
@@ -54,7 +50,7 @@ impl BarrierProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn reset(&self) -> Result<()> {
-        self.plain("reset", &[]).map(drop)
+        self.0.ask("reset", &[]).map(drop)
     }
 
     /// How many it is for.
@@ -82,17 +78,7 @@ impl BarrierProxy {
         self.attribute("broken")?.try_into()
     }
 
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
-    }
-
     fn attribute(&self, name: &str) -> Result<Value> {
-        self.plain("__getattribute__", &[name.into()])
-    }
-
-    fn plain(&self, method: &str, args: &[Value]) -> Result<Value> {
-        self.0.call_waiting(method, args, &[], Some(Duration::ZERO))
+        self.0.ask("__getattribute__", &[name.into()])
     }
 }

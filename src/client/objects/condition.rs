@@ -25,11 +25,7 @@ use crate::error::Result;
 #[derive(Clone, Debug)]
 pub struct ConditionProxy(Proxy);
 
-impl From<Proxy> for ConditionProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(ConditionProxy);
 
 impl ConditionProxy {
     /// Acquires the condition's lock, and waits as long as that takes.
@@ -55,12 +51,6 @@ impl ConditionProxy {
     /// Whatever [`Proxy::call`] may give.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<ConditionGuard>> {
         Ok(LockGuard::within(&self.0, timeout)?.map(ConditionGuard))
-    }
-
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
     }
 }
 

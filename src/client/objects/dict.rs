@@ -1,7 +1,6 @@
 //! The proxy of a dict, in the manager of either language.
 
-use std::time::Duration;
-
+use super::found;
 use crate::client::Proxy;
 use crate::error::{Error, Result};
 use crate::value::Value;
@@ -24,11 +23,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct DictProxy(Proxy);
 
-impl From<Proxy> for DictProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(DictProxy, sized, cleared);
 
 impl DictProxy {
     /// The value of a key; `None` if the key is not there.
@@ -36,7 +31,7 @@ impl DictProxy {
     /// # Errors
     /// `TypeError` if the key is not hashable, and whatever [`Proxy::call`] may give.
     pub fn get(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        found(self.call("__getitem__", &[key.into()]))
+        found(self.0.ask("__getitem__", &[key.into()]), "KeyError")
     }
 
     /// The value of a key as a Rust type; `None` if the key is not there.
@@ -55,7 +50,7 @@ impl DictProxy {
     /// # Errors
     /// As [`DictProxy::get`].
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
-        self.call("__setitem__", &[key.into(), value.into()]).map(drop)
+        self.0.ask("__setitem__", &[key.into(), value.into()]).map(drop)
     }
 
     /// Takes a key out; gives its value, or `None` if it was not there.
@@ -64,7 +59,7 @@ impl DictProxy {
     /// As [`DictProxy::get`].
     #[doc(alias = "pop")]
     pub fn remove(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        found(self.call("pop", &[key.into()]))
+        found(self.0.ask("pop", &[key.into()]), "KeyError")
     }
 
     /// Whether a key is there.
@@ -72,31 +67,7 @@ impl DictProxy {
     /// # Errors
     /// As [`DictProxy::get`].
     pub fn contains(&self, key: impl Into<Value>) -> Result<bool> {
-        self.call("__contains__", &[key.into()])?.try_into()
-    }
-
-    /// The number of keys.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn len(&self) -> Result<usize> {
-        self.call("__len__", &[])?.try_into()
-    }
-
-    /// Whether there is none.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
-    /// Takes everything out.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn clear(&self) -> Result<()> {
-        self.call("clear", &[]).map(drop)
+        self.0.ask("__contains__", &[key.into()])?.try_into()
     }
 
     /// A copy of the keys and values, in order of insertion, got at once.
@@ -104,7 +75,7 @@ impl DictProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn items(&self) -> Result<Vec<(Value, Value)>> {
-        match self.call("copy", &[])? {
+        match self.0.ask("copy", &[])? {
             Value::Dict(items) => Ok(items),
             other => Err(Error::Conversion(format!("expected dict, got {}", other.type_name()))),
         }
@@ -115,24 +86,6 @@ impl DictProxy {
     #[must_use]
     pub fn iter(&self) -> DictIter<'_> {
         DictIter { dict: self, keys: None, ended: false }
-    }
-
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
-    }
-
-    fn call(&self, method: &str, args: &[Value]) -> Result<Value> {
-        self.0.call_waiting(method, args, &[], Some(Duration::ZERO))
-    }
-}
-
-/// A `KeyError` means that nothing was found.
-fn found(result: Result<Value>) -> Result<Option<Value>> {
-    match result {
-        Err(Error::Exception(exception)) if exception.is("builtins", "KeyError") => Ok(None),
-        result => result.map(Some),
     }
 }
 
@@ -160,7 +113,7 @@ impl DictIter<'_> {
             Some(keys) => keys,
             none => none.insert(self.dict.0.call_proxy("__iter__", &[], &[])?),
         };
-        keys.call_waiting("__next__", &[], &[], Some(Duration::ZERO))
+        keys.ask("__next__", &[])
     }
 }
 

@@ -21,11 +21,7 @@ use crate::error::Result;
 #[derive(Clone, Debug)]
 pub struct EventProxy(Proxy);
 
-impl From<Proxy> for EventProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(EventProxy);
 
 impl EventProxy {
     /// Whether the flag is set.
@@ -33,7 +29,7 @@ impl EventProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn is_set(&self) -> Result<bool> {
-        self.0.call_waiting("is_set", &[], &[], Some(Duration::ZERO))?.try_into()
+        self.0.ask("is_set", &[])?.try_into()
     }
 
     /// Sets the flag, and wakes all who wait.
@@ -41,7 +37,7 @@ impl EventProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn set(&self) -> Result<()> {
-        self.0.call_waiting("set", &[], &[], Some(Duration::ZERO)).map(drop)
+        self.0.ask("set", &[]).map(drop)
     }
 
     /// Takes the flag down.
@@ -49,7 +45,7 @@ impl EventProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn clear(&self) -> Result<()> {
-        self.0.call_waiting("clear", &[], &[], Some(Duration::ZERO)).map(drop)
+        self.0.ask("clear", &[]).map(drop)
     }
 
     /// Waits until the flag is set, or the time is up; `None` waits for ever. Gives whether it is set.
@@ -58,11 +54,5 @@ impl EventProxy {
     /// Whatever [`Proxy::call`] may give.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
         self.0.call_waiting("wait", &[seconds(timeout)], &[], timeout)?.try_into()
-    }
-
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
     }
 }

@@ -1,7 +1,5 @@
 //! The proxy of a list, in the manager of either language.
 
-use std::time::Duration;
-
 use super::found;
 use crate::client::Proxy;
 use crate::error::{Error, Result};
@@ -28,47 +26,16 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct ListProxy(Proxy);
 
-impl From<Proxy> for ListProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(ListProxy, sized, cleared, indexed);
 
 impl ListProxy {
-    /// The item at a place; `None` beyond the ends.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn get(&self, index: i64) -> Result<Option<Value>> {
-        found(self.call("__getitem__", &[index.into()]), "IndexError")
-    }
-
-    /// The item at a place as a Rust type; `None` beyond the ends.
-    ///
-    /// # Errors
-    /// [`Error::Conversion`] if the item is not of that type; else as [`ListProxy::get`].
-    pub fn get_as<T>(&self, index: i64) -> Result<Option<T>>
-    where
-        T: TryFrom<Value, Error = Error>,
-    {
-        self.get(index)?.map(T::try_from).transpose()
-    }
-
-    /// Replaces the item at a place.
-    ///
-    /// # Errors
-    /// `IndexError` beyond the ends, and whatever [`Proxy::call`] may give.
-    pub fn set(&self, index: i64, item: impl Into<Value>) -> Result<()> {
-        self.call("__setitem__", &[index.into(), item.into()]).map(drop)
-    }
-
     /// Adds an item at the end.
     ///
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     #[doc(alias = "append")]
     pub fn push(&self, item: impl Into<Value>) -> Result<()> {
-        self.call("append", &[item.into()]).map(drop)
+        self.0.ask("append", &[item.into()]).map(drop)
     }
 
     /// Adds many items at the end, at once.
@@ -77,7 +44,7 @@ impl ListProxy {
     /// Whatever [`Proxy::call`] may give.
     pub fn extend<T: Into<Value>>(&self, items: impl IntoIterator<Item = T>) -> Result<()> {
         let items: Vec<Value> = items.into_iter().map(Into::into).collect();
-        self.call("extend", &[items.into()]).map(drop)
+        self.0.ask("extend", &[items.into()]).map(drop)
     }
 
     /// Puts an item before the one at a place; beyond the ends, at the end that is nearer.
@@ -85,7 +52,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn insert(&self, index: i64, item: impl Into<Value>) -> Result<()> {
-        self.call("insert", &[index.into(), item.into()]).map(drop)
+        self.0.ask("insert", &[index.into(), item.into()]).map(drop)
     }
 
     /// Takes the last item; `None` if there is none.
@@ -93,7 +60,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn pop(&self) -> Result<Option<Value>> {
-        found(self.call("pop", &[]), "IndexError")
+        found(self.0.ask("pop", &[]), "IndexError")
     }
 
     /// Takes the item at a place; `None` beyond the ends.
@@ -101,7 +68,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn remove(&self, index: i64) -> Result<Option<Value>> {
-        found(self.call("pop", &[index.into()]), "IndexError")
+        found(self.0.ask("pop", &[index.into()]), "IndexError")
     }
 
     /// Whether an item is there.
@@ -109,7 +76,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn contains(&self, item: impl Into<Value>) -> Result<bool> {
-        self.call("__contains__", &[item.into()])?.try_into()
+        self.0.ask("__contains__", &[item.into()])?.try_into()
     }
 
     /// Sorts the items, stably.
@@ -117,31 +84,7 @@ impl ListProxy {
     /// # Errors
     /// `TypeError` if two of them have no order, and whatever [`Proxy::call`] may give.
     pub fn sort(&self) -> Result<()> {
-        self.call("sort", &[]).map(drop)
-    }
-
-    /// Takes everything out.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn clear(&self) -> Result<()> {
-        self.call("clear", &[]).map(drop)
-    }
-
-    /// The number of items.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn len(&self) -> Result<usize> {
-        self.call("__len__", &[])?.try_into()
-    }
-
-    /// Whether there is none.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
+        self.0.ask("sort", &[]).map(drop)
     }
 
     /// A copy of all items, got at once.
@@ -150,7 +93,7 @@ impl ListProxy {
     /// Whatever [`Proxy::call`] may give.
     #[doc(alias = "copy")]
     pub fn to_vec(&self) -> Result<Vec<Value>> {
-        self.call("copy", &[])?.try_into()
+        self.0.ask("copy", &[])?.try_into()
     }
 
     /// The items, one by one, got when they are asked for, as Python iterates over a `ListProxy`. Ends
@@ -158,16 +101,6 @@ impl ListProxy {
     #[must_use]
     pub fn iter(&self) -> ListIter<'_> {
         ListIter { list: self, next: Some(0) }
-    }
-
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
-    }
-
-    fn call(&self, method: &str, args: &[Value]) -> Result<Value> {
-        self.0.call_waiting(method, args, &[], Some(Duration::ZERO))
     }
 }
 

@@ -28,11 +28,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct LockProxy(Proxy);
 
-impl From<Proxy> for LockProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(LockProxy);
 
 impl LockProxy {
     /// Acquires it, and waits as long as that takes.
@@ -65,7 +61,7 @@ impl LockProxy {
     /// # Errors
     /// `RuntimeError` or `ValueError` if nobody holds it; whatever [`Proxy::call`] may give.
     pub fn release(&self) -> Result<()> {
-        self.0.call_waiting("release", &[], &[], Some(Duration::ZERO)).map(drop)
+        self.0.ask("release", &[]).map(drop)
     }
 
     /// Whether anybody holds it. Semaphores do not tell; nor do managers of Python before 3.14.
@@ -74,13 +70,7 @@ impl LockProxy {
     /// Whatever [`Proxy::call`] may give.
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> Result<bool> {
-        self.0.call_waiting("locked", &[], &[], Some(Duration::ZERO))?.try_into()
-    }
-
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
+        self.0.ask("locked", &[])?.try_into()
     }
 }
 

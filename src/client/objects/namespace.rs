@@ -1,7 +1,5 @@
 //! The proxy of a namespace, in the manager of either language.
 
-use std::time::Duration;
-
 use super::found;
 use crate::client::Proxy;
 use crate::error::{Error, Result};
@@ -23,11 +21,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct NamespaceProxy(Proxy);
 
-impl From<Proxy> for NamespaceProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(NamespaceProxy);
 
 impl NamespaceProxy {
     /// An attribute; `None` if it is not there.
@@ -35,7 +29,7 @@ impl NamespaceProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn get(&self, name: &str) -> Result<Option<Value>> {
-        found(self.call("__getattribute__", &[name.into()]), "AttributeError")
+        found(self.0.ask("__getattribute__", &[name.into()]), "AttributeError")
     }
 
     /// An attribute as a Rust type; `None` if it is not there.
@@ -54,7 +48,7 @@ impl NamespaceProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn set(&self, name: &str, value: impl Into<Value>) -> Result<()> {
-        self.call("__setattr__", &[name.into(), value.into()]).map(drop)
+        self.0.ask("__setattr__", &[name.into(), value.into()]).map(drop)
     }
 
     /// Removes an attribute; gives whether it was there.
@@ -62,16 +56,6 @@ impl NamespaceProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn remove(&self, name: &str) -> Result<bool> {
-        Ok(found(self.call("__delattr__", &[name.into()]), "AttributeError")?.is_some())
-    }
-
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
-    }
-
-    fn call(&self, method: &str, args: &[Value]) -> Result<Value> {
-        self.0.call_waiting(method, args, &[], Some(Duration::ZERO))
+        Ok(found(self.0.ask("__delattr__", &[name.into()]), "AttributeError")?.is_some())
     }
 }

@@ -1,7 +1,5 @@
 //! The proxy of a set, in the manager of either language.
 
-use std::time::Duration;
-
 use crate::client::Proxy;
 use crate::error::Result;
 use crate::value::Value;
@@ -23,11 +21,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct SetProxy(Proxy);
 
-impl From<Proxy> for SetProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(SetProxy, sized, cleared);
 
 impl SetProxy {
     /// Adds a member.
@@ -36,7 +30,7 @@ impl SetProxy {
     /// `TypeError` if the value is not hashable, and whatever [`Proxy::call`] may give.
     #[doc(alias = "add")]
     pub fn insert(&self, member: impl Into<Value>) -> Result<()> {
-        self.call("add", &[member.into()]).map(drop)
+        self.0.ask("add", &[member.into()]).map(drop)
     }
 
     /// Takes a member out, if it is there.
@@ -45,7 +39,7 @@ impl SetProxy {
     /// As [`SetProxy::insert`].
     #[doc(alias = "discard")]
     pub fn remove(&self, member: impl Into<Value>) -> Result<()> {
-        self.call("discard", &[member.into()]).map(drop)
+        self.0.ask("discard", &[member.into()]).map(drop)
     }
 
     /// Whether a value is a member.
@@ -53,31 +47,7 @@ impl SetProxy {
     /// # Errors
     /// As [`SetProxy::insert`].
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
-        self.call("__contains__", &[member.into()])?.try_into()
-    }
-
-    /// The number of members.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn len(&self) -> Result<usize> {
-        self.call("__len__", &[])?.try_into()
-    }
-
-    /// Whether there is none.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
-    /// Takes everything out.
-    ///
-    /// # Errors
-    /// Whatever [`Proxy::call`] may give.
-    pub fn clear(&self) -> Result<()> {
-        self.call("clear", &[]).map(drop)
+        self.0.ask("__contains__", &[member.into()])?.try_into()
     }
 
     /// A copy of the members, got at once.
@@ -85,16 +55,6 @@ impl SetProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn members(&self) -> Result<Vec<Value>> {
-        self.call("copy", &[])?.try_into()
-    }
-
-    /// The untyped proxy, for the other methods: `proxy().call("union", …)`.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
-    }
-
-    fn call(&self, method: &str, args: &[Value]) -> Result<Value> {
-        self.0.call_waiting(method, args, &[], Some(Duration::ZERO))
+        self.0.ask("copy", &[])?.try_into()
     }
 }

@@ -1,7 +1,5 @@
 //! The proxy of a value, in the manager of either language.
 
-use std::time::Duration;
-
 use crate::client::Proxy;
 use crate::error::{Error, Result};
 use crate::value::Value;
@@ -21,11 +19,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct ValueProxy(Proxy);
 
-impl From<Proxy> for ValueProxy {
-    fn from(proxy: Proxy) -> Self {
-        Self(proxy)
-    }
-}
+typed!(ValueProxy);
 
 impl ValueProxy {
     /// A copy of the value.
@@ -33,7 +27,7 @@ impl ValueProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn get(&self) -> Result<Value> {
-        self.0.call_waiting("get", &[], &[], Some(Duration::ZERO))
+        self.0.ask("get", &[])
     }
 
     /// The value as a Rust type.
@@ -52,12 +46,6 @@ impl ValueProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn set(&self, value: impl Into<Value>) -> Result<()> {
-        self.0.call_waiting("set", &[value.into()], &[], Some(Duration::ZERO)).map(drop)
-    }
-
-    /// The untyped proxy.
-    #[must_use]
-    pub fn proxy(&self) -> &Proxy {
-        &self.0
+        self.0.ask("set", &[value.into()]).map(drop)
     }
 }

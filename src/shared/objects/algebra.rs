@@ -1,12 +1,11 @@
 //! What two sets make together.
 
-use super::key::Key;
-use super::ordered::{Entry, Ordered};
+use super::ordered::{Entry, Ordered, PLACE};
 use super::{args, iterate};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 pub(super) const ROLE: &str = "set element";
 
@@ -55,11 +54,14 @@ pub(super) struct Other {
 
 impl Other {
     pub(super) fn new(call: &Call<'_>, arg: Arg<'_>) -> Result<Self, Exception> {
-        let value = call.element(arg)?.data;
+        Self::of(call, call.element(arg)?.data)
+    }
+
+    fn of(call: &Call<'_>, value: Value) -> Result<Self, Exception> {
         let is_frozen = matches!(value, Value::FrozenSet(_));
         let is_set = is_frozen || matches!(value, Value::Set(_));
         let mut other = Self { members: Vec::new(), is_set, is_frozen, failed: None };
-        let Held { data, references: _until_held } = iterate::items(call, value)?;
+        let Held { data, references: _until_held } = iterate::items(call, value, PLACE)?;
         for item in data {
             match Key::new(&item, ROLE) {
                 Ok(key) => other.members.push((key, call.hold(item))),
@@ -75,17 +77,18 @@ impl Other {
     /// The operand of an operator; `None` if it is no set.
     pub(super) fn operand(call: &Call<'_>) -> Result<Option<Self>, Exception> {
         let [other] = args::special(call)?;
-        let other = match other.value()? {
-            Value::Set(_) | Value::FrozenSet(_) => Some(Self::whole(call, other)?),
-            _ => None,
-        };
-        Ok(other)
+        let other = other.value()?;
+        let is_set = matches!(other, Value::Set(_) | Value::FrozenSet(_));
+        is_set.then(|| Self::of(call, other)?.unless_failed()).transpose()
     }
 
     /// All of it, or nothing.
     pub(super) fn whole(call: &Call<'_>, arg: Arg<'_>) -> Result<Self, Exception> {
-        let other = Self::new(call, arg)?;
-        other.failed.map_or(Ok(Self { failed: None, ..other }), Err)
+        Self::new(call, arg)?.unless_failed()
+    }
+
+    fn unless_failed(self) -> Result<Self, Exception> {
+        self.failed.map_or(Ok(Self { failed: None, ..self }), Err)
     }
 
     pub(super) fn into_set(self) -> Members {

@@ -1,6 +1,5 @@
 //! Python's `multiprocessing.managers.Array`: an `array.array`, shared.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::sequence::{self, Subscript};
@@ -32,25 +31,7 @@ struct Shared {
     items: Mutex<Vec<Value>>,
 }
 
-impl fmt::Debug for Array {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (typecode, len) = (self.0.typecode.0, self.len());
-        f.debug_struct("Array").field("typecode", &typecode).field("len", &len).finish()
-    }
-}
-
-impl fmt::Display for Array {
-    /// As Python's `repr()`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.repr())
-    }
-}
-
-impl From<Array> for Return {
-    fn from(array: Array) -> Self {
-        Self::Shared(array.0)
-    }
-}
+shared!(Array, printed, sized);
 
 impl Array {
     /// An array with one of Python's typecodes: `b B h H i I l L q Q` for integers of 1, 2, 4, 8 and 8
@@ -72,20 +53,8 @@ impl Array {
         let [typecode, items, _] = call.bind(2, ["typecode", "sequence", "lock"])?;
         let value = |arg: Option<Arg<'_>>| arg.map_or(Ok(Value::None), |arg| arg.value());
         let typecode = Typecode::of(&value(typecode)?)?;
-        let items = initial(call, typecode, iterate::referent(call, value(items)?).data)?;
+        let items = initial(call, typecode, iterate::referent(call, value(items)?)?.data)?;
         Ok(Self::of(typecode, items))
-    }
-
-    /// The number of items.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.lock().len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The item at a place.
@@ -127,11 +96,14 @@ fn initial(call: &Call<'_>, typecode: Typecode, items: Value) -> Result<Vec<Valu
     };
     let items = match (items, typecode.is_text()) {
         (Value::Str(_), false) => return refusal("str"),
-        (Value::Bytes(bytes) | Value::ByteArray(bytes), _) => return typecode.unpack(&bytes),
+        (Value::Bytes(bytes) | Value::ByteArray(bytes), _) => {
+            call.spend(bytes.len() / typecode.size() * size_of::<Value>())?;
+            return typecode.unpack(&bytes);
+        }
         (items, is_text) => match Typecode::unpickle(&items) {
             Some((other, _)) if other.is_text() && !is_text => return refusal("unicode array"),
             Some((_, items)) => items,
-            None => iterate::items(call, items)?.data,
+            None => iterate::items(call, items, 0)?.data,
         },
     };
     items.iter().map(|item| typecode.item(item)).collect()

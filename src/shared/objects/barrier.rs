@@ -54,11 +54,7 @@ type Round = OnceLock<bool>;
 
 const ENDED: usize = 0;
 
-impl From<Barrier> for Return {
-    fn from(barrier: Barrier) -> Self {
-        Self::Shared(barrier.0)
-    }
-}
+shared!(Barrier);
 
 impl Barrier {
     /// A barrier for so many; none is taken for one.

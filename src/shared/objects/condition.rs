@@ -51,17 +51,7 @@ struct Line {
 
 const NOTIFIED: usize = 0;
 
-impl Default for Condition {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl From<Condition> for Return {
-    fn from(condition: Condition) -> Self {
-        Self::Shared(condition.0)
-    }
-}
+shared!(Condition, default);
 
 impl Condition {
     /// A condition with an [`RLock`] of its own.

@@ -2,18 +2,16 @@
 
 mod update;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::key::Key;
-use super::ordered::{Entry, Ordered};
-use super::{args, iterate, iterator};
+use super::ordered::{Entry, Ordered, PLACE};
+use super::{args, iterate, iterator, python};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
-use crate::value::Value;
+use crate::value::{Key, Value};
 use update::entry;
 
 /// A dict that threads and clients share. A clone is the same dict.
@@ -52,30 +50,7 @@ const METHODS: [&str; 21] = [
     "pop", "popitem", "setdefault", "update", "values",
 ];
 
-impl Default for Dict {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Dict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dict").field("len", &self.len()).finish()
-    }
-}
-
-impl fmt::Display for Dict {
-    /// Python's `repr()`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.copy().data.fmt(f)
-    }
-}
-
-impl From<Dict> for Return {
-    fn from(dict: Dict) -> Self {
-        Self::Shared(dict.0)
-    }
-}
+shared!(Dict, default, printed, sized, cleared);
 
 impl Dict {
     /// An empty dict.
@@ -100,7 +75,7 @@ impl Dict {
     /// `TypeError` if the key is not hashable.
     pub fn get(&self, key: impl Into<Value>) -> Result<Option<Value>> {
         let key = Key::new(&key.into(), ROLE)?;
-        Ok(lock(&self.0.entries).get(&key).map(|value| value.data.clone()))
+        Ok(self.0.lock().get(&key).map(|value| value.data.clone()))
     }
 
     /// Gives a key a value; returns the old one.
@@ -110,7 +85,7 @@ impl Dict {
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<Option<Value>> {
         let name = key.into();
         let key = Key::new(&name, ROLE)?;
-        let old = lock(&self.0.entries).insert(key, name.into(), value.into().into());
+        let old = self.0.lock().insert(key, name.into(), value.into().into());
         Ok(old.map(|(_, value)| value.data))
     }
 
@@ -120,7 +95,7 @@ impl Dict {
     /// `TypeError` if the key is not hashable.
     pub fn remove(&self, key: impl Into<Value>) -> Result<Option<Value>> {
         let key = Key::new(&key.into(), ROLE)?;
-        let entry = lock(&self.0.entries).remove(&key);
+        let entry = self.0.lock().remove(&key);
         Ok(entry.map(|entry| entry.value.data))
     }
 
@@ -130,30 +105,13 @@ impl Dict {
     /// `TypeError` if the key is not hashable.
     pub fn contains(&self, key: impl Into<Value>) -> Result<bool> {
         let key = Key::new(&key.into(), ROLE)?;
-        Ok(lock(&self.0.entries).contains(&key))
-    }
-
-    /// The number of keys.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        lock(&self.0.entries).len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Takes everything out.
-    pub fn clear(&self) {
-        self.0.clear();
+        Ok(self.0.lock().contains(&key))
     }
 
     /// A copy of the keys and values, in order of insertion.
     #[must_use]
     pub fn items(&self) -> Vec<(Value, Value)> {
-        pairs(&lock(&self.0.entries)).data
+        pairs(&self.0.lock()).data
     }
 }
 
@@ -170,20 +128,18 @@ fn names(entries: &Entries) -> Held<Vec<Value>> {
 }
 
 impl Shared {
-    fn copy(&self) -> Element {
-        pairs(&lock(&self.entries)).map(Value::Dict)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        lock(&self.entries)
     }
 
-    fn clear(&self) {
-        // Objects that were held may go with it: not under the lock.
-        let old = std::mem::take(&mut *lock(&self.entries));
-        drop(old);
+    fn copy(&self) -> Element {
+        pairs(&self.lock()).map(Value::Dict)
     }
 
     /// The entries, and an argument as a key.
     fn find(&self, key: Arg<'_>) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
         let key = Key::new(&key.value()?, ROLE)?;
-        Ok((lock(&self.entries), key))
+        Ok((self.lock(), key))
     }
 
     fn set_default(&self, call: &Call<'_>) -> Result<Element, Exception> {
@@ -191,7 +147,7 @@ impl Shared {
         let name = call.element(name)?;
         let default = default.map_or(Ok(Element::default()), |default| call.element(default))?;
         let key = Key::new(&name, ROLE)?;
-        let mut entries = lock(&self.entries);
+        let mut entries = self.lock();
         if let Some(value) = entries.get(&key) {
             return Ok(value.clone());
         }
@@ -250,7 +206,7 @@ impl SharedObject for Shared {
                 let (key, default) = args::one_or_two(call, CLASS)?;
                 let mut old = None;
                 // CPython does not even hash what it looks for in an empty one.
-                if lock(&self.entries).len() > 0 {
+                if self.lock().len() > 0 {
                     let (mut entries, found) = self.find(key)?;
                     old = entries.remove(&found);
                 }
@@ -272,7 +228,7 @@ impl SharedObject for Shared {
                 let Value::Dict(other) = other.value()? else {
                     return Ok(iterate::not_implemented().into());
                 };
-                let own = lock(&self.entries).clone();
+                let own = self.lock().clone();
                 let other = other.into_iter().map(|(name, value)| entry(call, name, value));
                 let other = other.collect::<Result<Entries, _>>()?;
                 let (left, right) = if method == "__or__" { (own, other) } else { (other, own) };
@@ -282,7 +238,9 @@ impl SharedObject for Shared {
             "fromkeys" => {
                 let (names, value) = args::one_or_two(call, CLASS)?;
                 let value = value.map_or(Ok(Element::default()), |value| call.element(value))?;
-                let Held { data, references: _until_held } = iterate::items(call, names.value()?)?;
+                let names = iterate::items(call, names.value()?, PLACE)?;
+                let Held { data, references: _until_held } = names;
+                call.spend(data.len().saturating_mul(python::size(&value)))?;
                 let entry = |name| {
                     Ok(Entry {
                         key: Key::new(&name, ROLE)?,
@@ -295,7 +253,7 @@ impl SharedObject for Shared {
             }
             "__len__" => {
                 let [] = args::special(call)?;
-                Ok(lock(&self.entries).len().into())
+                Ok(self.lock().len().into())
             }
             "__iter__" => {
                 let [] = args::special(call)?;
@@ -320,7 +278,7 @@ impl SharedObject for Shared {
 impl Shared {
     /// The methods without arguments.
     fn plain(&self, method: &str) -> Option<Result<Return, Exception>> {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.lock();
         let result = match method {
             "copy" => Return::Element(pairs(&entries).map(Value::Dict)),
             "keys" => Return::Element(names(&entries).map(Value::List)),

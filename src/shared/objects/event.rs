@@ -34,17 +34,7 @@ struct State {
 
 const SET: usize = 0;
 
-impl Default for Event {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl From<Event> for Return {
-    fn from(event: Event) -> Self {
-        Self::Shared(event.0)
-    }
-}
+shared!(Event, default);
 
 impl Event {
     /// An event that is not set.

@@ -7,38 +7,60 @@ use crate::shared::call::Call;
 use crate::shared::element::{Element, Held};
 use crate::value::Value;
 
-/// The most items that a `range` is written out to.
-const RANGE: usize = 10_000_000;
-
 /// The items of a value that Python can iterate over: plain data, a proxy of a container, a `range`,
 /// and what pickles as `list(…)`, `iter(…)` or the like. What they name lives as long as the result.
+/// They are for a container in which each takes so many bytes for its `place`, beside its own.
 ///
 /// # Errors
-/// `TypeError` for any other.
-pub(super) fn items(call: &Call<'_>, value: Value) -> Result<Held<Vec<Value>>, Exception> {
-    let Held { data, references } = referent(call, value);
-    let data = match data {
+/// `TypeError` for any other, `MemoryError` if they are more than the call may make.
+pub(super) fn items(
+    call: &Call<'_>,
+    value: Value,
+    place: usize,
+) -> Result<Held<Vec<Value>>, Exception> {
+    // What the message spells out, item by item, is paid for.
+    let dense = matches!(value, Value::Str(_) | Value::Bytes(_) | Value::ByteArray(_));
+    let place = if dense || matches!(value, Value::Opaque(_)) { place } else { 0 };
+    let Held { data, references } = referent(call, value)?;
+    let items = match data {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items
         }
         Value::Dict(pairs) => pairs.into_iter().map(|(key, _)| key).collect(),
-        Value::Str(text) => text.chars().map(|char| char.to_string().into()).collect(),
+        Value::Str(text) => {
+            // Each is allocated by itself.
+            make(call, 2 * text.chars().count())?;
+            text.chars().map(|char| char.to_string().into()).collect()
+        }
         Value::Bytes(bytes) | Value::ByteArray(bytes) => {
+            make(call, bytes.len())?;
             bytes.into_iter().map(Value::from).collect()
         }
         other @ Value::Opaque(_) => {
             let Held { data, references: inner } = opaque(call, &other)?;
+            call.spend(data.len().saturating_mul(place))?;
             return Ok(Held { data, references: references.and(inner) });
         }
         other => return Err(not_iterable(&other)),
     };
-    Ok(Held { data, references })
+    call.spend(items.len().saturating_mul(place))?;
+    Ok(Held { data: items, references })
+}
+
+/// Allows the call to make so many items.
+fn make(call: &Call<'_>, items: usize) -> Result<(), Exception> {
+    call.spend(items.saturating_mul(size_of::<Element>()))
 }
 
 /// What a proxy stands for, if it can be copied; any other value is itself.
-pub(super) fn referent(call: &Call<'_>, value: Value) -> Element {
+///
+/// # Errors
+/// `MemoryError` if the copy is more than the call may make.
+pub(super) fn referent(call: &Call<'_>, value: Value) -> Result<Element, Exception> {
     let copy = call.object(&value).and_then(|object| object.value().ok());
-    copy.unwrap_or_else(|| value.into())
+    let Some(copy) = copy else { return Ok(value.into()) };
+    call.spend(python::size(&copy))?;
+    Ok(copy)
 }
 
 fn not_iterable(value: &Value) -> Exception {
@@ -47,47 +69,45 @@ fn not_iterable(value: &Value) -> Exception {
 
 fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception> {
     let Some(instance) = python::instance(value) else { return Err(not_iterable(value)) };
-    match (instance.module.as_str(), instance.name.as_str(), instance.args.as_slice()) {
-        ("builtins", "range", [from, to, step]) => match [from, to, step].map(Value::as_i64) {
-            [Some(from), Some(to), Some(step)] => range(from, to, step).map(Held::from),
-            _ => Err(too_long()),
-        },
+    let inside = |inner: &Value| {
+        call.spend(python::size(inner))?;
         // A value cannot hold itself: what is inside is smaller.
-        ("builtins", "list" | "set" | "frozenset" | "tuple", [inner]) => items(call, inner.clone()),
+        items(call, inner.clone(), 0)
+    };
+    let state = instance.state.as_ref().and_then(Value::as_i64);
+    match (instance.module.as_str(), instance.name.as_str(), instance.args.as_slice()) {
+        ("builtins", "range", [from, to, step]) => range(call, [from, to, step]).map(Held::from),
+        ("builtins", "list" | "set" | "frozenset" | "tuple", [inner]) => inside(inner),
         // The state of an iterator is the place that comes next.
         ("builtins", "iter", [inner]) => {
-            let next = instance.state.as_ref().and_then(Value::as_i64).unwrap_or(0);
-            let next = usize::try_from(next).unwrap_or(0);
-            let items = items(call, inner.clone())?;
-            Ok(items.map(|items| items.into_iter().skip(next).collect()))
+            let next = usize::try_from(state.unwrap_or(0)).unwrap_or(0);
+            Ok(inside(inner)?.map(|items| items.into_iter().skip(next).collect()))
         }
         ("builtins", "reversed", [inner]) => {
-            let next = instance.state.as_ref().and_then(Value::as_i64).unwrap_or(-1);
-            let left = usize::try_from(next.saturating_add(1)).unwrap_or(0);
-            let items = items(call, inner.clone())?;
-            Ok(items.map(|items| items.into_iter().take(left).rev().collect()))
+            let left = usize::try_from(state.map_or(0, |next| next.saturating_add(1))).unwrap_or(0);
+            Ok(inside(inner)?.map(|items| items.into_iter().take(left).rev().collect()))
         }
-        _ => typecode::items(value).map(Held::from).ok_or_else(|| not_iterable(value)),
+        _ => {
+            let items = typecode::items(value).ok_or_else(|| not_iterable(value))?;
+            make(call, items.len()).map(|()| items.into())
+        }
     }
 }
 
-fn range(from: i64, to: i64, step: i64) -> Result<Vec<Value>, Exception> {
-    let next = |at: &i64| at.checked_add(step);
-    let inside = |at: &i64| if step > 0 { *at < to } else { *at > to };
+fn range(call: &Call<'_>, bounds: [&Value; 3]) -> Result<Vec<Value>, Exception> {
+    let [Some(from), Some(to), Some(step)] = bounds.map(Value::as_i64) else {
+        let text = "a range beyond 64 bits is not written out here";
+        return Err(Exception::builtin("OverflowError", text));
+    };
     if step == 0 {
         return Err(Exception::value_error("range() arg 3 must not be zero"));
     }
-    let items = std::iter::successors(Some(from), next).take_while(inside);
-    let items: Vec<Value> = items.take(RANGE + 1).map(Value::from).collect();
-    if items.len() > RANGE {
-        return Err(too_long());
-    }
-    Ok(items)
-}
-
-fn too_long() -> Exception {
-    let text = format!("a range of more than {RANGE} items is not written out here");
-    Exception::builtin("MemoryError", text)
+    let empty = if step > 0 { to <= from } else { to >= from };
+    let count = if empty { 0 } else { from.abs_diff(to).div_ceil(step.unsigned_abs()) };
+    make(call, usize::try_from(count).unwrap_or(usize::MAX))?;
+    // Each is between the bounds, whichever way it wraps to get there.
+    let item = |at: u64| Value::from(from.wrapping_add(step.wrapping_mul(at.cast_signed())));
+    Ok((0..count).map(item).collect())
 }
 
 /// What Python's own iterators of containers pickle as: `iter([…])`.

@@ -2,7 +2,6 @@
 
 mod calls;
 
-use std::fmt;
 use std::mem::swap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,11 +12,7 @@ use crate::pickle::Writer;
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
-use crate::shared::{Return, SharedObject as _};
 use crate::value::Value;
-
-/// What `*` may make, in bytes.
-const MOST: usize = 1 << 30;
 
 /// A list, usable in this process and by clients at once. A clone is the same list.
 ///
@@ -36,30 +31,13 @@ struct Shared {
     items: Mutex<Vec<Element>>,
 }
 
-impl fmt::Debug for List {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List").field("len", &self.len()).finish()
-    }
-}
-
-impl fmt::Display for List {
-    /// As Python's `repr()`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.repr())
-    }
-}
-
 impl<T: Into<Value>> FromIterator<T> for List {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         Self::of(items.into_iter().map(|item| item.into().into()).collect())
     }
 }
 
-impl From<List> for Return {
-    fn from(list: List) -> Self {
-        Self::Shared(list.0)
-    }
-}
+shared!(List, printed, sized, cleared);
 
 impl List {
     /// An empty list.
@@ -79,18 +57,6 @@ impl List {
         let [iterable] = args::up_to(call, 0)?;
         let items = iterable.map(|iterable| python::elements(call, iterable)).transpose()?;
         Ok(Self::of(items.unwrap_or_default()))
-    }
-
-    /// The number of items.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.lock().len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// A copy of the item at a place.
@@ -113,11 +79,6 @@ impl List {
         item.map(|item| item.data)
     }
 
-    /// Takes all items out.
-    pub fn clear(&self) {
-        self.0.clear();
-    }
-
     /// A copy of all items.
     #[must_use]
     pub fn to_vec(&self) -> Vec<Value> {
@@ -134,11 +95,6 @@ impl List {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Element>> {
         lock(&self.items)
-    }
-
-    fn clear(&self) {
-        let removed = std::mem::take(&mut *self.lock());
-        drop(removed);
     }
 
     fn get(&self, at: &Subscript) -> Result<Element, Exception> {
@@ -273,13 +229,10 @@ fn list<'a>(items: impl IntoIterator<Item = &'a Element>) -> Element {
     items.into_iter().collect::<Held<Vec<Value>>>().map(Value::List)
 }
 
-fn repeat(items: &[Element], times: usize) -> Result<Vec<Element>, Exception> {
+fn repeat(items: &[Element], times: usize, call: &Call<'_>) -> Result<Vec<Element>, Exception> {
     let size: usize = items.iter().map(|item| python::size(&item.data)).sum();
-    if size.saturating_mul(times) > MOST {
-        return Err(Exception::new("builtins", "MemoryError", Vec::new()));
-    }
-    let times = if items.is_empty() { 0 } else { times };
-    Ok(std::iter::repeat_n(items, times).flatten().cloned().collect())
+    call.spend(size.saturating_mul(times))?;
+    Ok(items.iter().cycle().take(items.len().saturating_mul(times)).cloned().collect())
 }
 
 fn assigned(index: i64, len: usize) -> Result<usize, Exception> {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Exception, Result};
-use crate::shared::Return;
 use crate::shared::call::{Call, Owner};
 use crate::shared::wait::Patience;
 pub(super) use shared::Shared;
@@ -51,17 +50,7 @@ pub struct RLock(pub(super) Arc<Shared>);
 
 macro_rules! handle {
     ($lock:ident) => {
-        impl Default for $lock {
-            fn default() -> Self {
-                Self::new()
-            }
-        }
-
-        impl From<$lock> for Return {
-            fn from(lock: $lock) -> Self {
-                Self::Shared(lock.0)
-            }
-        }
+        shared!($lock, default);
 
         impl $lock {
             /// Acquires the lock for this thread, within this time; `None` waits for ever. Gives

@@ -1,7 +1,6 @@
 //! Python's `multiprocessing.managers.Namespace`: attributes, shared.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{args, python};
@@ -30,18 +29,7 @@ struct Shared {
     attributes: Mutex<BTreeMap<String, Element>>,
 }
 
-impl fmt::Display for Namespace {
-    /// As Python's `repr()`: names that begin with an underscore are not shown.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.repr())
-    }
-}
-
-impl From<Namespace> for Return {
-    fn from(namespace: Namespace) -> Self {
-        Self::Shared(namespace.0)
-    }
-}
+shared!(Namespace, printed);
 
 impl Namespace {
     /// A namespace without attributes.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::python::type_name;
 use crate::error::Exception;
-use crate::value::{BigInt, Value};
+use crate::value::{self, BigInt, Value};
 
 /// A slice this short is sorted by insertion: `CPython`'s `minrun` at most.
 const SHORT: usize = 64;
@@ -109,7 +109,7 @@ pub(super) fn less(a: &Value, b: &Value) -> Result<bool, Exception> {
         }
         // A set is less than another if it is part of it.
         (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => {
-            Ok(a.len() < b.len() && a.iter().all(|item| b.contains(item)))
+            Ok(a.len() < b.len() && value::is_subset(a, b))
         }
         _ => match (Number::of(a), Number::of(b)) {
             (Some(a), Some(b)) => Ok(a.compare(&b) == Some(Ordering::Less)),
@@ -248,6 +248,8 @@ mod tests {
         let set = |items: &[i64]| Value::Set(items.iter().map(|item| (*item).into()).collect());
         check(set(&[1]), set(&[2, 1]), (true, false));
         check(set(&[1]), set(&[2, 3]), (false, false));
+        let large = |from: i64| (from..100_000).rev().map(Value::from).collect();
+        check(Value::Set(large(1)), Value::FrozenSet(large(0)), (true, false));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::key::Key;
 use crate::shared::element::Element;
+use crate::value::Key;
+
+/// About how many bytes an entry takes beside its name and value: the key, and twice the way to it.
+pub(super) const PLACE: usize = 160;
 
 /// A map that remembers the order of insertion. No operation takes time by its size.
 #[derive(Clone, Debug)]

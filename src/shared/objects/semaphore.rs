@@ -64,11 +64,7 @@ macro_rules! handle {
             }
         }
 
-        impl From<$semaphore> for Return {
-            fn from(semaphore: $semaphore) -> Self {
-                Self::Shared(semaphore.0)
-            }
-        }
+        shared!($semaphore);
 
         impl $semaphore {
             /// A semaphore for so many. Python's default is 1.

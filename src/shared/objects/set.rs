@@ -1,17 +1,15 @@
 //! `set`, shared.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::algebra::{self, Members, Operation, Other, ROLE};
-use super::key::Key;
 use super::{args, iterate};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 /// A set that threads and clients share. A clone is the same set.
 ///
@@ -45,30 +43,7 @@ const METHODS: [&str; 36] = [
     "remove", "symmetric_difference", "symmetric_difference_update", "union", "update",
 ];
 
-impl Default for Set {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Set {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Set").field("len", &self.len()).finish()
-    }
-}
-
-impl fmt::Display for Set {
-    /// Python's `repr()`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.copy().data.fmt(f)
-    }
-}
-
-impl From<Set> for Return {
-    fn from(set: Set) -> Self {
-        Self::Shared(set.0)
-    }
-}
+shared!(Set, default, printed, sized, cleared);
 
 impl Set {
     /// An empty set.
@@ -101,7 +76,7 @@ impl Set {
     pub fn insert(&self, member: impl Into<Value>) -> Result<bool> {
         let name = member.into();
         let key = Key::new(&name, ROLE)?;
-        Ok(lock(&self.0.members).insert(key, name.into(), ()).is_none())
+        Ok(self.0.lock().insert(key, name.into(), ()).is_none())
     }
 
     /// Takes a member out; `false` if it was not there.
@@ -111,7 +86,7 @@ impl Set {
     #[doc(alias = "discard")]
     pub fn remove(&self, member: impl Into<Value>) -> Result<bool> {
         let key = Key::new(&member.into(), ROLE)?;
-        let removed = lock(&self.0.members).remove(&key);
+        let removed = self.0.lock().remove(&key);
         Ok(removed.is_some())
     }
 
@@ -121,30 +96,13 @@ impl Set {
     /// `TypeError` if the value is not hashable.
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
         let key = Key::new(&member.into(), ROLE)?;
-        Ok(lock(&self.0.members).contains(&key))
-    }
-
-    /// The number of members.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        lock(&self.0.members).len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Takes everything out.
-    pub fn clear(&self) {
-        self.0.clear();
+        Ok(self.0.lock().contains(&key))
     }
 
     /// A copy of the members, in order of insertion.
     #[must_use]
     pub fn members(&self) -> Vec<Value> {
-        names(&lock(&self.0.members)).data
+        names(&self.0.lock()).data
     }
 }
 
@@ -161,18 +119,16 @@ fn member(value: Value) -> Result<Key, Exception> {
 }
 
 impl Shared {
-    fn copy(&self) -> Element {
-        names(&lock(&self.members)).map(Value::Set)
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        lock(&self.members)
     }
 
-    fn clear(&self) {
-        // Objects that were held may go with it: not under the lock.
-        let old = std::mem::take(&mut *lock(&self.members));
-        drop(old);
+    fn copy(&self) -> Element {
+        names(&self.lock()).map(Value::Set)
     }
 
     fn apply(&self, operation: Operation, other: Other) {
-        let left_over = algebra::apply(operation, &mut lock(&self.members), other);
+        let left_over = algebra::apply(operation, &mut self.lock(), other);
         drop(left_over);
     }
 
@@ -185,7 +141,7 @@ impl Shared {
             self.apply(operation, other);
             return Ok(Return::Element(self.copy()));
         }
-        let own = lock(&self.members).clone();
+        let own = self.lock().clone();
         let reflected = call.method().starts_with("__r");
         let frozen = reflected && other.is_frozen;
         let (mut left, right) =
@@ -222,7 +178,7 @@ impl Shared {
             }
             return Ok(().into());
         }
-        let mut set = lock(&self.members).clone();
+        let mut set = self.lock().clone();
         for other in others {
             algebra::apply(operation, &mut set, other);
         }
@@ -231,7 +187,7 @@ impl Shared {
 
     fn is_disjoint(&self, call: &Call<'_>) -> Result<bool, Exception> {
         let other = Other::new(call, args::one(call, CLASS)?)?;
-        let members = lock(&self.members);
+        let members = self.lock();
         if other.members.iter().any(|(key, _)| members.contains(key)) {
             return Ok(false);
         }
@@ -239,7 +195,7 @@ impl Shared {
     }
 
     fn is_superset(&self, other: Other) -> Result<bool, Exception> {
-        let members = lock(&self.members);
+        let members = self.lock();
         if other.members.iter().any(|(key, _)| !members.contains(key)) {
             return Ok(false);
         }
@@ -248,7 +204,7 @@ impl Shared {
 
     fn is_subset(&self, other: Other) -> bool {
         let other = other.into_set();
-        lock(&self.members).iter().all(|entry| other.contains(&entry.key))
+        self.lock().iter().all(|entry| other.contains(&entry.key))
     }
 
     /// `self < other` and the like.
@@ -256,7 +212,7 @@ impl Shared {
         let Some(other) = Other::operand(call)? else {
             return Ok(iterate::not_implemented().into());
         };
-        let (own, others) = (lock(&self.members).len(), other.members.len());
+        let (own, others) = (self.lock().len(), other.members.len());
         let holds = match call.method() {
             "__le__" => self.is_subset(other),
             "__lt__" => own < others && self.is_subset(other),
@@ -286,18 +242,18 @@ impl SharedObject for Shared {
             "add" => {
                 let name = call.element(args::one(call, CLASS)?)?;
                 let key = Key::new(&name, ROLE)?;
-                let left_over = lock(&self.members).insert(key, name, ());
+                let left_over = self.lock().insert(key, name, ());
                 drop(left_over);
                 Ok(().into())
             }
             "__contains__" => {
                 let key = member(args::one(call, CLASS)?.value()?)?;
-                Ok(lock(&self.members).contains(&key).into())
+                Ok(self.lock().contains(&key).into())
             }
             "discard" | "remove" => {
                 let name = args::one(call, CLASS)?.value()?;
                 let key = member(name.clone())?;
-                let removed = lock(&self.members).remove(&key);
+                let removed = self.lock().remove(&key);
                 if removed.is_none() && method == "remove" {
                     return Err(Exception::new("builtins", "KeyError", vec![name]));
                 }
@@ -314,11 +270,11 @@ impl SharedObject for Shared {
             }
             "__len__" => {
                 let [] = args::special(call)?;
-                Ok(lock(&self.members).len().into())
+                Ok(self.lock().len().into())
             }
             "__iter__" => {
                 let [] = args::special(call)?;
-                let members = names(&lock(&self.members));
+                let members = names(&self.lock());
                 Ok(Return::Element(members.map(iterate::iterator)))
             }
             _ => {
@@ -347,7 +303,7 @@ impl Shared {
                 Ok(().into())
             }
             "pop" => {
-                let entry = lock(&self.members).pop_first();
+                let entry = self.lock().pop_first();
                 let empty = || Exception::builtin("KeyError", "pop from an empty set");
                 entry.map(|entry| Return::Element(entry.name)).ok_or_else(empty)
             }

@@ -33,6 +33,16 @@ impl Typecode {
         matches!(self.0, 'u' | 'w')
     }
 
+    /// The bytes of an item.
+    pub(super) fn size(self) -> usize {
+        match self.0 {
+            'b' | 'B' => 1,
+            'h' | 'H' => 2,
+            'i' | 'I' | 'f' | 'u' | 'w' => 4,
+            _ => 8,
+        }
+    }
+
     /// What an array holds when it is given this.
     ///
     /// # Errors
@@ -102,12 +112,7 @@ impl Typecode {
     /// # Errors
     /// `ValueError` if there is a part of one too many, or one is no character.
     pub(super) fn unpack(self, bytes: &[u8]) -> Result<Vec<Value>, Exception> {
-        let size = match self.0 {
-            'b' | 'B' => 1,
-            'h' | 'H' => 2,
-            'i' | 'I' | 'f' | 'u' | 'w' => 4,
-            _ => 8,
-        };
+        let size = self.size();
         if !bytes.len().is_multiple_of(size) {
             return Err(Exception::value_error("bytes length not a multiple of item size"));
         }

@@ -1,6 +1,5 @@
 //! Python's `multiprocessing.managers.Value`: one value, shared.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::python;
@@ -30,18 +29,7 @@ struct Shared {
     value: Mutex<Element>,
 }
 
-impl fmt::Display for SharedValue {
-    /// As Python's `repr()`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.repr())
-    }
-}
-
-impl From<SharedValue> for Return {
-    fn from(value: SharedValue) -> Self {
-        Self::Shared(value.0)
-    }
-}
+shared!(SharedValue, printed);
 
 impl SharedValue {
     /// A value. The typecode is for the reader, as in Python: nothing depends on it.

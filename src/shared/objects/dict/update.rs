@@ -4,11 +4,9 @@ use super::{ROLE, Shared};
 use crate::error::Exception;
 use crate::shared::call::Call;
 use crate::shared::element::{Element, Held};
-use crate::shared::objects::key::Key;
-use crate::shared::objects::ordered::Entry;
+use crate::shared::objects::ordered::{Entry, PLACE};
 use crate::shared::objects::{args, iterate};
-use crate::shared::wait::lock;
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 /// A key and its value, with a hold on what they name.
 pub(super) fn entry(
@@ -21,7 +19,7 @@ pub(super) fn entry(
 
 impl Shared {
     pub(super) fn set(&self, given: impl IntoIterator<Item = Entry<Element>>) {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.lock();
         let insert = |Entry { key, name, value }| entries.insert(key, name, value);
         let old: Vec<_> = given.into_iter().filter_map(insert).collect();
         drop(entries);
@@ -52,18 +50,24 @@ impl Shared {
 
 /// The pairs of what `dict.update` takes: of a mapping, or of an iterable of pairs.
 fn gather(call: &Call<'_>, other: Value, given: &mut Vec<Entry<Element>>) -> Result<(), Exception> {
-    let Held { data, references: _until_held } = iterate::referent(call, other);
+    // What the message spells out is paid for.
+    let place = if matches!(other, Value::Dict(_)) { 0 } else { PLACE };
+    let Held { data, references: _until_held } = iterate::referent(call, other)?;
     let items = match data {
         Value::Dict(pairs) => {
+            call.spend(pairs.len().saturating_mul(place))?;
             for (name, value) in pairs {
                 given.push(entry(call, name, value)?);
             }
             return Ok(());
         }
-        other => iterate::items(call, other)?,
+        other => iterate::items(call, other, PLACE)?,
     };
     for (at, item) in items.data.into_iter().enumerate() {
-        let pair = iterate::items(call, item).map_err(|_| {
+        let pair = iterate::items(call, item, 0).map_err(|exception| {
+            if exception.is("builtins", "MemoryError") {
+                return exception;
+            }
             let what = "cannot convert dictionary update sequence element";
             Exception::type_error(format!("{what} #{at} to a sequence"))
         })?;

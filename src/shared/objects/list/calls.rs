@@ -11,29 +11,11 @@ use crate::value::Value;
 
 const TOO_LARGE: &str = "Python int too large to convert to C ssize_t";
 
+#[rustfmt::skip]
 const METHODS: [&str; 22] = [
-    "__add__",
-    "__contains__",
-    "__delitem__",
-    "__getitem__",
-    "__iadd__",
-    "__imul__",
-    "__len__",
-    "__mul__",
-    "__reversed__",
-    "__rmul__",
-    "__setitem__",
-    "append",
-    "clear",
-    "copy",
-    "count",
-    "extend",
-    "index",
-    "insert",
-    "pop",
-    "remove",
-    "reverse",
-    "sort",
+    "__add__", "__contains__", "__delitem__", "__getitem__", "__iadd__", "__imul__", "__len__",
+    "__mul__", "__reversed__", "__rmul__", "__setitem__", "append", "clear", "copy", "count",
+    "extend", "index", "insert", "pop", "remove", "reverse", "sort",
 ];
 
 impl SharedObject for Shared {
@@ -109,7 +91,7 @@ impl Shared {
             "__imul__" => {
                 let times = times(call)?;
                 let mut items = self.lock();
-                let new = repeat(&items, times)?;
+                let new = repeat(&items, times, call)?;
                 let old = std::mem::replace(&mut *items, new);
                 let copy = list(&*items);
                 drop(items);
@@ -118,7 +100,7 @@ impl Shared {
             }
             _ => {
                 let times = times(call)?;
-                let items = repeat(&self.lock(), times)?;
+                let items = repeat(&self.lock(), times, call)?;
                 Ok(Return::Element(list(&items)))
             }
         }

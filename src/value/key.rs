@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Value;
+#[cfg(feature = "objects")]
 use crate::error::Exception;
-use crate::value::Value;
 
 /// A value in a form in which equal ones are the same bytes, as Python's `==` and `hash()` have it:
 ///
@@ -14,24 +15,32 @@ use crate::value::Value;
 ///  float              2 and its bits;  so has an int beyond that equals a float
 ///  int                3, length, bytes
 ///  str  bytes  other  4, 5, 8, length, bytes: what is opaque is told apart by its pickle
-///  tuple              6, count, the members
-///  frozenset          7, count, the members in order of their bytes
+///  tuple  list        6, 10, count, the items
+///  set                7, count, the members in order of their bytes
+///  dict               11, count, the keys, each with its value, in order of their bytes
 ///  nan                9 and a number of its own, for it equals nothing
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(Arc<[u8]>);
+pub(crate) struct Key(Arc<[u8]>);
 
 impl Key {
+    /// The key of any value, hashable or not.
+    pub(crate) fn of(value: &Value) -> Self {
+        let mut out = Vec::new();
+        write(value, &mut out);
+        Self(out.into())
+    }
+
     /// The key of a value that is to be a `role`, such as `dict key`.
     ///
     /// # Errors
     /// `TypeError` if the value, or one in it, can be changed: a list, dict, set or bytearray. In the
     /// words of Python 3.14; what is in brackets is all that earlier ones say.
-    pub(super) fn new(value: &Value, role: &str) -> Result<Self, Exception> {
-        let mut out = Vec::new();
-        match write(value, &mut out) {
-            Ok(()) => Ok(Self(out.into())),
-            Err(Unhashable(inside)) => Err(Exception::type_error(format!(
+    #[cfg(feature = "objects")]
+    pub(crate) fn new(value: &Value, role: &str) -> Result<Self, Exception> {
+        match unhashable(value) {
+            None => Ok(Self::of(value)),
+            Some(inside) => Err(Exception::type_error(format!(
                 "cannot use '{}' as a {role} (unhashable type: '{inside}')",
                 value.type_name()
             ))),
@@ -39,10 +48,19 @@ impl Key {
     }
 }
 
-/// The name of a type that is not hashable.
-struct Unhashable(&'static str);
+/// The name of a type that is not hashable, if there is one in a value.
+#[cfg(feature = "objects")]
+fn unhashable(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
+            Some(value.type_name())
+        }
+        Value::Tuple(items) | Value::FrozenSet(items) => items.iter().find_map(unhashable),
+        _ => None,
+    }
+}
 
-fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), Unhashable> {
+fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::None => out.push(0),
         Value::Bool(_) | Value::Int(_) => write_int(value.as_i64().unwrap_or_default(), out),
@@ -52,34 +70,42 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), Unhashable> {
             _ => write_bytes(3, int.to_le_bytes(), out),
         },
         Value::Str(text) => write_bytes(4, text.as_bytes(), out),
-        Value::Bytes(bytes) => write_bytes(5, bytes, out),
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => write_bytes(5, bytes, out),
         Value::Opaque(pickle) => write_bytes(8, pickle.ops(), out),
-        Value::Tuple(items) => {
-            write_bytes(6, &[], out);
+        Value::Tuple(items) | Value::List(items) => {
+            out.push(if matches!(value, Value::Tuple(_)) { 6 } else { 10 });
             write_count(items.len(), out);
             for item in items {
-                write(item, out)?;
+                write(item, out);
             }
         }
-        Value::FrozenSet(items) => {
-            let key = |item| {
-                let mut out = Vec::new();
-                write(item, &mut out).map(|()| out)
+        Value::Set(items) | Value::FrozenSet(items) => {
+            write_sorted(7, items, write, out);
+        }
+        Value::Dict(pairs) => {
+            let pair = |(key, value): &(Value, Value), out: &mut Vec<u8>| {
+                write(key, out);
+                write(value, out);
             };
-            let mut keys = items.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-            keys.sort_unstable();
-            keys.dedup();
-            out.push(7);
-            write_count(keys.len(), out);
-            for key in keys {
-                out.extend(key);
-            }
-        }
-        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
-            return Err(Unhashable(value.type_name()));
+            write_sorted(11, pairs, pair, out);
         }
     }
-    Ok(())
+}
+
+fn write_sorted<T>(kind: u8, parts: &[T], write: impl Fn(&T, &mut Vec<u8>), out: &mut Vec<u8>) {
+    let form = |part| {
+        let mut form = Vec::new();
+        write(part, &mut form);
+        form
+    };
+    let mut forms: Vec<_> = parts.iter().map(form).collect();
+    forms.sort_unstable();
+    forms.dedup();
+    out.push(kind);
+    write_count(forms.len(), out);
+    for form in forms {
+        out.extend(form);
+    }
 }
 
 fn write_int(int: i64, out: &mut Vec<u8>) {
@@ -118,7 +144,7 @@ mod tests {
     use crate::value::Pickle;
 
     fn key(value: impl Into<Value>) -> Key {
-        Key::new(&value.into(), "dict key").unwrap()
+        Key::of(&value.into())
     }
 
     fn frozen<const N: usize>(items: [Value; N]) -> Value {
@@ -135,7 +161,13 @@ mod tests {
         assert_eq!(key(1_i128 << 100), key(2_f64.powi(100)));
         assert_eq!(key((1, "a")), key((true, "a")));
         let (ab, ba) = (frozen([1.into(), 2.into()]), frozen([2.into(), 1.0.into()]));
-        assert_eq!(key(ab), key(ba));
+        assert_eq!(key(ab.clone()), key(ba.clone()));
+        assert_eq!(key(ab), key(Value::Set(Vec::try_from(ba).unwrap())));
+        let dict = |pairs: [(i64, f64); 2]| {
+            Value::Dict(pairs.map(|(key, value)| (key.into(), value.into())).into())
+        };
+        assert_eq!(key(dict([(1, 2.0), (3, 4.0)])), key(dict([(3, 4.0), (1, 2.0)])));
+        assert_eq!(key(b"a"), key(Value::ByteArray(vec![b'a'])));
         assert_eq!(key(Pickle::new(b"x", 0)), key(Pickle::new(b"x", 1)));
     }
 
@@ -165,6 +197,12 @@ mod tests {
             key(frozen([])),
             key(frozen([1.into()])),
             key(Pickle::new(b"1", 0)),
+            key(Value::List(vec![])),
+            key([1]),
+            key([[1]]),
+            key(Value::Dict(vec![])),
+            key(Value::Dict(vec![(1.into(), 1.into())])),
+            key(Value::Dict(vec![(1.into(), 2.into())])),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(keys.iter().position(|other| other == key), Some(at));
@@ -172,6 +210,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "objects")]
     fn what_can_be_changed_is_no_key() {
         for (value, outside, inside) in [
             (Value::List(vec![]), "list", "list"),

@@ -19,6 +19,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The operating system refused an operation; the text says which.
     Io(Cow<'static, str>, io::Error),
+    /// Nobody answers at the manager's address, where somebody did before: the call was not sent.
+    Unreachable(io::Error),
     /// The peer closed the connection, or it broke, with a call under way: see
     /// [`Error::may_have_taken_effect`].
     Disconnected,
@@ -42,13 +44,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the manager is gone: a connection broke, it said that it ends, or nobody listens at its
-    /// address.
+    /// Whether the manager is gone: a connection broke, it said that it ends, or nobody answers any more.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
         match self {
-            Self::Disconnected => true,
-            Self::Io(_, cause) => is_gone(cause.kind()),
+            Self::Disconnected | Self::Unreachable(_) => true,
             _ => self.raised("builtins", "EOFError"),
         }
     }
@@ -69,14 +69,22 @@ impl Error {
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::TimedOut => true,
-            Self::Io(_, cause) => cause.kind() == ErrorKind::TimedOut,
+            Self::Io(_, cause) | Self::Unreachable(cause) => cause.kind() == ErrorKind::TimedOut,
             _ => false,
         }
     }
 
-    /// Whether no connection could be made, for now.
-    pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Io(..)) && (self.is_disconnected() || self.is_timeout())
+    /// Whether nobody answered where a connection was to be made.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Io(_, cause) if is_gone(cause.kind())) || self.is_timeout()
+    }
+
+    /// The same error, of a manager that was there before.
+    pub(crate) fn unreachable(self) -> Self {
+        match self {
+            Self::Io(_, cause) if is_gone(cause.kind()) => Self::Unreachable(cause),
+            other => other,
+        }
     }
 
     /// Whether a queue had nothing to give (`queue.Empty`).
@@ -118,6 +126,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(doing, _) => write!(f, "cannot {doing}"),
+            Self::Unreachable(_) => f.write_str("the manager has gone"),
             Self::Disconnected => f.write_str("the peer closed the connection"),
             Self::TimedOut => f.write_str("the peer did not answer in time"),
             Self::Authentication(why) => write!(f, "authentication failed: {why}"),
@@ -134,7 +143,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(_, error) => Some(error),
+            Self::Io(_, error) | Self::Unreachable(error) => Some(error),
             _ => None,
         }
     }

@@ -51,7 +51,7 @@ impl Connection {
         let mut left = settings.reconnects;
         loop {
             match connect(settings) {
-                Err(error) if left > 0 && error.is_unreachable() => {
+                Err(error) if left > 0 && error.is_unanswered() => {
                     left -= 1;
                     thread::sleep(settings.reconnect_pause);
                 }

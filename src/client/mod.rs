@@ -111,8 +111,9 @@ impl Connector {
     /// [`Error::Io`] if nobody listens there, or nobody answers; [`Error::Authentication`] if the keys
     /// differ.
     pub fn connect(self) -> Result<Client> {
+        let connection = Connection::open(&self)?;
         let client = Client(Arc::new(Shared { settings: self, idle: Mutex::default() }));
-        client.function("dummy", &[], &[])?;
+        client.ask(connection, "dummy", &[], &[])?;
         Ok(client)
     }
 }
@@ -202,7 +203,17 @@ impl Client {
 
     /// Calls a function of the manager itself, on a connection for this one call.
     fn function(&self, name: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Value> {
-        let mut connection = Connection::open(&self.0.settings)?;
+        let connection = Connection::open(&self.0.settings).map_err(Error::unreachable)?;
+        self.ask(connection, name, args, kwargs)
+    }
+
+    fn ask(
+        &self,
+        mut connection: Connection,
+        name: &str,
+        args: &[Value],
+        kwargs: &[(&str, Value)],
+    ) -> Result<Value> {
         let wait = self.0.settings.call_timeout;
         match connection.call(&self.0.settings, None, name, args, kwargs, wait)? {
             Reply::Return(value) => Ok(value),
@@ -234,7 +245,7 @@ impl Client {
                 return Ok(connection);
             }
         }
-        Connection::accepted(&self.0.settings)
+        Connection::accepted(&self.0.settings).map_err(Error::unreachable)
     }
 
     fn idle(&self) -> Option<Connection> {

@@ -15,8 +15,9 @@ use oracle::Oracle;
 use programs::{Rng, deep_references, memory, program, whole};
 use support::{newest_python, pythons, say};
 
-/// What a message of a few hundred kilobytes may take, in a debug build on a busy machine.
-const SOON: Duration = Duration::from_secs(5);
+/// What a message of a few hundred kilobytes may take, in a debug build on a very busy machine: what takes
+/// time by the square of its size, or worse, takes longer.
+const SOON: Duration = Duration::from_secs(60);
 
 fn limits() -> Limits {
     Limits::default()

@@ -1,0 +1,135 @@
+//! What connections and items cost, and whether many of them slow anything down.
+
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::flows::{Shape, count, script};
+use crate::load::{Step, median, round};
+use crate::pickle::Arg;
+use crate::server::Server;
+use crate::wire::{Language, Wire};
+
+/// Connections that only are there, made by so many threads at once, and how many a second.
+fn idle_connections(server: &Server, number: usize) -> Result<(Vec<TcpStream>, f64)> {
+    const THREADS: usize = 4;
+    let (begin, address) = (Instant::now(), server.address.as_str());
+    let connect = |thread| {
+        let mine = (thread..number).step_by(THREADS);
+        mine.map(|_| Ok(Wire::connect(address, Language::Manager)?.into_idle()))
+            .collect::<Result<Vec<_>>>()
+    };
+    let connections = thread::scope(|scope| {
+        let threads = (0..THREADS).map(|thread| scope.spawn(move || connect(thread)));
+        let threads: Vec<_> = threads.collect();
+        let joined =
+            threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread failed")?);
+        joined.collect::<Result<Vec<_>>>()
+    })?;
+    Ok((connections.into_iter().flatten().collect(), number as f64 / begin.elapsed().as_secs_f64()))
+}
+
+/// Operations a second of 8 connections on the queue as it is, in rounds.
+fn speed(server: &Server, connections: usize, rounds: usize, time: Duration) -> Result<Vec<f64>> {
+    let work = server.prepare(Arg::Int(7))?;
+    let script = script(server, &work, Shape::Turn);
+    let mut workers = server.connect_all(connections, 1)?;
+    (0..rounds).map(|_| Ok(round(&mut workers, &script, time)?.rate)).collect()
+}
+
+/// Puts so many items.
+fn fill(server: &Server, items: usize) -> Result<()> {
+    const BURST: usize = 1000;
+    let put = server.put(&server.prepare(Arg::Int(7))?);
+    let (burst, mut wire) = (put.repeat(BURST), server.connect()?);
+    for _ in 0..items / BURST {
+        wire.send(&burst)?;
+        wire.replies(BURST)?;
+    }
+    wire.send(&put.repeat(items % BURST))?;
+    wire.replies(items % BURST)
+}
+
+/// How many connections of 10,000 there can be: each takes a file descriptor on either side.
+fn most_connections() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    soft.unwrap_or(1024).saturating_sub(200).min(10_000)
+}
+
+pub(crate) fn idle(rounds: usize, time: Duration) -> Result<Vec<[String; 2]>> {
+    let server = Server::manager()?;
+    // What the first connections cost is the process's own.
+    let mut alone = speed(&server, 8, rounds, time)?;
+    let before = server.child.resident()?;
+    let number = most_connections();
+    let (connections, a_second) = idle_connections(&server, number)?;
+    let each = (server.child.resident()? - before) / number as f64 / 1024.0;
+    let among = median(speed(&server, 8, rounds, time)?);
+    drop(connections);
+    // Again without them, for the machine may have changed.
+    alone.extend(speed(&server, 8, rounds, time)?);
+    let ratio = among / median(alone);
+    let name = format!("idle: {} connections that do nothing", count(number as f64));
+    Ok(vec![
+        [name, format!("{each:.1} KiB each")],
+        ["idle: connecting them".to_owned(), format!("{} a second", count(a_second))],
+        ["idle: 8 others put and get among them".to_owned(), format!("{ratio:.2} × as fast")],
+    ])
+}
+
+pub(crate) fn memory(items: usize) -> Result<[String; 2]> {
+    let server = Server::manager()?;
+    fill(&server, 1000)?;
+    let (before, begin) = (server.child.resident()?, Instant::now());
+    fill(&server, items)?;
+    let rate = items as f64 / begin.elapsed().as_secs_f64();
+    let each = (server.child.resident()? - before) / items as f64;
+    Ok([
+        format!("memory: a queue of {} small items", count(items as f64)),
+        format!("{each:.1} bytes each, put at {} a second", count(rate)),
+    ])
+}
+
+/// The table of growth.
+pub(crate) fn table(rounds: usize, time: Duration, most_items: usize) -> Result<String> {
+    let mut lines = vec![
+        "| connections | manager, ops/s | MiB | echo, ops/s | ÷ echo |".to_owned(),
+        "|--:|--:|--:|--:|--:|".to_owned(),
+    ];
+    let (manager, echo) = (Server::manager()?, Server::echo()?);
+    let work = manager.prepare(Arg::Int(7))?;
+    for number in [1, 8, 64, 512, 4096, 10_000].map(|number| most_connections().min(number)) {
+        let mut rates = Vec::new();
+        let mut resident = 0.0;
+        for server in [&manager, &echo] {
+            let mut workers = server.connect_all(number, 1)?;
+            let script: Vec<Step> = script(server, &work, Shape::Turn);
+            // Of thousands, each needs its time.
+            let time = time.max(Duration::from_micros(200) * u32::try_from(number)?);
+            let rounds = (0..rounds).map(|_| Ok(round(&mut workers, &script, time)?.rate));
+            rates.push(median(rounds.collect::<Result<Vec<_>>>()?));
+            if rates.len() == 1 {
+                resident = server.child.resident()? / f64::from(1 << 20);
+            }
+        }
+        let (own, other) = (count(rates[0]), count(rates[1]));
+        let (number, ratio) = (count(number as f64), rates[0] / rates[1]);
+        lines.push(format!("| {number} | {own} | {resident:.1} | {other} | {ratio:.2} |"));
+        eprint!(".");
+    }
+    lines.push("\n| items in the queue | 8 connections, ops/s | MiB |\n|--:|--:|--:|".to_owned());
+    let server = Server::manager()?;
+    let mut there = 0;
+    for items in [1, 1000, 100_000, 1_000_000, 10_000_000].map(|items| most_items.min(items)) {
+        fill(&server, items - there)?;
+        there = items;
+        let rate = median(speed(&server, 8, rounds, time)?);
+        let resident = server.child.resident()? / f64::from(1 << 20);
+        lines.push(format!("| {} | {} | {resident:.1} |", count(items as f64), count(rate)));
+        eprint!(".");
+    }
+    Ok(lines.join("\n"))
+}

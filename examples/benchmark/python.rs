@@ -1,0 +1,100 @@
+//! Unmodified Python clients, of this crate's manager and of CPython's.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Result;
+use crate::child::Child;
+use crate::flows::count;
+use crate::load::median;
+use crate::server::Server;
+
+/// The first Python that speaks HMAC-SHA256: `PYTHON`, or one on the path. With its version.
+pub(crate) fn find() -> Option<(OsString, String)> {
+    let usual = ["python3", "python3.14", "python3.13", "python3.12"].map(OsString::from);
+    let names = std::env::var_os("PYTHON").map_or(usual.to_vec(), |python| vec![python]);
+    names.into_iter().find_map(|python| {
+        let program =
+            "import sys; print(sys.version.split()[0]); sys.exit(sys.version_info < (3, 12))";
+        let output = Command::new(&python).args(["-c", program]).output().ok()?;
+        let version = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        output.status.success().then_some((python, version))
+    })
+}
+
+/// What a client says of a round: how often, in how many seconds, the median of seconds.
+fn rounds(
+    role: &str,
+    clients: usize,
+    python: &OsString,
+    servers: [&Server; 2],
+    (rounds, time): (usize, Duration),
+) -> Result<[Vec<[f64; 2]>; 2]> {
+    let mut sides = Vec::new();
+    for server in servers {
+        let port = server.address.rsplit(':').next().unwrap_or_default();
+        let name = format!("a Python client of {}", server.name);
+        let start = || Child::python(&name, python, &[role, port]);
+        let mut clients = (0..clients).map(|_| start()).collect::<Result<Vec<_>>>()?;
+        for client in &mut clients {
+            client.line()?;
+        }
+        sides.push(clients);
+    }
+    let mut results = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (clients, results) in sides.iter_mut().zip(&mut results) {
+            for client in clients.iter_mut() {
+                client.say(&time.as_secs_f64().to_string())?;
+            }
+            let (mut rate, mut medians) = (0.0, Vec::new());
+            for client in clients {
+                let line = client.line()?;
+                let numbers =
+                    line.split(' ').map(str::parse).collect::<std::result::Result<Vec<f64>, _>>();
+                let numbers = numbers?;
+                let [times, seconds, middle] = numbers[..] else { return Err(line.into()) };
+                rate += times / seconds;
+                medians.push(middle);
+            }
+            results.push([rate, median(medians)]);
+        }
+        eprint!(".");
+    }
+    Ok(results)
+}
+
+/// Clients that put and get in turn; a row of the table.
+pub(crate) fn turns(
+    name: &str,
+    clients: usize,
+    python: &OsString,
+    servers: [&Server; 2],
+    plan: (usize, Duration),
+) -> Result<String> {
+    let [own, other] = rounds("turn", clients, python, servers, plan)?;
+    let ratio = median(own.iter().zip(&other).map(|([own, _], [other, _])| own / other));
+    // A turn is two operations; the latency is half of a turn's.
+    let rate = |of: &[[f64; 2]]| count(2.0 * median(of.iter().map(|[rate, _]| *rate)));
+    let (own_rate, other_rate) = (rate(&own), rate(&other));
+    let latency = median(own.iter().map(|[_, middle]| middle * 1e6 / 2.0));
+    Ok(format!(
+        "| {name}: put and get in turn, Python clients: {clients} | {own_rate} | – | – | \
+         {other_rate} | {latency:.0} | – | – | – | {ratio:.2} |"
+    ))
+}
+
+/// A client that connects, gets a proxy and calls it once; what is to be said of it.
+pub(crate) fn connect(
+    python: &OsString,
+    servers: [&Server; 2],
+    plan: (usize, Duration),
+) -> Result<[String; 2]> {
+    let [own, other] = rounds("connect", 1, python, servers, plan)?;
+    let middle = |of: Vec<[f64; 2]>| median(of.iter().map(|[_, middle]| middle * 1000.0));
+    Ok([
+        "connect: a Python client connects, creates, calls once".to_owned(),
+        format!("{:.2} ms; with CPython's manager {:.1} ms", middle(own), middle(other)),
+    ])
+}

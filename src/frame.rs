@@ -28,6 +28,12 @@ pub(crate) trait Source: Read {
     /// until it sees the acknowledgement of the first part (Nagle's algorithm).
     fn ack_now(&self) {}
 
+    /// Memory that served for a payload of about this size before, filled: it need not be had, nor
+    /// zeroed, again.
+    fn used_buffer(&self, _length: usize) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Appends up to `bytes` bytes to `buffer`; fewer only at the end of the stream.
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
         self.take(bytes).read_to_end(buffer)
@@ -121,12 +127,12 @@ impl FrameReader {
         length: usize,
     ) -> Result<Frame<'_>> {
         source.ack_now();
-        if Arc::get_mut(&mut self.large).is_none() {
-            self.large = Arc::default();
+        if Arc::get_mut(&mut self.large).is_none() || self.large.is_empty() {
+            self.large = Arc::new(source.used_buffer(length).unwrap_or_default());
         }
         let large = Arc::make_mut(&mut self.large);
-        large.clear();
-        large.extend(self.buffer.get(self.start + header..self.end).unwrap_or_default());
+        let begun = self.buffer.get(self.start + header..self.end).unwrap_or_default();
+        fill(large, begun, source, length)?;
         (self.start, self.end) = (0, 0);
         // The vector grows with what arrives: a declared length alone allocates little, and one that
         // memory is too short for is an error.
@@ -139,6 +145,28 @@ impl FrameReader {
         }
         Ok(Frame { bytes: &self.large, whole: Some(&self.large) })
     }
+}
+
+/// Reads into what a buffer is filled with already: to its end, or up to `length`. What was there before
+/// `begun`, the first bytes, and the rest is overwritten.
+fn fill<S: Source>(large: &mut Vec<u8>, begun: &[u8], source: &mut S, length: usize) -> Result<()> {
+    large.truncate(length);
+    let (first, mut rest) = large.split_at_mut_checked(begun.len()).unwrap_or_default();
+    if first.len() < begun.len() {
+        large.clear();
+        large.extend_from_slice(begun);
+        return Ok(());
+    }
+    first.copy_from_slice(begun);
+    while !rest.is_empty() {
+        match source.read(rest) {
+            Ok(0) => return Err(Error::Disconnected),
+            Ok(count) => rest = rest.split_at_mut(count).1,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The payload of a frame.

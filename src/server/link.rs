@@ -154,7 +154,9 @@ impl Link {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let (sent, result) = self.send();
         while let Some(handed) = self.handed.pop() {
-            if handed.end > sent {
+            if handed.end <= sent {
+                self.core.buffers.keep(handed.data);
+            } else {
                 self.give_back(handed);
             }
         }
@@ -269,6 +271,10 @@ impl Read for Link {
 }
 
 impl Source for Link {
+    fn used_buffer(&self, length: usize) -> Option<Vec<u8>> {
+        self.core.buffers.take(length)
+    }
+
     fn ack_now(&self) {
         (&self.connection.stream).ack_now();
     }

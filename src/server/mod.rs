@@ -8,6 +8,7 @@
 //!                   ──► closed: no more connections, the open ones are ended and waited for
 //! ```
 
+mod buffers;
 mod connection;
 mod link;
 mod objects;
@@ -28,6 +29,7 @@ use crate::limits::Limits;
 use crate::shared::element::Keeper;
 use crate::shared::wait::{Monitor, Patience, lock};
 use crate::transport::{Address, Listener, Stream, deadline};
+use buffers::Buffers;
 use link::Connection;
 use objects::Objects;
 pub use registry::Registration;
@@ -65,6 +67,7 @@ pub(crate) struct Core {
     objects: Objects,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next_connection: AtomicU64,
+    buffers: Buffers,
     /// The connections whose peers have not proved the key yet.
     handshakes: AtomicUsize,
     stopping: AtomicBool,
@@ -105,6 +108,7 @@ impl Core {
             objects: Objects::new()?,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(0),
+            buffers: Buffers::default(),
             handshakes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             lingers: AtomicBool::new(false),

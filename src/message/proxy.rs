@@ -1,0 +1,195 @@
+//! How shared objects are named in messages: tokens, and the proxies that hold them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::limits::Limits;
+use crate::pickle::{Instance, Writer};
+use crate::transport::Address;
+use crate::value::{Pickle, Value};
+
+/// The module of tokens and proxies.
+const MANAGERS: &str = "multiprocessing.managers";
+
+/// Names a shared object: its typeid, its manager's address and its id there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Token {
+    pub(crate) typeid: String,
+    pub(crate) address: Value,
+    pub(crate) id: String,
+}
+
+impl Token {
+    /// An address as Python has it: host and port, or a path.
+    pub(crate) fn address(address: &Address) -> Value {
+        match address.host_and_port() {
+            Some((host, port)) => Value::from((host, i64::from(port))),
+            None => Value::from(address.to_string()),
+        }
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
+        writer.global(MANAGERS, "Token");
+        writer.tuple(0, |_| ());
+        writer.newobj();
+        writer.tuple(3, |writer| {
+            writer.str(&self.typeid);
+            writer.value(&self.address);
+            writer.str(&self.id);
+        });
+        writer.build();
+    }
+
+    /// The tokens in a pickle, wherever in it.
+    pub(crate) fn all(pickle: &Pickle) -> Vec<Self> {
+        pickle.instances_of(MANAGERS).into_iter().filter_map(Self::from_instance).collect()
+    }
+
+    /// Adds the tokens in a value.
+    pub(crate) fn all_in(value: &Value, tokens: &mut Vec<Self>) {
+        match value {
+            Value::Opaque(pickle) => tokens.extend(Self::all(pickle)),
+            Value::List(items)
+            | Value::Tuple(items)
+            | Value::Set(items)
+            | Value::FrozenSet(items) => {
+                for item in items {
+                    Self::all_in(item, tokens);
+                }
+            }
+            Value::Dict(items) => items.iter().for_each(|(key, value)| {
+                Self::all_in(key, tokens);
+                Self::all_in(value, tokens);
+            }),
+            _ => {}
+        }
+    }
+
+    /// Whether it may be of the manager that is bound to this address: if not, its id is another's.
+    ///
+    /// An id that does not last comes from a random number, so no other manager has it. One that lasts
+    /// is a typeid, and many have a `list`: for these the addresses must agree. A token bears the one
+    /// that its client connected to, which need not be the one that was bound: a host's name may be
+    /// anybody's, a manager bound to all addresses is at each of them, and a path may be relative. So
+    /// nothing is refused but another port, another number for a host, another path. A manager behind
+    /// a forwarded port does not know its lasting objects by that address; as data they need no hold.
+    pub(crate) fn may_be_of(&self, manager: &Address) -> bool {
+        if self.id != self.typeid {
+            return true;
+        }
+        match (&self.address, manager, manager.host_and_port()) {
+            (Value::Tuple(address), _, Some((bound, bound_port))) => {
+                let [Value::Str(host), port] = address.as_slice() else { return false };
+                let same_host = match (host.parse::<IpAddr>(), bound.parse::<IpAddr>()) {
+                    (Ok(host), Ok(bound)) => {
+                        bound.is_unspecified() || host.to_canonical() == bound.to_canonical()
+                    }
+                    _ => true,
+                };
+                same_host && port.as_i64() == Some(bound_port.into())
+            }
+            (Value::Str(path), Address::Unix(bound), _) => {
+                bound.ends_with(path) || Path::new(path).ends_with(bound)
+            }
+            _ => false,
+        }
+    }
+
+    /// The token in a pickle, if it is one.
+    pub(crate) fn read(pickle: &Pickle, limits: &Limits) -> Option<Self> {
+        Self::from_instance(pickle.instance(limits)?)
+    }
+
+    fn from_instance(instance: Instance) -> Option<Self> {
+        if (instance.module.as_str(), instance.name.as_str()) != (MANAGERS, "Token") {
+            return None;
+        }
+        let Some(Value::Tuple(state)) = instance.state else { return None };
+        match <[Value; 3]>::try_from(state) {
+            Ok([Value::Str(typeid), address, Value::Str(id)]) => Some(Self { typeid, address, id }),
+            _ => None,
+        }
+    }
+}
+
+impl From<&Token> for Value {
+    fn from(token: &Token) -> Self {
+        let mut writer = Writer::default();
+        token.write(&mut writer);
+        Self::Opaque(writer.into_pickle())
+    }
+}
+
+/// A proxy as Python pickles it: `RebuildProxy(class, token, 'pickle', keywords)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PickledProxy {
+    /// A class of `multiprocessing.managers`, or of a module of the peer's own; for `AutoProxy`, the
+    /// function that makes one.
+    pub(crate) class: (String, String),
+    pub(crate) token: Token,
+    /// The methods, where the class does not tell.
+    pub(crate) exposed: Option<Vec<String>>,
+}
+
+impl PickledProxy {
+    /// The proxy in a pickle, if it is one.
+    pub(crate) fn read(pickle: &Pickle) -> Option<Self> {
+        let limits = &Limits::default();
+        let rebuild = pickle.instance(limits)?;
+        if (rebuild.module.as_str(), rebuild.name.as_str()) != (MANAGERS, "RebuildProxy") {
+            return None;
+        }
+        let [Value::Opaque(class), Value::Opaque(token), _, Value::Dict(keywords)] =
+            <[Value; 4]>::try_from(rebuild.args).ok()?
+        else {
+            return None;
+        };
+        let mut keywords = keywords.into_iter();
+        let exposed = keywords.find(|(name, _)| name.as_str() == Some("exposed"));
+        Some(Self {
+            class: class.global()?,
+            token: Token::read(&token, limits)?,
+            exposed: exposed.and_then(|(_, exposed)| names(exposed)),
+        })
+    }
+
+    pub(crate) fn to_pickle(&self) -> Pickle {
+        let mut writer = Writer::default();
+        writer.global(MANAGERS, "RebuildProxy");
+        writer.tuple(4, |writer| {
+            writer.global(&self.class.0, &self.class.1);
+            self.token.write(writer);
+            writer.str("pickle");
+            let exposed = self.exposed.iter().map(|exposed| ("exposed", exposed));
+            let exposed: Vec<_> = exposed.collect();
+            writer.dict(exposed.into_iter(), Writer::str, |writer, names| {
+                writer.tuple(names.len(), |writer| names.iter().for_each(|name| writer.str(name)));
+            });
+        });
+        writer.reduce();
+        writer.into_pickle()
+    }
+}
+
+impl fmt::Display for Pickle {
+    /// For a proxy what Python's `repr()` says, for anything else the size only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(PickledProxy { class, token, .. }) = PickledProxy::read(self) else {
+            return write!(f, "<opaque pickle, {} bytes>", self.len());
+        };
+        let Token { typeid, id, .. } = token;
+        // An id that lasts is no number.
+        let at = if u64::from_str_radix(&id, 16).is_ok() { "at 0x" } else { "at " };
+        match class.1.as_str() {
+            "AutoProxy" => write!(f, "<AutoProxy[{typeid}] object, typeid '{typeid}' {at}{id}>"),
+            class => write!(f, "<{class} object, typeid '{typeid}' {at}{id}>"),
+        }
+    }
+}
+
+/// A tuple or list of method names.
+pub(crate) fn names(value: Value) -> Option<Vec<String>> {
+    let names = Vec::<Value>::try_from(value).ok()?;
+    names.into_iter().map(|name| String::try_from(name).ok()).collect()
+}

@@ -156,6 +156,7 @@ impl Scan {
                 op::NONE | op::NEWTRUE | op::NEWFALSE => self.push(end, limits)?,
                 op::BININT1 | op::BININT2 | op::BININT | op::LONG1 | op::LONG4 | op::BINFLOAT => {
                     self.push(end, limits)?;
+                    from.at = self.numbers(bytes, end, &mut left, limits);
                 }
                 op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 | op::BYTEARRAY8 => {
                     self.push(end, limits)?;
@@ -264,6 +265,32 @@ impl Scan {
         }
         self.stack.push(index(end));
         Ok(())
+    }
+
+    /// Goes over numbers of one kind after another, of which long lists are often made, and gives where
+    /// they end. Whatever passes a limit is left to the caller.
+    fn numbers(&mut self, bytes: &[u8], mut at: usize, left: &mut usize, limits: &Limits) -> usize {
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (code, size) = match rest.first() {
+                Some(&code @ op::BININT1) => (code, 2),
+                Some(&code @ op::BININT2) => (code, 3),
+                Some(&code @ op::BININT) => (code, 5),
+                Some(&code @ op::BINFLOAT) => (code, 9),
+                _ => return at,
+            };
+            let room = (limits.stack - self.stack.len()).min(*left);
+            // Each step is known before the byte is read that the next one begins with: that is quick.
+            let alike = rest.chunks_exact(size).take(room);
+            let count = alike.take_while(|number| number.first() == Some(&code)).count();
+            if count == 0 {
+                return at;
+            }
+            let (from, step) = (index(at), index(size));
+            self.stack.extend((1..=index(count)).map(|nth| from + nth * step));
+            at += count * size;
+            *left -= count;
+        }
     }
 
     /// Checks that at least `count` objects lie between the last mark and slot `top`.

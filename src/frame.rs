@@ -17,7 +17,9 @@ use crate::error::{Error, Result};
 const HEADER: usize = 4;
 /// The bytes of the header of a frame over 2 GiB.
 const LONG_HEADER: usize = 12;
-/// What one read can bring: many small frames, or the beginning of a large one.
+/// What one read can bring at first: a small frame.
+const FIRST_BUFFER: usize = 1024;
+/// And once so much came at a time: many small frames, or the beginning of a large one.
 const BUFFER: usize = 8 * 1024;
 /// A larger payload buffer is given back once its frame has been used.
 const KEEP: usize = 64 * 1024;
@@ -45,7 +47,7 @@ impl Source for &[u8] {}
 /// Reads frames: one `read` brings as many small frames as have arrived.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
     /// A payload that does not fit the buffer, in memory of its own: whoever keeps a large part of it may
@@ -57,7 +59,7 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), start: 0, end: 0, large: Arc::default(), refused: 0 }
+        Self { buffer: vec![0; FIRST_BUFFER], start: 0, end: 0, large: Arc::default(), refused: 0 }
     }
 
     /// The next frame's payload, at most `limit` bytes of it.
@@ -106,6 +108,9 @@ impl FrameReader {
     }
 
     fn fill<S: Source>(&mut self, source: &mut S) -> Result<usize> {
+        if self.end == self.buffer.len() && self.end < BUFFER {
+            self.buffer.resize(BUFFER, 0);
+        }
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;

@@ -299,7 +299,16 @@ fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> 
 
 /// An object by its id. One that lasts is made anew after a restart: its typeid is its id.
 fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> Option<Arc<Entry>> {
+    // Nearly always the one that was called before: to find it again takes no lock.
+    let removals = core.objects.removals();
+    if let Some((since, last)) = &link.last
+        && *since == removals
+        && let Some(entry) = last.upgrade().filter(|entry| entry.id == id)
+    {
+        return Some(entry);
+    }
     if let Some(entry) = core.objects.get(id) {
+        link.last = Some((removals, Arc::downgrade(&entry)));
         return Some(entry);
     }
     let registration = core.settings.registry.get(id).filter(|found| found.create_method)?;

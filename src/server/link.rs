@@ -61,6 +61,8 @@ pub(super) struct Link {
     pub(super) connection: Arc<Connection>,
     /// The object whose method is being called.
     pub(super) current: Option<Arc<Entry>>,
+    /// The object that was called last, as long as so many objects were removed and no more.
+    pub(super) last: Option<(u64, Weak<Entry>)>,
     /// What was read while a call waited.
     ahead: Vec<u8>,
     out: Vec<u8>,
@@ -86,6 +88,7 @@ impl Link {
             core,
             connection,
             current: None,
+            last: None,
             ahead,
             out,
             spliced: 0,

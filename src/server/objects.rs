@@ -13,6 +13,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ struct Slot {
 
 pub(super) struct Objects {
     table: Mutex<Table>,
+    /// How many objects were removed so far: while that stays, whoever has found one finds it again.
+    removals: AtomicU64,
     /// What each connection's replies named. Locked before the table.
     passing: Mutex<HashMap<ConnectionId, Vec<References>>>,
 }
@@ -73,7 +76,7 @@ impl Objects {
         let next = getrandom::u64().map_err(|e| Error::Io("draw a random id".into(), e.into()))?;
         let (slots, ids) = (HashMap::new(), HashMap::new());
         let table = Mutex::new(Table { slots, ids, next });
-        Ok(Self { table, passing: Mutex::default() })
+        Ok(Self { table, removals: AtomicU64::new(0), passing: Mutex::default() })
     }
 
     /// Takes an object in, or finds it again, with `references` more to it; `None` if it were one more than
@@ -110,6 +113,10 @@ impl Objects {
         lock(&self.table).slots.get(id).map(|slot| slot.entry.clone())
     }
 
+    pub(super) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         lock(&self.table).slots.values().map(|slot| slot.entry.clone()).collect()
     }
@@ -129,6 +136,7 @@ impl Objects {
         slot.handed_over = None;
         if references == 0 {
             let removed = table.slots.remove(id);
+            self.removals.fetch_add(1, Ordering::Release);
             if let Some(slot) = &removed {
                 let entry = &slot.entry;
                 table.ids.remove(&(address(&entry.object), entry.typeid.clone()));
@@ -161,6 +169,7 @@ impl Objects {
     /// Lets go of everything.
     pub(super) fn clear(&self) {
         let slots = std::mem::take(&mut lock(&self.table).slots);
+        self.removals.fetch_add(1, Ordering::Release);
         discard(slots.into_values().map(|slot| slot.entry));
     }
 

@@ -51,7 +51,7 @@ impl Shared {
         self.can_fit(&item)?;
         let size = item.len();
         let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
-        let mut state = self.wait(ROOM, patience, ready)?.ok_or(Exception::full())?;
+        let mut state = self.wait(ROOM, patience, ready)?.ok_or_else(Exception::full)?;
         if state.shut_down {
             return Err(Exception::shut_down());
         }
@@ -117,12 +117,12 @@ impl Shared {
         patience: &mut Patience<'_>,
     ) -> Result<MutexGuard<'_, State>, Exception> {
         let ready = |state: &State| state.len() > 0 || state.is_over(owner);
-        self.wait(ITEM, patience, ready)?.ok_or(Exception::empty())
+        self.wait(ITEM, patience, ready)?.ok_or_else(Exception::empty)
     }
 
     pub(super) fn get(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<Item, Exception> {
         let mut state = self.wait_for_item(owner, patience)?;
-        let item = state.pop(&self.policy, owner).ok_or(Exception::shut_down())?;
+        let item = state.pop(&self.policy, owner).ok_or_else(Exception::shut_down)?;
         self.less(state, 1);
         Ok(item)
     }

@@ -86,7 +86,8 @@ fn a_lease_that_runs_out_brings_the_item_back() {
     other.task_done().unwrap();
     assert_eq!(other.get().unwrap(), 1.into(), "it comes though nobody puts or drops anything");
     assert!(since.elapsed() >= lease);
-    let text = "ValueError: task_done() called too late: the item's lease ran out, and it went back";
+    let text =
+        "ValueError: task_done() called too late: the item's lease ran out, and it went back";
     assert_eq!(raised(slow.task_done().unwrap_err()), text);
     other.task_done().unwrap();
     queue.join();

@@ -1,7 +1,7 @@
 //! How threads and clients use a queue at once: what they wait for, and how clients call it.
 
 use std::sync::MutexGuard;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::state::{Recovered, State};
 use super::{Policy, Queue};
@@ -61,7 +61,8 @@ impl Shared {
     pub(super) fn get(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<Item, Exception> {
         let ready = |state: &State| state.len() > 0 || state.is_over(owner);
         let mut state = self.wait(ITEM, patience, ready)?.ok_or(Exception::empty())?;
-        let item = state.pop(&self.policy, owner).ok_or(Exception::shut_down())?;
+        let until = self.policy.lease.and_then(|lease| Instant::now().checked_add(lease));
+        let item = state.pop(&self.policy, owner, until).ok_or(Exception::shut_down())?;
         self.less(state);
         Ok(item)
     }
@@ -90,10 +91,10 @@ impl Shared {
     pub(super) fn look(&self) -> MutexGuard<'_, State> {
         loop {
             let state = self.state.lock();
-            if !state.is_due() {
+            if !is_due(&state) {
                 return state;
             }
-            self.expire(state);
+            self.expire(state, Instant::now());
         }
     }
 
@@ -113,17 +114,17 @@ impl Shared {
             patience.look_every(lease);
         }
         loop {
-            let ready = |state: &State| state.is_due() || ready(state);
+            let ready = |state: &State| is_due(state) || ready(state);
             let state = self.state.wait(condition, patience, ready)?;
             match state {
-                Some(state) if state.is_due() => self.expire(state),
+                Some(state) if is_due(&state) => self.expire(state, Instant::now()),
                 state => return Ok(state),
             }
         }
     }
 
-    fn expire(&self, mut state: MutexGuard<'_, State>) {
-        let recovered = state.expire(&self.policy);
+    fn expire(&self, mut state: MutexGuard<'_, State>, now: Instant) {
+        let recovered = state.expire(&self.policy, now);
         self.recovered(state, recovered);
     }
 
@@ -258,6 +259,11 @@ impl Shared {
         }
         self.get(Owner::of(call), &mut call.patience(within)).map(Return::Item)
     }
+}
+
+/// Whether a lease has run out. Without leases this asks for no time.
+fn is_due(state: &State) -> bool {
+    state.due().is_some_and(|due| due <= Instant::now())
 }
 
 /// The arguments `block` and `timeout`, as a timeout.

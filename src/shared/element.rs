@@ -46,6 +46,7 @@ impl References {
     }
 
     /// Both these and others.
+    #[cfg(feature = "objects")]
     pub(crate) fn and(mut self, others: Self) -> Self {
         match (&mut self.0, others.0) {
             (Some(own), Some(others)) => own.extend(*others),

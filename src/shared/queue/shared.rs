@@ -1,6 +1,5 @@
 //! How threads and clients use a queue at once: what they wait for, and how clients call it.
 
-use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use super::state::{Recovered, State};
@@ -8,6 +7,7 @@ use super::{Policy, Queue};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call, ConnectionId, Owner};
 use crate::shared::element::Item;
+use crate::shared::sync::MutexGuard;
 use crate::shared::wait::{Interrupted, Monitor, Patience};
 use crate::shared::{Return, SharedObject};
 use crate::value::{Pickle, Value};
@@ -123,7 +123,7 @@ impl Shared {
         }
     }
 
-    fn expire(&self, mut state: MutexGuard<'_, State>, now: Instant) {
+    pub(super) fn expire(&self, mut state: MutexGuard<'_, State>, now: Instant) {
         let recovered = state.expire(&self.policy, now);
         self.recovered(state, recovered);
     }

@@ -36,6 +36,8 @@ fn model(threads: impl Fn() + Send + Sync + 'static) {
 struct Peer {
     id: u64,
     is_there: bool,
+    /// Whether it found nothing at once.
+    waited: bool,
     end: End,
 }
 
@@ -60,7 +62,9 @@ impl End {
 }
 
 impl Caller for Peer {
-    fn settle(&mut self) {}
+    fn settle(&mut self) {
+        self.waited = true;
+    }
 
     fn is_there(&mut self) -> bool {
         self.is_there
@@ -81,7 +85,7 @@ impl Caller for Peer {
 
 impl Peer {
     fn new(id: u64) -> Self {
-        Self { id, is_there: true, end: End::default() }
+        Self { id, is_there: true, waited: false, end: End::default() }
     }
 
     fn dead(id: u64) -> Self {
@@ -124,6 +128,7 @@ impl Peer {
         let mut peer = Self::dead(id);
         let owner = peer.owner();
         if let Ok(item) = queue.0.get(owner, &mut Patience::of(&mut peer, None)) {
+            assert!(!peer.waited, "it was looked for when it had waited");
             queue.0.take_back(item, ConnectionId(id));
         }
         queue.0.disconnected(ConnectionId(id));
@@ -226,16 +231,28 @@ fn every_putter_whose_item_fits_gets_the_room() {
     model(|| {
         let [small, large] = [1, 1000].map(|number| item(number).len());
         assert!(small < large);
-        let queue = queue(Queue::options().max_bytes(large + small), &[1000, 1]);
-        let putters = [2, 1001].map(|number: i64| {
-            spawn(&queue, move |queue| Peer::new(number.unsigned_abs()).put(queue, number))
-        });
-        let mut peer = Peer::new(1);
-        assert_eq!([(); 2].map(|()| peer.get(&queue).unwrap()), [1000, 1]);
+        let queue = queue(Queue::options().max_bytes(large + small), &[1, 1000]);
+        let put_large = spawn(&queue, |queue| Peer::new(1).put(queue, 1001));
+        let put_small = spawn(&queue, |queue| Peer::new(2).put(queue, 2));
+        let mut peer = Peer::new(3);
+        assert_eq!(peer.get(&queue), Ok(1));
+        // Whoever waits longest has no use for this room.
+        assert_eq!(put_small.join().unwrap(), Ok(()));
+        assert_eq!(peer.get(&queue), Ok(1000));
+        assert_eq!(put_large.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_shutdown_wakes_all_putters() {
+    model(|| {
+        let queue = queue(Queue::options().maxsize(1), &[7]);
+        let putters = [1, 2].map(|id| spawn(&queue, move |queue| Peer::new(id).put(queue, 8)));
+        queue.shutdown(false);
         for putter in putters {
-            putter.join().unwrap().unwrap();
+            assert_eq!(putter.join().unwrap(), Err(Exception::shut_down()));
         }
-        assert_eq!(queue.len(), 2);
+        assert_eq!(queue.len(), 1);
     });
 }
 
@@ -297,19 +314,17 @@ fn a_lease_that_runs_out_while_the_item_is_done() {
 }
 
 #[test]
-fn a_lease_that_runs_out_makes_a_dead_letter() {
+fn a_dead_letter_wakes_its_reader() {
     model(|| {
         let dead = Queue::new();
         let queue = queue(Queue::options().lease(HOUR).dead_letters(1, &dead), &[7]);
-        let consumer = spawn(&queue, move |queue| Peer::new(1).consume(queue));
-        let reader = spawn(&dead, move |dead| Peer::new(2).consume(dead));
+        let reader = spawn(&dead, |dead| Peer::new(1).get(dead));
+        let mut holder = Peer::new(2);
+        assert_eq!(holder.get(&queue), Ok(7));
         queue.0.expire(queue.0.look(), Instant::now() + 2 * HOUR);
-        queue.shutdown(false);
-        let done = consumer.join().unwrap();
-        dead.shutdown(false);
-        assert_eq!(sorted([done, reader.join().unwrap()]), [7]);
+        assert_eq!(reader.join().unwrap(), Ok(7));
+        assert!(holder.done(&queue).is_err());
         assert_finished(&queue);
-        assert_finished(&dead);
     });
 }
 

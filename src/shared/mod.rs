@@ -6,6 +6,7 @@ pub(crate) mod element;
 #[cfg(feature = "objects")]
 pub(crate) mod objects;
 pub(crate) mod queue;
+pub(crate) mod sync;
 pub(crate) mod wait;
 
 use std::any::Any;

@@ -4,6 +4,8 @@
 //! to the front when the reply that carries it cannot be sent. What is where is in `queue/state.rs`, who
 //! waits for what in `queue/shared.rs`.
 
+#[cfg(all(test, loom))]
+mod loom;
 mod shared;
 mod state;
 

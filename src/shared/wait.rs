@@ -12,10 +12,11 @@
 //! for a caller that is gone, and a wake-up meant for it goes to the next.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{self, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
 use crate::error::Exception;
 use crate::transport::deadline;
 
@@ -73,10 +74,16 @@ pub(crate) trait Wake: Send + Sync {
     fn wake(&self);
 }
 
+impl<S, const N: usize> Inner<S, N> {
+    fn lock(&self) -> MutexGuard<'_, S> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<S: Send, const N: usize> Wake for Inner<S, N> {
     fn wake(&self) {
         // With the lock held once, nobody is between looking around and parking.
-        drop(lock(&self.state));
+        drop(self.lock());
         self.conditions.iter().for_each(Condition::notify_all);
     }
 }
@@ -178,7 +185,7 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
 
     /// Locks the state. A panic under the lock does not poison it.
     pub fn lock(&self) -> MutexGuard<'_, S> {
-        lock(&self.0.state)
+        self.0.lock()
     }
 
     /// Wakes one thread that waits for a condition.
@@ -292,6 +299,6 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
 }
 
 /// Locks a mutex. What a panic may have left is valid: no state here is ever half changed.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &sync::Mutex<T>) -> sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,13 +8,14 @@
 //! A client that dies while it waits takes its place with it, and breaks nothing. Whoever was in a
 //! round keeps it, so that the next may fill while the last ones leave.
 
-use std::sync::{Arc, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::number::{count, not_added, timeout};
 use super::{args, python};
 use crate::error::{Exception, Result};
 use crate::shared::call::Call;
+use crate::shared::sync::MutexGuard;
 use crate::shared::wait::{Monitor, Patience};
 use crate::shared::{Return, SharedObject};
 use crate::value::Value;

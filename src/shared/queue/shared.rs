@@ -1,13 +1,13 @@
 //! How threads and clients use a queue at once: what they wait for, and how clients call it.
 
-use std::sync::MutexGuard;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::state::{Recovered, State};
 use super::{Policy, Queue};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call, ConnectionId, Owner};
 use crate::shared::element::Item;
+use crate::shared::sync::MutexGuard;
 use crate::shared::wait::{Interrupted, Monitor, Patience};
 use crate::shared::{Return, SharedObject};
 use crate::value::{Pickle, Value};
@@ -103,7 +103,7 @@ impl Shared {
         patience: &mut Patience<'_>,
     ) -> Result<Vec<Item>, Exception> {
         let mut state = self.wait_for_item(owner, patience)?;
-        let items = state.pop_many(&self.policy, owner, most, BATCH);
+        let items = state.pop_many(&self.policy, owner, self.lease_end(), most, BATCH);
         if items.is_empty() {
             return Err(Exception::shut_down());
         }
@@ -120,9 +120,15 @@ impl Shared {
         self.wait(ITEM, patience, ready)?.ok_or_else(Exception::empty)
     }
 
+    /// When what is handed out now comes back by itself.
+    fn lease_end(&self) -> Option<Instant> {
+        self.policy.lease.and_then(|lease| Instant::now().checked_add(lease))
+    }
+
     pub(super) fn get(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<Item, Exception> {
         let mut state = self.wait_for_item(owner, patience)?;
-        let item = state.pop(&self.policy, owner).ok_or_else(Exception::shut_down)?;
+        let item = state.pop(&self.policy, owner, self.lease_end());
+        let item = item.ok_or_else(Exception::shut_down)?;
         self.less(state, 1);
         Ok(item)
     }
@@ -151,10 +157,10 @@ impl Shared {
     pub(super) fn look(&self) -> MutexGuard<'_, State> {
         loop {
             let state = self.state.lock();
-            if !state.is_due() {
+            if !is_due(&state) {
                 return state;
             }
-            self.expire(state);
+            self.expire(state, Instant::now());
         }
     }
 
@@ -174,17 +180,17 @@ impl Shared {
             patience.look_every(lease);
         }
         loop {
-            let ready = |state: &State| state.is_due() || ready(state);
+            let ready = |state: &State| is_due(state) || ready(state);
             let state = self.state.wait(condition, patience, ready)?;
             match state {
-                Some(state) if state.is_due() => self.expire(state),
+                Some(state) if is_due(&state) => self.expire(state, Instant::now()),
                 state => return Ok(state),
             }
         }
     }
 
-    fn expire(&self, mut state: MutexGuard<'_, State>) {
-        let recovered = state.expire(&self.policy);
+    pub(super) fn expire(&self, mut state: MutexGuard<'_, State>, now: Instant) {
+        let recovered = state.expire(&self.policy, now);
         self.recovered(state, recovered);
     }
 
@@ -341,6 +347,11 @@ impl Shared {
             call.watch_connection();
         }
     }
+}
+
+/// Whether a lease has run out. Without leases this asks for no time.
+fn is_due(state: &State) -> bool {
+    state.due().is_some_and(|due| due <= Instant::now())
 }
 
 /// The arguments `block` and `timeout`, as a timeout.

@@ -93,8 +93,13 @@ impl State {
         self.items.push_back(item);
     }
 
-    /// Takes the first item.
-    pub(super) fn pop(&mut self, policy: &Policy, owner: Owner) -> Option<Item> {
+    /// Takes the first item, to be done by some time.
+    pub(super) fn pop(
+        &mut self,
+        policy: &Policy,
+        owner: Owner,
+        until: Option<Instant>,
+    ) -> Option<Item> {
         if !policy.at_least_once {
             let item = self.items.pop_front()?;
             self.bytes -= item.len();
@@ -108,7 +113,6 @@ impl State {
             (self.next, Delivered { item, times: 0 })
         };
         delivered.times = delivered.times.saturating_add(1);
-        let until = policy.lease.and_then(|lease| Instant::now().checked_add(lease));
         self.leases.extend(until.map(|until| (until, number)));
         self.held.entry(owner).or_default().push_back(Some(number));
         let item = delivered.item.clone();
@@ -121,13 +125,14 @@ impl State {
         &mut self,
         policy: &Policy,
         owner: Owner,
+        until: Option<Instant>,
         most: usize,
         bytes: usize,
     ) -> Vec<Item> {
         let mut popped = Vec::new();
         let mut size = 0;
         while popped.len() < most && size < bytes {
-            let Some(item) = self.pop(policy, owner) else { break };
+            let Some(item) = self.pop(policy, owner, until) else { break };
             size += item.len();
             popped.push(item);
         }
@@ -174,15 +179,14 @@ impl State {
         Ok(kept)
     }
 
-    /// Whether a lease has run out by now.
-    pub(super) fn is_due(&self) -> bool {
-        self.leases.first().is_some_and(|(until, _)| *until <= Instant::now())
+    /// When the first lease runs out.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.leases.first().map(|(until, _)| *until)
     }
 
-    /// Takes back what was handed out for too long.
-    pub(super) fn expire(&mut self, policy: &Policy) -> Recovered {
+    /// Takes back what should have been done by now.
+    pub(super) fn expire(&mut self, policy: &Policy, now: Instant) -> Recovered {
         let mut recovered = Recovered::default();
-        let now = Instant::now();
         while let Some((_, number)) = self.leases.first().filter(|(until, _)| *until <= now) {
             let number = *number;
             let holder = self.out.get(&number).map(|handed| handed.holder);

@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use basemanager::{
     Authkey, Call, Client, Error, Exception, Limits, Manager, Monitor, Proxy, Queue, Registration,
     Return, Server, ServerHandle, SharedObject, Value,
 };
-use support::{Process, Python, TempDir, pythons, say, until};
+use support::{Log, Process, TempDir, python_client, pythons, say, until};
 
 const KEY: &str = "k3y-of-these-tests";
 /// Far longer than anything here takes.
@@ -130,44 +130,12 @@ fn assert_mentions(text: &str, parts: &[&str]) {
     }
 }
 
-/// A Python client with the manager `m`, which knows the typeids of the second line on.
-const PYTHON: &str = r#"
-import sys
-import time
-from multiprocessing.managers import BaseManager, RemoteError, Token, dispatch
-
-class M(BaseManager):
-    pass
-
-def connect(*typeids):
-    for typeid in typeids:
-        M.register(typeid)
-    address = sys.argv[1]
-    if "/" not in address:
-        host, port = address.rsplit(":", 1)
-        address = host, int(port)
-    m = M(address, sys.argv[2].encode())
-    m.connect()
-    return m
-
-def show(call, *args, **kwargs):
-    try:
-        print(repr(call(*args, **kwargs)), flush=True)
-    except Exception as error:
-        print(type(error).__module__, type(error).__name__, error.args, flush=True)
-"#;
-
-fn python(python: &Python, code: &str, address: &str) -> Process {
-    let mut command = Command::new(&python.path);
-    command.args(["-c", &format!("{PYTHON}{code}"), address, KEY]);
-    Process::start(&python.to_string(), &mut command)
-}
-
 /// Runs a program with every interpreter, all at once; each must print these lines and nothing else.
 #[track_caller]
 fn pythons_print(handle: &ServerHandle, code: &str, lines: &[&str]) {
     let address = handle.address().to_string();
-    let runs: Vec<_> = pythons().iter().map(|one| (one, python(one, code, &address))).collect();
+    let runs: Vec<_> =
+        pythons().iter().map(|one| (one, python_client(one, code, &address, KEY))).collect();
     for (python, mut run) in runs {
         let ended = run.end(LONG).well();
         assert_eq!(ended.stdout, lines, "{python}");
@@ -199,23 +167,6 @@ fn blocked<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> Join
         asleep == 5
     });
     thread
-}
-
-/// What a manager logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn of(manager: Manager) -> (Manager, Self) {
-        let log = Self::default();
-        let lines = log.clone();
-        (manager.log(move |line| lines.0.lock().unwrap().push(line.to_owned())), log)
-    }
-
-    #[track_caller]
-    fn until(&self, part: &str) {
-        until(part, LONG, || self.0.lock().unwrap().iter().any(|line| line.contains(part)));
-    }
 }
 
 // The registry.
@@ -308,7 +259,7 @@ show(m._number_of_objects)
 ";
     for one in pythons() {
         let (handle, _client, dropped) = probed();
-        let ended = python(one, code, &handle.address().to_string()).end(LONG).well();
+        let ended = python_client(one, code, &handle.address().to_string(), KEY).end(LONG).well();
         let expected = ["((), {})", "1", "1", "((), {})", "True True", "0"];
         assert_eq!(ended.stdout, expected, "{one}");
         assert_eq!(dropped.load(Ordering::SeqCst), 1, "{one}");
@@ -448,7 +399,7 @@ show(kept.echo, 2)
     // One after the other, for they count objects.
     for one in pythons() {
         let (handle, _) = with_children();
-        let ended = python(one, code, &handle.address().to_string()).end(LONG).well();
+        let ended = python_client(one, code, &handle.address().to_string(), KEY).end(LONG).well();
         assert_eq!(ended.stdout, lines, "{one}");
     }
 }
@@ -553,7 +504,7 @@ except RemoteError as error:
     ];
     for one in pythons() {
         let (handle, _client, _) = probed();
-        let ended = python(one, code, &handle.address().to_string()).end(LONG).well();
+        let ended = python_client(one, code, &handle.address().to_string(), KEY).end(LONG).well();
         assert_eq!(ended.stdout, lines, "{one}");
     }
 }
@@ -901,7 +852,7 @@ fn a_client_may_end_the_manager() {
         let handle = start(Manager::new(KEY));
         let code = "m = connect()\nconn = m._Client(m.address, authkey=m._authkey)\n\
                     print(dispatch(conn, None, 'shutdown'))";
-        let ended = python(one, code, &handle.address().to_string()).end(LONG).well();
+        let ended = python_client(one, code, &handle.address().to_string(), KEY).end(LONG).well();
         assert_eq!(ended.stdout, ["None"], "{one}");
         assert!(handle.join_timeout(END), "{one}");
     }
@@ -940,7 +891,7 @@ fn a_callable_may_end_the_manager_for_python() {
         let serving = serve(server);
         let code =
             "m = connect('close', 'tasks')\nq = m.tasks()\nq.put(1)\nm.close()\nprint('closed')";
-        let ended = python(one, code, &address).end(LONG).well();
+        let ended = python_client(one, code, &address, KEY).end(LONG).well();
         assert_eq!((ended.stdout, ended.stderr.as_str()), (vec!["closed".to_owned()], ""), "{one}");
         let begun = Instant::now();
         serving.join().unwrap().unwrap();
@@ -968,7 +919,7 @@ fn calls_that_wait_are_woken_by_the_end() {
     // The Python ones first: they take longer to get there.
     let code = "q = connect('queue').queue()\nprint('waits', flush=True)\nshow(q.get)";
     let mut consumers: Vec<_> =
-        pythons().iter().map(|one| python(one, code, &address.to_string())).collect();
+        pythons().iter().map(|one| python_client(one, code, &address.to_string(), KEY)).collect();
     for consumer in &mut consumers {
         assert_eq!(consumer.line(), "waits");
     }
@@ -1151,7 +1102,7 @@ print(q.qsize(), again.qsize())
     for one in pythons() {
         let first = restarted("127.0.0.1:0");
         let address = first.address().to_string();
-        let mut run = python(one, code, &address);
+        let mut run = python_client(one, code, &address, KEY);
         assert_eq!(run.line(), "connected", "{one}");
         drop(first);
         assert_eq!(run.line(), "gone", "{one}");

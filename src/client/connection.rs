@@ -60,7 +60,8 @@ impl Connection {
         }
     }
 
-    fn try_open(settings: &Connector) -> Result<Self> {
+    /// Connects, if somebody listens there now.
+    pub(super) fn try_open(settings: &Connector) -> Result<Self> {
         let until = deadline(settings.connect_timeout);
         let stream = Stream::connect(&settings.address, Some(settings.connect_timeout))?;
         let mut reader = FrameReader::new();

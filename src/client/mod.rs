@@ -207,6 +207,12 @@ impl Client {
         self.ask(connection, name, args, kwargs)
     }
 
+    /// Lets go of a reference. A manager that is gone holds none: nobody waits for it to come back.
+    fn release(&self, id: &str) -> Result<()> {
+        let connection = Connection::try_open(&self.0.settings)?;
+        self.ask(connection, "decref", &[id.into()], &[]).map(drop)
+    }
+
     fn ask(
         &self,
         mut connection: Connection,

@@ -235,7 +235,7 @@ fn python_class(typeid: &str) -> &'static str {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        // A manager that is gone holds no references.
-        let _ = self.client.function("decref", &[self.id.as_str().into()], &[]);
+        // There is nobody to tell of a failure.
+        let _ = self.client.release(&self.id);
     }
 }

@@ -36,6 +36,8 @@ pub use registry::Registration;
 
 /// How long connections that are told to end may take, before they are cut, and after.
 const GRACE: Duration = Duration::from_millis(300);
+/// How long clients may stay, once all is drained, to be told so.
+const TOLD: Duration = Duration::from_secs(1);
 /// The pause after the system could not give another connection or thread.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// A connection's stack: no peer can make it deep.
@@ -162,6 +164,8 @@ impl Core {
                 }
             }
         }
+        // Whoever took the last of it comes back, and is told that there is no more.
+        self.wait_for(Some(left().min(TOLD)), |life| life.connections == 0);
     }
 
     /// Waits until the end is complete; `false` if that took longer than `timeout`.
@@ -327,7 +331,7 @@ impl Drop for Leave {
     fn drop(&mut self) {
         let mut life = self.0.lock();
         life.connections -= 1;
-        let awaited = life.phase >= Phase::Stopping;
+        let awaited = life.phase > Phase::Running;
         drop(life);
         if awaited {
             self.0.notify_all(0);

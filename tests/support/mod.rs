@@ -11,12 +11,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, Stdio};
+use std::process::{self, Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Once, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use basemanager::Manager;
 
 /// How long anything may take that has no bound of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -163,6 +165,45 @@ pub(crate) fn snippet(python: &Python, name: &str, args: &[&str]) -> Process {
     Process::start(&format!("{name} ({python})"), command.args(args))
 }
 
+/// A Python client: `connect` gives a manager that knows some typeids, `show` prints what comes of a call,
+/// and `obey` evaluates whatever [`Process::ask`] sends.
+const CLIENT: &str = r#"
+import sys
+import time
+from multiprocessing.managers import BaseManager, RemoteError, Token, dispatch
+
+class M(BaseManager):
+    pass
+
+def connect(*typeids):
+    for typeid in typeids:
+        M.register(typeid)
+    address = sys.argv[1]
+    if "/" not in address:
+        host, port = address.rsplit(":", 1)
+        address = host, int(port)
+    m = M(address, sys.argv[2].encode())
+    m.connect()
+    return m
+
+def show(call, *args, **kwargs):
+    try:
+        print(repr(call(*args, **kwargs)), flush=True)
+    except Exception as error:
+        print(type(error).__module__, type(error).__name__, error.args, flush=True)
+
+def obey():
+    for line in sys.stdin:
+        show(eval, line, globals())
+"#;
+
+/// Runs Python code as a client of the manager at this address.
+pub(crate) fn python_client(python: &Python, code: &str, address: &str, key: &str) -> Process {
+    let mut command = bare(&python.path);
+    command.args(["-c", &format!("{CLIENT}{code}"), address, key]);
+    Process::start(&python.to_string(), &mut command)
+}
+
 fn script(python: &Python, path: &Path) -> Command {
     let mut command = bare(&python.path);
     command.arg(path);
@@ -180,7 +221,7 @@ fn manifest_dir() -> &'static Path {
 }
 
 /// An example that `cargo test` has built: it lies beside the directory of this test's program.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     static WARNED: Once = Once::new();
     let this = env::current_exe().expect("this program has a path");
     let profile = this.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
@@ -235,6 +276,8 @@ pub(crate) fn dead_address() -> (String, impl Sized) {
 pub(crate) struct Process {
     name: String,
     child: Child,
+    /// Closed once its end is waited for.
+    stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
 }
@@ -267,10 +310,11 @@ impl Process {
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
         command
             .env("PYTHONFAULTHANDLER", "1")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let stdin = child.stdin.take();
         let output = child.stdout.take().expect("piped");
         let (line, stdout) = mpsc::channel();
         thread::spawn(move || {
@@ -285,11 +329,31 @@ impl Process {
             let _ = output.read_to_end(&mut bytes);
             let _ = all.send(String::from_utf8_lossy(&bytes).into_owned());
         });
-        Self { name: name.to_owned(), child, stdout, stderr }
+        Self { name: name.to_owned(), child, stdin, stdout, stderr }
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line to its input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        // It may have ended: its output says so.
+        let _ = self.stdin.as_mut().map(|stdin| stdin.write_all(format!("{line}\n").as_bytes()));
+    }
+
+    /// Writes a line to its input, and gives the next line of its output.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.line()
+    }
+
+    /// Sends a signal by its name, such as `STOP`.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(status.expect("there is a `kill`").success(), "{}: {name}", self.name);
     }
 
     /// The next line of its output.
@@ -323,9 +387,10 @@ impl Process {
         address.unwrap_or_else(|| panic!("{}: {line:?} names no address", self.name)).to_owned()
     }
 
-    /// Waits for its end.
+    /// Waits for its end; there is no more input.
     #[track_caller]
     pub(crate) fn end(&mut self, within: Duration) -> Ended {
+        self.stdin = None;
         let deadline = Instant::now() + within;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
@@ -366,9 +431,31 @@ impl Process {
 
     /// The number of its threads.
     pub(crate) fn threads(&self) -> usize {
+        self.status("Threads:")
+    }
+
+    /// The memory that it has in use, in kB.
+    pub(crate) fn resident(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, field: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("Linux");
-        let threads = status.lines().find_map(|line| line.strip_prefix("Threads:"));
-        threads.and_then(|count| count.trim().parse().ok()).expect("a number of threads")
+        let value = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("{}: no {field}", self.name))
+    }
+
+    /// The number of its open files.
+    pub(crate) fn files(&self) -> usize {
+        self.files_below(usize::MAX)
+    }
+
+    /// The number of its open files whose descriptors are lower than this.
+    pub(crate) fn files_below(&self, limit: usize) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("Linux").flatten();
+        let numbers = files.filter_map(|file| file.file_name().to_str()?.parse::<usize>().ok());
+        numbers.filter(|number| *number < limit).count()
     }
 
     /// The processor time that it has used, in ticks of 10 ms.
@@ -409,12 +496,37 @@ pub(crate) fn until(what: &str, within: Duration, mut condition: impl FnMut() ->
 /// `get()`, for there is nothing else that they wait for longer than an instant.
 #[track_caller]
 pub(crate) fn until_blocked(manager: &Process, threads: usize, consumers: &[&Process]) {
+    until_asleep(&[consumers, &[manager]].concat(), || manager.threads() == threads);
+}
+
+/// Waits until these programs sleep, for longer than one that is merely on the way to the manager and back.
+#[track_caller]
+pub(crate) fn until_asleep(programs: &[&Process], condition: impl Fn() -> bool) {
     let mut times = 0;
-    until("the consumers wait", PATIENCE, || {
-        let asleep = manager.is_asleep() && consumers.iter().all(|one| one.is_asleep());
-        times = if asleep && manager.threads() == threads { times + 1 } else { 0 };
+    until("they wait", PATIENCE, || {
+        let asleep = programs.iter().all(|one| one.is_asleep()) && condition();
+        times = if asleep { times + 1 } else { 0 };
         times == 10
     });
+}
+
+/// What a manager logs.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn of(manager: Manager) -> (Manager, Self) {
+        let log = Self::default();
+        let lines = log.clone();
+        (manager.log(move |line| lines.0.lock().expect("no panic").push(line.to_owned())), log)
+    }
+
+    #[track_caller]
+    pub(crate) fn until(&self, part: &str) {
+        until(part, PATIENCE, || {
+            self.0.lock().expect("no panic").iter().any(|line| line.contains(part))
+        });
+    }
 }
 
 /// A directory of a test's own; removed when dropped.

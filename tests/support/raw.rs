@@ -13,19 +13,30 @@ use sha2::Sha256;
 
 use crate::support::PATIENCE;
 
+/// The answer to a challenge.
+pub(crate) fn answer(challenge: &[u8], authkey: &str) -> Vec<u8> {
+    let message = challenge.strip_prefix(b"#CHALLENGE#").unwrap();
+    let mac = Hmac::<Sha256>::new_from_slice(authkey.as_bytes()).unwrap();
+    let mac = mac.chain_update(message).finalize().into_bytes();
+    [b"{sha256}", &mac[..]].concat()
+}
+
 pub(crate) struct Raw(TcpStream);
 
 impl Raw {
-    /// Connects, and proves the key.
-    pub(crate) fn connect(address: &str, authkey: &str) -> Self {
-        let mut raw = Self(TcpStream::connect(address).unwrap());
+    /// Connects, and says nothing.
+    pub(crate) fn stranger(address: &str) -> Self {
+        let raw = Self(TcpStream::connect(address).unwrap());
         raw.0.set_read_timeout(Some(PATIENCE)).unwrap();
         raw.0.set_nodelay(true).unwrap();
+        raw
+    }
+
+    /// Connects, and proves the key.
+    pub(crate) fn connect(address: &str, authkey: &str) -> Self {
+        let mut raw = Self::stranger(address);
         let challenge = raw.read().unwrap();
-        let message = challenge.strip_prefix(b"#CHALLENGE#").unwrap();
-        let mac = Hmac::<Sha256>::new_from_slice(authkey.as_bytes()).unwrap();
-        let mac = mac.chain_update(message).finalize().into_bytes();
-        raw.frame(&[b"{sha256}", &mac[..]].concat());
+        raw.frame(&answer(&challenge, authkey));
         assert_eq!(raw.read().unwrap(), b"#WELCOME#");
         raw.frame(&[&b"#CHALLENGE#{sha256}"[..], &[7; 40]].concat());
         raw.read().unwrap();
@@ -46,9 +57,9 @@ impl Raw {
         &self.0
     }
 
-    /// Sends bytes as they are. The peer may be gone.
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
-        let _ = self.0.write_all(bytes);
+    /// Sends bytes as they are; `false` if the peer is gone.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
     }
 
     pub(crate) fn frame(&mut self, payload: &[u8]) {

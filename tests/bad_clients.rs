@@ -1,0 +1,207 @@
+//! Clients that stop reading, stop in the middle of a frame, or reset their connection at a bad moment cost
+//! themselves their connection, and nobody an item.
+//!
+//! One that is killed while it waits is in `tests/kill.rs`, one whose replies are lost in
+//! `tests/bad_moments.rs`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/raw.rs"]
+mod raw;
+mod support;
+
+use std::time::Duration;
+
+use basemanager::{Client, Manager, Queue, QueueProxy, ServerHandle, Value};
+use raw::Raw;
+use support::{Log, PATIENCE, Peer, Process, Python, python_client, pythons, until, until_asleep};
+
+const KEY: &str = "producer";
+
+/// A Python client of the queue `q` that knows how to misbehave.
+fn python(python: &Python, address: &str) -> Process {
+    const CODE: &str = "
+import os, socket, struct
+q = connect('task_queue').task_queue()
+q._connect()
+
+def send(method, *args):
+    'Begins a call, and does not wait for what comes of it.'
+    q._tls.connection.send((q._token.id, method, args, {}))
+
+def half():
+    'Sends half a frame.'
+    os.write(q._tls.connection.fileno(), struct.pack('!i', 20000) + bytes(10000))
+
+def reset():
+    'Ends the connection as a crash of the host would.'
+    connection = q._tls.connection
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    connection.close()
+    q._connect()
+
+obey()";
+    python_client(python, CODE, address, KEY)
+}
+
+fn share(queue: &Queue, manager: Manager) -> (ServerHandle, String) {
+    let shared = queue.clone();
+    let manager = manager.register("task_queue", move |_| shared.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let address = handle.address().to_string();
+    (handle, address)
+}
+
+fn rust(address: &str) -> QueueProxy {
+    Client::connect(address, KEY).unwrap().queue("task_queue").unwrap()
+}
+
+#[test]
+fn an_item_goes_back_from_one_that_stopped_reading() {
+    // More than the system holds for a connection.
+    let large = Value::from(vec![7_u8; 32 << 20]);
+    for at_least_once in [false, true] {
+        let mut options = Queue::options();
+        if at_least_once {
+            options = options.at_least_once();
+        }
+        let queue = options.build();
+        let (manager, log) = Log::of(Manager::new(KEY).write_timeout(Duration::from_millis(300)));
+        let (_handle, address) = share(&queue, manager);
+        let other = rust(&address);
+        queue.put(large.clone()).unwrap();
+        queue.put("next").unwrap();
+        for one in pythons() {
+            let mut careless = python(one, &address);
+            assert_eq!(careless.ask("send('get')"), "None", "{one}");
+            until("it was taken", PATIENCE, || other.len().unwrap() == 1);
+            until("it is back", PATIENCE, || other.len().unwrap() == 2);
+            assert_eq!(other.get().unwrap(), large, "{one}: in front");
+            queue.put(large.clone()).unwrap();
+            assert_eq!(other.get().unwrap(), "next".into(), "{one}");
+            queue.put("next").unwrap();
+        }
+        if !pythons().is_empty() {
+            log.until("a connection ended: the peer did not answer in time");
+        }
+    }
+}
+
+/// A manager with one client connected, and its threads and files then.
+struct Counted {
+    process: Process,
+    address: String,
+    tasks: QueueProxy,
+    threads: usize,
+    files: usize,
+}
+
+impl Counted {
+    fn new() -> Self {
+        let (process, address) = Peer::Rust.serve("manager", &["127.0.0.1:0"]);
+        let tasks = rust(&address);
+        assert!(tasks.is_empty().unwrap());
+        // Main, accepting, and this client's.
+        until("one is connected", PATIENCE, || process.threads() == 3);
+        let files = process.files();
+        Self { process, address, tasks, threads: 3, files }
+    }
+
+    fn go_on(&self) {
+        self.tasks.put(1).unwrap();
+        assert_eq!(self.tasks.get().unwrap(), 1.into());
+    }
+
+    #[track_caller]
+    fn until_only(&self, others: usize) {
+        until("the threads and files of those who are gone go too", PATIENCE, || {
+            let (threads, files) = (self.process.threads(), self.process.files());
+            (threads, files) == (self.threads + others, self.files + others)
+        });
+    }
+}
+
+#[test]
+fn half_a_frame_holds_up_nobody() {
+    let manager = Counted::new();
+    for one in pythons() {
+        let mut halves: Vec<Process> = (0..3).map(|_| python(one, &manager.address)).collect();
+        for half in &mut halves {
+            assert_eq!(half.ask("half()"), "None", "{one}");
+        }
+        manager.go_on();
+        manager.until_only(3);
+        assert_eq!(halves[0].ask("reset()"), "None", "{one}");
+        assert_eq!(halves[0].ask("q.qsize()"), "0", "{one}");
+        halves.iter_mut().for_each(Process::kill);
+        manager.until_only(0);
+        manager.go_on();
+    }
+    // In the midst of its handshake.
+    for part in [1, 4, 20] {
+        let mut half = Raw::stranger(&manager.address);
+        half.read().unwrap();
+        half.send(&[&[0, 0, 0, 40][..], &[0; 40]].concat()[..part]);
+        manager.go_on();
+        drop(half);
+    }
+    manager.until_only(0);
+}
+
+#[test]
+fn a_reset_costs_one_connection() {
+    let manager = Counted::new();
+    for one in pythons() {
+        let mut client = python(one, &manager.address);
+        for before in ["q.qsize()", "half()", "send('qsize')", "send('get')", "send('no such')"] {
+            for _ in 0..5 {
+                client.ask(before);
+                assert_eq!(client.ask("reset()"), "None", "{one}, {before}");
+                manager.go_on();
+            }
+        }
+        assert_eq!(client.ask("q.qsize()"), "0", "{one}");
+        manager.until_only(1);
+        client.kill();
+        manager.until_only(0);
+    }
+}
+
+#[test]
+fn a_reset_while_waiting_takes_no_item() {
+    let manager = Counted::new();
+    for one in pythons() {
+        let mut client = python(one, &manager.address);
+        assert_eq!(client.ask("q.qsize()"), "0", "{one}");
+        for _ in 0..3 {
+            client.ask("send('get')");
+            until_asleep(&[&client, &manager.process], || true);
+            client.ask("reset()");
+            manager.tasks.put(1).unwrap();
+            manager.tasks.put(2).unwrap();
+            assert_eq!(manager.tasks.get().unwrap(), 1.into(), "{one}");
+            assert_eq!(client.ask("q.get()"), "2", "{one}");
+        }
+        drop(client);
+        manager.until_only(0);
+    }
+}
+
+#[test]
+fn a_reset_with_the_reply_unread_gives_the_item_back() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, address) = share(&queue, Manager::new(KEY));
+    for one in pythons() {
+        (1..=3).for_each(|item| queue.put(item).unwrap());
+        let mut client = python(one, &address);
+        client.ask("send('get')");
+        until("the reply is under way", PATIENCE, || queue.len() == 2);
+        client.ask("reset()");
+        until("it is back", PATIENCE, || queue.len() == 3);
+        for item in ["1", "2", "3"] {
+            assert_eq!(client.ask("q.get()"), item, "{one}");
+            assert_eq!(client.ask("q.task_done()"), "None", "{one}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A manager that was granted time to drain ends when its queues are empty, and loses nothing meanwhile.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use basemanager::{Client, Error, Manager, Queue, QueueOptions, QueueProxy, Result};
+use support::{PATIENCE, Process, Python, python_client, pythons, until};
+
+const KEY: &str = "k3y-of-these-tests";
+
+/// A manager of one queue, which any client may close.
+struct Draining {
+    queue: Queue,
+    address: String,
+    serving: Option<JoinHandle<Result<()>>>,
+}
+
+impl Draining {
+    fn new(options: QueueOptions, drain_timeout: Duration) -> Self {
+        let queue = options.max_bytes(1000).build();
+        let shared = queue.clone();
+        let server = Manager::new(KEY)
+            .register("queue", move |_| shared.clone())
+            .register("close", |call| call.shut_down_manager())
+            .drain_timeout(drain_timeout)
+            .bind("127.0.0.1:0")
+            .unwrap();
+        let address = server.address().to_string();
+        let serving = thread::spawn(move || server.serve_forever());
+        Self { queue, address, serving: Some(serving) }
+    }
+
+    fn rust(&self) -> QueueProxy {
+        Client::connect(&self.address, KEY).unwrap().queue("queue").unwrap()
+    }
+
+    fn python(&self, python: &Python) -> Process {
+        let code = "m = connect('queue', 'close')\nq = m.queue()\nobey()";
+        python_client(python, code, &self.address, KEY)
+    }
+
+    fn close(&self) {
+        Client::connect(&self.address, KEY).unwrap().create("close", &[], &[]).unwrap();
+        self.until_draining();
+    }
+
+    /// Tries to put what is too large as long as the queue has, or has handed out, anything else.
+    fn until_draining(&self) {
+        until("it drains", PATIENCE, || {
+            let refused = self.queue.try_put(vec![0_u8; 995]).unwrap_err();
+            assert!(refused.is_full() || refused.is_shut_down(), "{refused:?}");
+            refused.is_shut_down()
+        });
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving.as_ref().is_some_and(|serving| !serving.is_finished())
+    }
+
+    /// Its end, which must be in order.
+    fn end(mut self) {
+        until("it ends", PATIENCE, || !self.is_serving());
+        self.serving.take().unwrap().join().unwrap().unwrap();
+    }
+}
+
+/// What a Python program sees of `queue.ShutDown`, which came with 3.13.
+fn assert_shut_down(python: &Python, seen: &str) {
+    if python.version >= [3, 13, 0] {
+        assert_eq!(seen, "queue ShutDown ()", "{python}");
+    } else {
+        let text =
+            "builtins AttributeError (\"Can't get attribute 'ShutDown' on <module 'queue' from";
+        assert!(seen.starts_with(text), "{python}: {seen}");
+    }
+}
+
+#[test]
+fn consumers_empty_the_queue_and_are_told_of_its_end() {
+    for python in pythons() {
+        let manager = Draining::new(Queue::options(), PATIENCE);
+        (1..=4).for_each(|item| manager.queue.put(item).unwrap());
+        let (mut producer, mut consumer) = (manager.python(python), manager.python(python));
+        assert_eq!(producer.ask("q.qsize()"), "4", "{python}");
+        assert_eq!(consumer.ask("q.get()"), "1", "{python}");
+        producer.ask("m.close()");
+        manager.until_draining();
+        assert_shut_down(python, &producer.ask("q.put(5)"));
+        assert_shut_down(python, &producer.ask("q.put_nowait(5)"));
+        // Those who come now are served too.
+        assert_eq!(manager.rust().get().unwrap(), 2.into());
+        assert_eq!(consumer.ask("q.get()"), "3", "{python}");
+        assert!(manager.is_serving());
+        consumer.tell("q.get()");
+        consumer.tell("q.get()");
+        assert_eq!(consumer.line(), "4", "{python}");
+        // It took the last one, and is told so rather than cut off.
+        assert_shut_down(python, &consumer.line());
+        manager.end();
+    }
+}
+
+#[test]
+fn consumers_that_wait_are_told_of_the_end() {
+    for python in pythons() {
+        let manager = Draining::new(Queue::options().at_least_once(), PATIENCE);
+        manager.queue.put(1).unwrap();
+        let (mut last, mut waiting) = (manager.python(python), manager.python(python));
+        assert_eq!(last.ask("q.get()"), "1", "{python}");
+        waiting.tell("q.get()");
+        manager.close();
+        // What is handed out may come back.
+        assert!(manager.is_serving());
+        assert!(waiting.printed().is_empty(), "{python}");
+        assert_eq!(last.ask("q.task_done()"), "None", "{python}");
+        assert_shut_down(python, &waiting.line());
+        manager.end();
+    }
+}
+
+#[test]
+fn what_a_consumer_held_that_dies_meanwhile_goes_to_the_next() {
+    for python in pythons() {
+        let manager = Draining::new(Queue::options().at_least_once(), PATIENCE);
+        (1..=2).for_each(|item| manager.queue.put(item).unwrap());
+        let (mut dying, mut next) = (manager.python(python), manager.python(python));
+        assert_eq!(dying.ask("q.get()"), "1", "{python}");
+        assert_eq!(next.ask("q.get()"), "2", "{python}");
+        manager.close();
+        assert_eq!(next.ask("q.task_done()"), "None", "{python}");
+        // The queue is empty, and yet this one waits for what the other may lose.
+        next.tell("q.get()");
+        next.tell("q.task_done()");
+        dying.kill();
+        assert_eq!(next.lines(2), ["1", "None"], "{python}");
+        manager.end();
+    }
+}
+
+#[test]
+fn without_a_consumer_it_ends_with_its_time() {
+    let time = Duration::from_millis(300);
+    let manager = Draining::new(Queue::options(), time);
+    let queue = manager.queue.clone();
+    queue.put(1).unwrap();
+    let producer = manager.rust();
+    let begun = Instant::now();
+    manager.close();
+    // It may have ended by now.
+    let refused = producer.put(2).unwrap_err();
+    assert!(refused.is_shut_down() || refused.is_disconnected(), "{refused:?}");
+    manager.end();
+    assert!(begun.elapsed() >= time);
+    assert_eq!(queue.try_get().unwrap(), Some(1.into()), "its owner still has what is left");
+}
+
+#[test]
+fn one_that_never_says_done_holds_the_end_up_no_longer_than_that() {
+    let manager = Draining::new(Queue::options().at_least_once(), Duration::from_millis(300));
+    let queue = manager.queue.clone();
+    queue.put(1).unwrap();
+    let mut consumer = manager.rust().consumer();
+    assert_eq!(consumer.get().unwrap(), 1.into());
+    manager.close();
+    manager.end();
+    assert!(matches!(consumer.task_done(), Err(Error::Disconnected | Error::Io(..))));
+    until("it is back, and its owner has it", PATIENCE, || queue.len() == 1);
+}

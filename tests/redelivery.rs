@@ -1,0 +1,186 @@
+//! What a queue promises of deliveries, to unmodified Python programs that are killed or stopped at work.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use basemanager::{Manager, Queue, ServerHandle};
+use support::{PATIENCE, Process, Python, python_client, pythons, until, until_asleep};
+
+const KEY: &str = "k3y-of-these-tests";
+const NOTHING_THERE: &str = "_queue Empty ()";
+
+fn share(queue: &Queue) -> ServerHandle {
+    let shared = queue.clone();
+    let manager = Manager::new(KEY).register("queue", move |_| shared.clone());
+    manager.bind("127.0.0.1:0").unwrap().start().unwrap()
+}
+
+/// A Python program that does to the queue `q` what it is told.
+fn client(python: &Python, handle: &ServerHandle) -> Process {
+    let code = "q = connect('queue').queue()\nobey()";
+    python_client(python, code, &handle.address().to_string(), KEY)
+}
+
+fn put(queue: &Queue, items: std::ops::RangeInclusive<i64>) {
+    items.for_each(|item| queue.put(item).unwrap());
+}
+
+#[test]
+fn an_item_of_a_killed_consumer_comes_first_and_a_done_one_never_again() {
+    let queue = Queue::options().at_least_once().build();
+    let handle = share(&queue);
+    for python in pythons() {
+        put(&queue, 1..=3);
+        let mut dying = client(python, &handle);
+        assert_eq!(dying.ask("q.get()"), "1", "{python}");
+        assert_eq!(dying.ask("q.task_done()"), "None", "{python}");
+        assert_eq!(dying.ask("q.get()"), "2", "{python}");
+        dying.kill();
+        until("it is back", PATIENCE, || queue.len() == 2);
+        let mut next = client(python, &handle);
+        for item in ["2", "3"] {
+            assert_eq!(next.ask("q.get()"), item, "{python}");
+            assert_eq!(next.ask("q.task_done()"), "None", "{python}");
+        }
+        next.kill();
+        queue.join();
+        assert_eq!(client(python, &handle).ask("q.get(timeout=0.01)"), NOTHING_THERE, "{python}");
+    }
+}
+
+#[test]
+fn a_plain_queue_delivers_once() {
+    let queue = Queue::new();
+    let handle = share(&queue);
+    for python in pythons() {
+        put(&queue, 1..=2);
+        let mut dying = client(python, &handle);
+        assert_eq!(dying.ask("q.get()"), "1", "{python}");
+        dying.kill();
+        let mut next = client(python, &handle);
+        assert_eq!(next.ask("q.get()"), "2", "{python}");
+        assert_eq!(next.ask("q.get(timeout=0.01)"), NOTHING_THERE, "{python}");
+    }
+}
+
+#[test]
+fn several_that_are_killed_leave_the_order_as_it_was() {
+    let queue = Queue::options().at_least_once().build();
+    let handle = share(&queue);
+    for python in pythons() {
+        put(&queue, 1..=8);
+        let mut dying = [(); 3].map(|()| client(python, &handle));
+        for turn in 0..6 {
+            assert_eq!(dying[turn % 3].ask("q.get()"), (turn + 1).to_string(), "{python}");
+        }
+        // The last one first: what comes back is sorted in.
+        for (dead, one) in dying.iter_mut().rev().enumerate() {
+            one.kill();
+            until("its items are back", PATIENCE, || queue.len() == 2 * (dead + 2));
+        }
+        let mut next = client(python, &handle);
+        for item in 1..=8 {
+            assert_eq!(next.ask("q.get()"), item.to_string(), "{python}");
+            assert_eq!(next.ask("q.task_done()"), "None", "{python}");
+        }
+    }
+}
+
+#[test]
+fn a_waiting_consumer_gets_what_a_killed_one_held() {
+    let queue = Queue::options().at_least_once().build();
+    let handle = share(&queue);
+    for python in pythons() {
+        put(&queue, 1..=1);
+        let (mut dying, mut waiting) = (client(python, &handle), client(python, &handle));
+        assert_eq!(dying.ask("q.get()"), "1", "{python}");
+        waiting.tell("q.get()");
+        dying.kill();
+        assert_eq!(waiting.line(), "1", "{python}");
+        assert_eq!(waiting.ask("q.task_done()"), "None", "{python}");
+    }
+}
+
+/// A stopped process stands for a host that vanished: its connection stays open, and nothing comes.
+#[test]
+fn a_stopped_consumer_loses_its_item_with_the_lease() {
+    for python in pythons() {
+        let queue = Queue::options().lease(Duration::from_millis(300)).build();
+        let handle = share(&queue);
+        let (mut stopped, mut next) = (client(python, &handle), client(python, &handle));
+        assert_eq!(next.ask("q.qsize()"), "0", "{python}");
+        put(&queue, 1..=1);
+        assert_eq!(stopped.ask("q.get()"), "1", "{python}");
+        stopped.signal("STOP");
+        // Whoever waits gets it, and has the lease's time to say that it is done, unless the machine
+        // takes longer: then it comes again.
+        until("the next one is done with it", PATIENCE, || {
+            assert_eq!(next.ask("q.get()"), "1", "{python}");
+            next.ask("q.task_done()") == "None"
+        });
+        queue.join();
+        stopped.signal("CONT");
+        let too_late = stopped.ask("q.task_done()");
+        assert!(too_late.starts_with("builtins ValueError"), "{python}: {too_late}");
+        assert!(too_late.contains("lease ran out"), "{python}: {too_late}");
+        assert!(queue.is_empty());
+        // It goes on as before.
+        put(&queue, 2..=2);
+        assert_eq!(stopped.ask("q.get()"), "2", "{python}");
+    }
+}
+
+#[test]
+fn dead_letters_are_read_like_any_queue() {
+    let dead = Queue::new();
+    let queue = Queue::options().dead_letters(2, &dead).build();
+    let (shared, letters) = (queue.clone(), dead.clone());
+    let manager = Manager::new(KEY).register("queue", move |_| shared.clone());
+    let manager = manager.register("letters", move |_| letters.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    for python in pythons() {
+        put(&queue, 1..=2);
+        for _ in 0..2 {
+            let mut dying = client(python, &handle);
+            assert_eq!(dying.ask("q.get()"), "1", "{python}");
+            dying.kill();
+            until("it is back, or dead", PATIENCE, || queue.len() + dead.len() == 2);
+        }
+        let code = "q = connect('letters').letters()\nobey()";
+        let mut reader = python_client(python, code, &handle.address().to_string(), KEY);
+        assert_eq!(reader.ask("q.qsize()"), "1", "{python}");
+        assert_eq!(reader.ask("q.get()"), "1", "{python}");
+        assert_eq!(reader.ask("q.task_done()"), "None", "{python}");
+        assert_eq!(reader.ask("q.empty()"), "True", "{python}");
+        let mut living = client(python, &handle);
+        assert_eq!(living.ask("q.get()"), "2", "{python}");
+        assert_eq!(living.ask("q.task_done()"), "None", "{python}");
+        queue.join();
+    }
+}
+
+#[test]
+fn a_bound_in_bytes_makes_a_python_producer_wait() {
+    let queue = Queue::options().max_bytes(1000).build();
+    let handle = share(&queue);
+    for python in pythons() {
+        let mut producer = client(python, &handle);
+        assert_eq!(producer.ask("q.put(b'x' * 600)"), "None", "{python}");
+        assert_eq!(producer.ask("q.put_nowait(b'x' * 600)"), "queue Full ()", "{python}");
+        assert_eq!(producer.ask("q.put(b'x' * 600, timeout=0.01)"), "queue Full ()", "{python}");
+        assert_eq!(producer.ask("q.full()"), "False", "{python}: a small one fits");
+        let never = producer.ask("q.put(b'x' * 2000)");
+        assert!(never.starts_with("builtins ValueError"), "{python}: {never}");
+        assert!(never.contains("never fits a queue of 1000 bytes"), "{python}: {never}");
+        producer.tell("q.put(b'y' * 600)");
+        producer.tell("q.qsize()");
+        until_asleep(&[&producer], || true);
+        assert!(producer.printed().is_empty(), "{python}: it waits");
+        queue.get().unwrap();
+        assert_eq!(producer.lines(2), ["None", "1"], "{python}");
+        assert_eq!(queue.get().unwrap(), vec![b'y'; 600].into(), "{python}");
+    }
+}

@@ -11,7 +11,7 @@ each length is an unsigned 32-bit big-endian number.
     l  pickle, ...                      what unpickling each raises
     p  pickle, ...                      the same, with the unpickler that is written in Python
     j  theirs, ours, decoded, ...       see judge()
-    f  request, reply, ...              whether the reply has the request's first argument
+    f  request, reply, ...              whether the reply has the request's first argument, or `item`
     m  one, other, both, ...            whether both is a list of what one and other are
 
 Where the answer is a difference or an exception, the empty string means that there is none.
@@ -131,7 +131,11 @@ def judge(programs):
 
 def forwarded(messages):
     for request, reply in zip(messages[::2], messages[1::2]):
-        yield verdict(lambda: unpickle(request)[2][0], lambda: [unpickle(reply)[1]])
+        yield verdict(lambda: item(*unpickle(request)), lambda: [unpickle(reply)[1]])
+
+
+def item(ident, method, args, kwargs):
+    return args[0] if args else kwargs["item"]
 
 
 def joined(pickles):

@@ -101,6 +101,8 @@ struct Program {
     frame: Option<usize>,
     /// What lies below it in the stack is left alone.
     floor: usize,
+    /// Whether nothing is changed through a reference.
+    constant: bool,
 }
 
 /// One program. Of its operations one in `wild` is not asked whether it makes sense.
@@ -109,17 +111,17 @@ pub(crate) fn program(rng: &mut Rng, wild: usize) -> Vec<u8> {
     if rng.below(8) > 0 {
         program.code.extend([0x80, u8::try_from(rng.below(6)).unwrap_or(0)]);
     }
-    program.steps(rng, wild);
+    program.steps(rng, wild, usize::MAX);
     if rng.below(wild) > 0 {
         program.close(rng, 0);
     }
     program.finish()
 }
 
-/// A request, to the manager itself or to an object, with arguments that such a program makes after
-/// these. They may refer to what comes before them.
+/// A request, to the manager itself or to an object, with arguments that such programs make after
+/// these. They may refer to what comes before them, but not change it.
 pub(crate) fn request(rng: &mut Rng, ident: Option<&str>, method: &str, args: &[&str]) -> Vec<u8> {
-    let mut program = Program::default();
+    let mut program = Program { constant: true, ..Program::default() };
     program.code.extend([0x80, u8::try_from(rng.below(6)).unwrap_or(0), b'(']);
     program.stack.push(Kind::Mark);
     match ident {
@@ -127,31 +129,48 @@ pub(crate) fn request(rng: &mut Rng, ident: Option<&str>, method: &str, args: &[
         None => drop(program.push(b"N", Kind::Atom)),
     }
     program.text(rng, method);
+    let below = program.stack.len();
     program.push(b"(", Kind::Mark);
     for arg in args {
         program.text(rng, arg);
     }
-    program.floor = program.stack.len();
-    let keyword =
-        rng.pick(&["", "", "", "block", "timeout", "maxsize", "blocking", "item", "index"]);
-    let count = rng.below(4);
-    program.steps(rng, 1000);
-    program.close_marks(rng);
-    if count > 0 {
-        program.close(rng, program.floor);
+    let keywords: &[&str] = match rng.below(8) {
+        0..4 => &[],
+        4 => &["block", "item"],
+        5 => &["timeout"],
+        6 => &["blocking"],
+        _ => &["index", "default"],
+    };
+    if keywords.len() < 2 {
+        let one = rng.below(4) > 0;
+        program.part(rng, 1000, one);
     }
     program.code.extend(b"t}");
-    if !keyword.is_empty() {
+    for (at, keyword) in keywords.iter().enumerate() {
+        program.stack.truncate(below);
+        program.floor = below;
         program.text(rng, keyword);
-        program.code.extend([b'K', rng.byte(), b's']);
+        let most = if at == 0 { rng.below(32) } else { 1000 };
+        program.part(rng, most, true);
+        program.code.push(b's');
     }
     program.code.push(b't');
     program.finish()
 }
 
 impl Program {
-    fn steps(&mut self, rng: &mut Rng, wild: usize) {
-        for _ in 0..rng.length() {
+    /// Makes objects, or one, of at most so many steps.
+    fn part(&mut self, rng: &mut Rng, most: usize, one: bool) {
+        self.floor = self.stack.len();
+        self.steps(rng, 1000, most);
+        self.close_marks(rng);
+        if one {
+            self.close(rng, self.floor);
+        }
+    }
+
+    fn steps(&mut self, rng: &mut Rng, wild: usize, most: usize) {
+        for _ in 0..rng.length().min(most) {
             if rng.is_over() {
                 break;
             }
@@ -304,7 +323,10 @@ impl Program {
                 }
             }
             58..=61 if !self.memo.is_empty() => {
-                let (key, kind) = rng.pick(&self.memo);
+                let (key, mut kind) = rng.pick(&self.memo);
+                if self.constant && !matches!(kind, Text | Tuple | Class) {
+                    kind = Atom;
+                }
                 let short = u8::try_from(key).unwrap_or(0);
                 match rng.below(2) {
                     0 => self.push(&[b'h', short], kind),

@@ -192,39 +192,16 @@ fn as_a_manager(input: &[u8]) {
         (path.to_string_lossy().into_owned(), listener)
     });
     let (path, listener) = &*LISTENER;
-    let over = AtomicBool::new(false);
+    let (over, pieces) = (AtomicBool::new(false), Mutex::new(Pieces(input)));
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut pieces = Pieces(input);
             loop {
                 let (stream, _) = listener.accept().expect("a client comes");
                 if over.load(Ordering::Acquire) {
                     break;
                 }
-                let mut peer = Wire::new(stream);
-                if peer.welcome().is_none() {
-                    continue;
-                }
-                while peer.read().is_some() {
-                    let Some(how) = pieces.number() else { break };
-                    let piece = pieces.piece().unwrap_or_default();
-                    match how % 8 {
-                        // The client may wait for the rest of it.
-                        0 => {
-                            peer.send(piece);
-                            break;
-                        }
-                        1 => peer.frame(piece),
-                        2 => peer.frame(&program(&mut Rng::chosen(piece), 30)),
-                        3 => peer.frame(&whole(&[b"\x8c\x06#ERROR", piece, b"\x86"])),
-                        4 => peer.frame(&whole(&[b"\x8c\x06#PROXY", piece, b"\x86"])),
-                        5 => peer.frame(&whole(&[b"\x8c\x07#RETURN", piece, b"\x86"])),
-                        6 => peer.frame(&whole(&[b"\x8c\x07#RETURNN\x86"])),
-                        _ => peer.frame(&whole(&[
-                            b"\x8c\x07#RETURN\x8c\x02id(\x8c\x03get\x8c\x03putt\x86\x86",
-                        ])),
-                    }
-                }
+                // A client may keep one connection, and call on another.
+                scope.spawn(|| answer(Wire::new(stream), &pieces));
             }
         });
         let client = Client::to(path, KEY).connect_timeout(PATIENCE).call_timeout(PATIENCE);
@@ -239,4 +216,32 @@ fn as_a_manager(input: &[u8]) {
         over.store(true, Ordering::Release);
         drop(UnixStream::connect(path));
     });
+}
+
+/// Answers each request with a piece, until there are no more.
+fn answer(mut peer: Wire, pieces: &Mutex<Pieces<'_>>) {
+    if peer.welcome().is_none() {
+        return;
+    }
+    while peer.read().is_some() {
+        let (how, piece) = {
+            let mut pieces = pieces.lock().expect("no panic before");
+            let Some(how) = pieces.number() else { return };
+            (how, pieces.piece().unwrap_or_default())
+        };
+        match how % 8 {
+            // The client may wait for the rest of it.
+            0 => return peer.send(piece),
+            1 => peer.frame(piece),
+            2 => peer.frame(&program(&mut Rng::chosen(piece), 30)),
+            3 => peer.frame(&whole(&[b"\x8c\x06#ERROR", piece, b"\x86"])),
+            4 => peer.frame(&whole(&[b"\x8c\x06#PROXY", piece, b"\x86"])),
+            5 => peer.frame(&whole(&[b"\x8c\x07#RETURN", piece, b"\x86"])),
+            6 => peer.frame(&whole(&[b"\x8c\x07#RETURNN\x86"])),
+            _ => {
+                let made = b"\x8c\x07#RETURN\x8c\x02id(\x8c\x03get\x8c\x03putt\x86\x86";
+                peer.frame(&whole(&[made]));
+            }
+        }
+    }
 }

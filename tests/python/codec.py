@@ -11,6 +11,8 @@ each length is an unsigned 32-bit big-endian number.
     l  pickle, ...                      what unpickling each raises
     p  pickle, ...                      the same, with the unpickler that is written in Python
     j  theirs, ours, decoded, ...       see judge()
+    f  request, reply, ...              whether the reply has the request's first argument, or `item`
+    m  one, other, both, ...            whether both is a list of what one and other are
 
 Where the answer is a difference or an exception, the empty string means that there is none.
 """
@@ -122,22 +124,46 @@ def judge(programs):
     Each is empty if we refused. The answer is `-` if CPython refuses too, `+` if it agrees with us,
     and otherwise what is wrong.
     """
+    for theirs, ours, decoded in zip(programs[::3], programs[1::3], programs[2::3]):
+        yield verdict(lambda: unpickle(theirs), lambda: ours and [unpickle(ours)],
+                      lambda: decoded and [unpickle(decoded)])
+
+
+def forwarded(messages):
+    for request, reply in zip(messages[::2], messages[1::2]):
+        yield verdict(lambda: item(*unpickle(request)), lambda: [unpickle(reply)[1]])
+
+
+def item(ident, method, args, kwargs):
+    return args[0] if args else kwargs["item"]
+
+
+def joined(pickles):
+    for one, other, both in zip(pickles[::3], pickles[1::3], pickles[2::3]):
+        yield verdict(lambda: [unpickle(one), unpickle(other)], lambda: [unpickle(both)])
+
+
+def verdict(theirs, ours, decoded=lambda: None):
+    """Whether what these functions read is the same; `ours` and `decoded` give a list of it."""
     # Where a bytearray is cut short, CPython prints an error of its own besides raising one.
     sys.excepthook = lambda kind, *rest: kind is SystemError or sys.__excepthook__(kind, *rest)
-    for theirs, ours, decoded in zip(programs[::3], programs[1::3], programs[2::3]):
+    for hashable in (False, True):
+        Recorder.__hash__ = Recorder.hash if hashable else None
         try:
-            expected = unpickle(theirs)
+            expected = theirs()
         except Exception:
-            yield "-"
             continue
-        if not ours:
-            yield "refused, but CPython reads %.200r" % (expected,)
-            continue
-        why = attempt(lambda: objects.difference(expected, unpickle(ours)))
-        if not why and decoded:
-            why = attempt(lambda: difference(expected, unpickle(decoded)))
-            why = why and "decoded: " + why
-        yield why or "+"
+        found = attempt(lambda: compare(objects.difference, expected, ours()))
+        # What is shared within a set is not when decoded: instances become several.
+        if not found and not hashable:
+            found = attempt(lambda: compare(difference, expected, decoded() or [expected]))
+            found = found and "decoded: " + found
+        return found or "+"
+    return "-"
+
+
+def compare(how, expected, found):
+    return how(expected, *found) if found else "refused, but CPython reads %.200r" % (expected,)
 
 
 def attempt(action):
@@ -183,6 +209,10 @@ def unpickle(data, unpickler=Unpickler):
 class Recorder:
     __hash__ = None
 
+    def hash(self):
+        """The same for all, so that a set has them in the order in which it got them."""
+        return 1
+
     def __new__(cls, *args, **kwargs):
         self = object.__new__(cls)
         self.calls = [("new", args, kwargs)]
@@ -214,7 +244,7 @@ class Recorder:
 
 
 ANSWERS = {b"r": roundtrip, b"c": corpus, b"s": same, b"a": alike, b"l": loads, b"p": pure_loads,
-           b"j": judge}
+           b"j": judge, b"f": forwarded, b"m": joined}
 
 
 def read(size):

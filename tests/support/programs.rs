@@ -1,5 +1,7 @@
 //! Pickles to try: made by hand, or random sequences of opcodes that mostly make sense.
 
+// Not everyone who makes them uses all of it.
+#![allow(dead_code)]
 #![allow(clippy::indexing_slicing)]
 
 /// A whole pickle of these parts.
@@ -20,20 +22,46 @@ pub(crate) fn memory(name: &str) -> u64 {
     line.and_then(|line| line.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()).unwrap_or(0)
 }
 
-/// A xorshift generator: the same numbers for the same seed.
-pub(crate) struct Rng(u64);
+/// Where choices come from.
+pub(crate) enum Rng {
+    /// A xorshift generator: the same numbers for the same seed.
+    Seeded(u64),
+    /// A fuzzer's bytes, one a choice; after the last one the first alternative is taken.
+    Chosen(std::vec::IntoIter<u8>),
+}
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self::Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn chosen(bytes: &[u8]) -> Self {
+        Self::Chosen(Vec::from(bytes).into_iter())
     }
 
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from((self.0 >> 11) % bound as u64).unwrap_or(0)
+        match self {
+            Self::Seeded(state) => {
+                *state ^= *state << 13;
+                *state ^= *state >> 7;
+                *state ^= *state << 17;
+                usize::try_from((*state >> 11) % bound as u64).unwrap_or(0)
+            }
+            Self::Chosen(bytes) => usize::from(bytes.next().unwrap_or(0)) % bound,
+        }
+    }
+
+    /// How many operations a program should have.
+    fn length(&mut self) -> usize {
+        match self {
+            Self::Seeded(_) => self.below(40) + 2,
+            Self::Chosen(bytes) => bytes.len(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Chosen(bytes) if bytes.len() == 0)
     }
 
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
@@ -71,6 +99,10 @@ struct Program {
     memo: Vec<(u32, Kind)>,
     /// Where the length of a frame stands, which shall reach to the end.
     frame: Option<usize>,
+    /// What lies below it in the stack is left alone.
+    floor: usize,
+    /// Whether nothing is changed through a reference.
+    constant: bool,
 }
 
 /// One program. Of its operations one in `wild` is not asked whether it makes sense.
@@ -79,26 +111,96 @@ pub(crate) fn program(rng: &mut Rng, wild: usize) -> Vec<u8> {
     if rng.below(8) > 0 {
         program.code.extend([0x80, u8::try_from(rng.below(6)).unwrap_or(0)]);
     }
-    for _ in 0..rng.below(40) + 2 {
-        let before = program.code.len();
-        let wildly = rng.below(wild) == 0;
-        // One that makes no sense is taken back.
-        if !program.step(rng) && !wildly {
-            program.code.truncate(before);
-        }
-    }
+    program.steps(rng, wild, usize::MAX);
     if rng.below(wild) > 0 {
-        program.close(rng);
+        program.close(rng, 0);
     }
-    program.code.push(b'.');
-    if let Some(at) = program.frame {
-        let length = (program.code.len() - at - 8) as u64;
-        program.code[at..at + 8].copy_from_slice(&length.to_le_bytes());
+    program.finish()
+}
+
+/// A request, to the manager itself or to an object, with arguments that such programs make after
+/// these. They may refer to what comes before them, but not change it.
+pub(crate) fn request(rng: &mut Rng, ident: Option<&str>, method: &str, args: &[&str]) -> Vec<u8> {
+    let mut program = Program { constant: true, ..Program::default() };
+    program.code.extend([0x80, u8::try_from(rng.below(6)).unwrap_or(0), b'(']);
+    program.stack.push(Kind::Mark);
+    match ident {
+        Some(ident) => program.text(rng, ident),
+        None => drop(program.push(b"N", Kind::Atom)),
     }
-    program.code
+    program.text(rng, method);
+    let below = program.stack.len();
+    program.push(b"(", Kind::Mark);
+    for arg in args {
+        program.text(rng, arg);
+    }
+    let keywords: &[&str] = match rng.below(8) {
+        0..4 => &[],
+        4 => &["block", "item"],
+        5 => &["timeout"],
+        6 => &["blocking"],
+        _ => &["index", "default"],
+    };
+    if keywords.len() < 2 {
+        let one = rng.below(4) > 0;
+        program.part(rng, 1000, one);
+    }
+    program.code.extend(b"t}");
+    for (at, keyword) in keywords.iter().enumerate() {
+        program.stack.truncate(below);
+        program.floor = below;
+        program.text(rng, keyword);
+        let most = if at == 0 { rng.below(32) } else { 1000 };
+        program.part(rng, most, true);
+        program.code.push(b's');
+    }
+    program.code.push(b't');
+    program.finish()
 }
 
 impl Program {
+    /// Makes objects, or one, of at most so many steps.
+    fn part(&mut self, rng: &mut Rng, most: usize, one: bool) {
+        self.floor = self.stack.len();
+        self.steps(rng, 1000, most);
+        self.close_marks(rng);
+        if one {
+            self.close(rng, self.floor);
+        }
+    }
+
+    fn steps(&mut self, rng: &mut Rng, wild: usize, most: usize) {
+        for _ in 0..rng.length().min(most) {
+            if rng.is_over() {
+                break;
+            }
+            let before = self.code.len();
+            let wildly = rng.below(wild) == 0;
+            // One that makes no sense is taken back.
+            if !self.step(rng) && !wildly {
+                self.code.truncate(before);
+            }
+        }
+    }
+
+    /// A string, that may be memoized.
+    fn text(&mut self, rng: &mut Rng, text: &str) {
+        let length = u32::try_from(text.len()).unwrap_or(0).to_le_bytes();
+        self.counted(b'X', &length, text.as_bytes(), Kind::Text);
+        if rng.below(2) > 0 {
+            self.memoize(&[0x94], None);
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.code.push(b'.');
+        if let Some(at) = self.frame {
+            let length = (self.code.len() - at - 8) as u64;
+            self.code[at..at + 8].copy_from_slice(&length.to_le_bytes());
+        }
+        self.code
+    }
+
     fn push(&mut self, code: &[u8], kind: Kind) -> bool {
         self.code.extend_from_slice(code);
         self.stack.push(kind);
@@ -110,12 +212,12 @@ impl Program {
     }
 
     fn mark(&self) -> Option<usize> {
-        self.stack.iter().rposition(|kind| *kind == Kind::Mark)
+        self.stack.iter().rposition(|kind| *kind == Kind::Mark).filter(|mark| *mark >= self.floor)
     }
 
     /// The kinds above the last mark.
     fn above(&self) -> &[Kind] {
-        &self.stack[self.mark().map_or(0, |mark| mark + 1)..]
+        &self.stack[self.mark().map_or(self.floor, |mark| mark + 1)..]
     }
 
     fn top(&self) -> Option<Kind> {
@@ -208,7 +310,7 @@ impl Program {
             50 | 51 => self.on_kinds(b'b', &[Some(Object), ANY], Some(Object)),
             52..=54 => {
                 self.code.push(b'0');
-                self.stack.pop().is_some()
+                self.stack.len() > self.floor && self.stack.pop().is_some()
             }
             55 => self.on_mark(b'1', false, None, None),
             56 => self.memoize(&[0x94], None),
@@ -221,7 +323,10 @@ impl Program {
                 }
             }
             58..=61 if !self.memo.is_empty() => {
-                let (key, kind) = rng.pick(&self.memo);
+                let (key, mut kind) = rng.pick(&self.memo);
+                if self.constant && !matches!(kind, Text | Tuple | Class) {
+                    kind = Atom;
+                }
                 let short = u8::try_from(key).unwrap_or(0);
                 match rng.below(2) {
                     0 => self.push(&[b'h', short], kind),
@@ -255,16 +360,20 @@ impl Program {
         true
     }
 
-    /// Makes one object of what is on the stack.
-    fn close(&mut self, rng: &mut Rng) {
+    fn close_marks(&mut self, rng: &mut Rng) {
         while self.mark().is_some() {
             let code = rng.pick(b"tt1");
             self.on_mark(code, false, None, (code == b't').then_some(Kind::Tuple));
         }
-        while self.stack.len() > 1 {
+    }
+
+    /// Makes one object of what is on the stack from slot `from` on.
+    fn close(&mut self, rng: &mut Rng, from: usize) {
+        self.close_marks(rng);
+        while self.stack.len() > from + 1 {
             self.on_kinds(0x86, &[None; 2], Some(Kind::Tuple));
         }
-        if self.stack.is_empty() {
+        if self.stack.len() == from {
             self.push(b"N", Kind::Atom);
         }
     }

@@ -1,0 +1,132 @@
+//! What passes through means the same to CPython as before: alone, out of a request into a reply, and
+//! beside another. What CPython reads is refused for a documented reason only.
+//!
+//! A Python process, `python3` or what `FUZZ_PYTHON` names, compares: `tests/python/codec.py`. It runs
+//! nothing of what it reads.
+//!
+//! Input: which way, then a program's choices, or its bytes.
+#![no_main]
+
+#[path = "../../support/programs.rs"]
+mod programs;
+#[path = "../wire.rs"]
+mod wire;
+
+use std::io::{BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{LazyLock, Mutex};
+
+use basemanager::{Limits, Manager, Pickle, Queue, ServerHandle, Value};
+use libfuzzer_sys::fuzz_target;
+use programs::{Rng, program, request, whole};
+use wire::{KEY, Wire};
+
+/// What is refused though CPython reads it: see the README's Limits.
+const DOCUMENTED: [&str; 3] = ["refused", "exceeds the limit of", "too many objects"];
+
+fuzz_target!(|input: &[u8]| {
+    let [way, rest @ ..] = input else { return };
+    match way % 8 {
+        0 => alone(rest),
+        1 => alone(&whole(&[rest])),
+        2..4 => alone(&program(&mut Rng::chosen(rest), 30)),
+        4..7 => through_a_queue(rest),
+        _ => beside_another(rest),
+    }
+});
+
+fn alone(theirs: &[u8]) {
+    let limits = Limits::default();
+    let (ours, decoded) = match Pickle::from_bytes(theirs, &limits) {
+        Ok(pickle) => {
+            let value = pickle.decode(&limits);
+            let decoded = value.map(|value| Pickle::from(&value).to_bytes()).unwrap_or_default();
+            (pickle.to_bytes(), decoded)
+        }
+        Err(error) => {
+            let error = error.to_string();
+            if DOCUMENTED.iter().any(|reason| error.contains(reason)) {
+                return;
+            }
+            (Vec::new(), Vec::new())
+        }
+    };
+    ask(b'j', &[theirs, &ours, &decoded]);
+}
+
+fn through_a_queue(choices: &[u8]) {
+    static SERVED: LazyLock<(ServerHandle, Mutex<Wire>)> = LazyLock::new(|| {
+        let queue = Queue::new();
+        let manager = Manager::new(KEY).register("queue", move |_| queue.clone());
+        let handle = manager.bind_private().expect("bound").start().expect("started");
+        let mut wire = Wire::connect(&handle.address().to_string());
+        wire.prove();
+        wire.frame(&whole(&[b"(N\x8c\x11accept_connection\x8c\x06splice\x85}t"]));
+        wire.read().expect("accepted");
+        (handle, Mutex::new(wire))
+    });
+    let wire = &mut *SERVED.1.lock().expect("no panic before");
+    let put = request(&mut Rng::chosen(choices), Some("queue"), "put", &[]);
+    wire.frame(&put);
+    let reply = wire.read().expect("an answer");
+    if reply != whole(&[b"\x8c\x07#RETURNN\x86"]) {
+        return alone(&put);
+    }
+    wire.frame(&whole(&[b"(\x8c\x05queue\x8c\x0aget_nowait)}t"]));
+    ask(b'f', &[&put, &wire.read().expect("an answer")]);
+}
+
+fn beside_another(choices: &[u8]) {
+    let (one, other) = choices.split_at(choices.len() / 2);
+    let limits = Limits::default();
+    let pickles = [one, other].map(|half| program(&mut Rng::chosen(half), 1000));
+    let taken: Result<Vec<Pickle>, _> =
+        pickles.iter().map(|bytes| Pickle::from_bytes(bytes, &limits)).collect();
+    let Ok(taken) = taken else { return };
+    let both = Value::List(taken.into_iter().map(Value::Opaque).collect());
+    let both = Pickle::from_bytes(&Pickle::from(&both).to_bytes(), &limits).expect("taken again");
+    ask(b'm', &[&pickles[0], &pickles[1], &both.to_bytes()]);
+}
+
+struct Python {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+/// Asks for a verdict, which has to be that all is well.
+fn ask(letter: u8, question: &[&[u8]]) {
+    static PYTHON: LazyLock<Mutex<Python>> = LazyLock::new(|| {
+        let name = std::env::var("FUZZ_PYTHON").unwrap_or("python3".to_owned());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/codec.py");
+        let mut command = Command::new(name);
+        command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the interpreter starts");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        Mutex::new(Python { child, out })
+    });
+    let python = &mut *PYTHON.lock().expect("no panic before");
+    let number = |count: usize| u32::try_from(count).expect("few").to_be_bytes();
+    let mut asked = [&[letter][..], &number(question.len())].concat();
+    for part in question {
+        asked.extend(number(part.len()));
+        asked.extend_from_slice(part);
+    }
+    let input = python.child.stdin.as_mut().expect("piped");
+    input.write_all(&asked).and_then(|()| input.flush()).expect("codec.py listens");
+    let mut read = |length: usize| {
+        let mut bytes = vec![0; length];
+        python.out.read_exact(&mut bytes).expect("codec.py answers");
+        bytes
+    };
+    assert_eq!(read(4), [0, 0, 0, 1]);
+    let length = read(4).iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    let verdict = String::from_utf8_lossy(&read(length)).into_owned();
+    if !matches!(verdict.as_str(), "+" | "-") {
+        let parts = question.iter().map(|part| part.escape_ascii().to_string());
+        panic!("{verdict}\n{}", parts.collect::<Vec<_>>().join("\n"));
+    }
+}

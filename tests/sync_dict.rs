@@ -135,3 +135,19 @@ fn many_write_at_once() {
         assert!(own.eq((0..EACH).filter(|at| at % 2 == 1)));
     }
 }
+
+#[test]
+fn is_read_no_further_than_to_the_last_member() {
+    let (_handle, client) = serve();
+    let set = set(&client);
+    let unhashable = || Value::List(vec![1.into(), 2.into(), Value::List(vec![]), 3.into()]);
+    let is_subset = || set.proxy().call("issubset", &[unhashable()], &[]);
+    assert_eq!(is_subset().unwrap(), true.into());
+    set.insert(2).unwrap();
+    assert_eq!(is_subset().unwrap(), true.into());
+    set.insert(3).unwrap();
+    assert!(is_subset().is_err());
+    let at_once = Value::List(vec![Value::List(vec![])]);
+    set.clear().unwrap();
+    assert!(set.proxy().call("issubset", &[at_once], &[]).is_err());
+}

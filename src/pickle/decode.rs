@@ -26,6 +26,8 @@ pub(crate) struct Instance {
     called: bool,
     /// What `BUILD` gives it afterwards.
     pub(crate) state: Option<Value>,
+    /// The list of what is appended to it, or the dict of what is set in it.
+    pub(crate) items: Option<Value>,
 }
 
 #[derive(Debug)]
@@ -213,11 +215,11 @@ impl<'a> Decoder<'a> {
                 op::APPEND | op::SETITEM => {
                     let count = if code == op::APPEND { 1 } else { 2 };
                     let (_, depth, items) = self.pop(stack, count)?;
-                    stack.fill(depth, items)?;
+                    stack.fill(code, depth, items)?;
                 }
                 op::APPENDS | op::SETITEMS | op::ADDITEMS => {
                     let (_, depth, items) = self.pop_mark(stack)?;
-                    stack.fill(depth, items)?;
+                    stack.fill(code, depth, items)?;
                 }
                 op::STACK_GLOBAL => {
                     let (start, _, names) = self.pop(stack, 2)?;
@@ -231,8 +233,9 @@ impl<'a> Decoder<'a> {
                         (Node::Global(names), Some(Value::Tuple(args))) => {
                             let (module, name) = *names;
                             let called = code == op::REDUCE;
-                            let state = None;
-                            Node::Instance(Box::new(Instance { module, name, args, called, state }))
+                            let (state, items) = (None, None);
+                            let made = Instance { module, name, args, called, state, items };
+                            Node::Instance(Box::new(made))
                         }
                         _ => Node::Opaque,
                     };
@@ -365,13 +368,22 @@ impl Stack {
         }
     }
 
-    /// Adds items to the container on top.
-    fn fill(&mut self, depth: u32, items: Vec<Value>) -> Result<()> {
+    /// Adds items to the container on top, as an operation does.
+    fn fill(&mut self, code: u8, depth: u32, items: Vec<Value>) -> Result<()> {
         let top = self.own_top()?;
         top.depth = top.depth.max(depth + 1);
         match &mut top.node {
             Node::Value(Value::List(list) | Value::Set(list)) => list.extend(items),
             Node::Value(Value::Dict(dict)) => dict.extend(pairs(items)),
+            Node::Instance(instance) => match (code, &mut instance.items) {
+                (op::APPEND | op::APPENDS, None) => instance.items = Some(Value::List(items)),
+                (op::APPEND | op::APPENDS, Some(Value::List(list))) => list.extend(items),
+                (op::SETITEM | op::SETITEMS, None) => {
+                    instance.items = Some(Value::Dict(pairs(items)));
+                }
+                (op::SETITEM | op::SETITEMS, Some(Value::Dict(dict))) => dict.extend(pairs(items)),
+                _ => top.node = Node::Opaque,
+            },
             node => *node = Node::Opaque,
         }
         Ok(())
@@ -402,7 +414,9 @@ fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
 
 /// Plain data that older protocols write as a call.
 fn plain(instance: &Instance) -> Option<Value> {
-    let Instance { module, name, args, called: true, state: None } = instance else { return None };
+    let Instance { module, name, args, called: true, state: None, items: None } = instance else {
+        return None;
+    };
     let module = if module == "__builtin__" { "builtins" } else { module };
     match (module, name.as_str(), args.as_slice()) {
         ("builtins", "bytes", []) => Some(Value::Bytes(Vec::new())),

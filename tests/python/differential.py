@@ -102,10 +102,16 @@ def mapping():
     return dict(pairs())
 
 
+def containers():
+    return pick(lambda: collections.deque(keys(), 3), lambda: collections.OrderedDict(mapping()),
+                lambda: collections.defaultdict(list, mapping()), lambda: collections.Counter('abca'),
+                lambda: zip(keys(), items()), lambda: enumerate(keys(), small()))
+
+
 def iterable():
     # Sets of one: there is no telling in which order a manager goes over a greater one.
     return pick(keys, keys, lambda: tuple(keys()), lambda: {key()}, lambda: frozenset([key()]), lambda: dict.fromkeys(keys()), 'abc', b'ab', bytearray(b'\x01'), lambda: range(small()),
-                lambda: iter(keys()), lambda: collections.OrderedDict().keys(), 5, None, 1.5, items)
+                lambda: iter(keys()), lambda: collections.OrderedDict().keys(), containers, 5, None, 1.5, items)
 
 
 def some_set():

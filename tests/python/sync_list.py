@@ -2,6 +2,9 @@
 ADDRESS, and prints each that ends differently."""
 
 import array
+import collections
+import datetime
+import decimal
 import sys
 from multiprocessing import current_process
 from multiprocessing.managers import SyncManager
@@ -97,10 +100,23 @@ o[0:1][0][:]; (o + [i])[-1][:]; o.copy()[0][:]; (o * 2)[3][:]; o.__setitem__(0, 
 o.__add__(i); o.extend(i); o[:1]; o.clear(); i[:]; o.append({'k': (i,)}); o[0]['k'][0][:]; o[0]['k'][0].append(3); i[:]
 """
 
+CONTAINERS = """
+str(m.list(zip('ab', [1, 2, 3]))); str(m.list(zip())); str(m.list(zip('a', zip('bc')))); str(m.list(enumerate('ab', 5)))
+str(m.list(collections.deque([1, 2]))); str(m.list(collections.deque([], 5))); str(m.list(collections.deque([1, 2], 1)))
+str(m.list(collections.OrderedDict(a=1, b=2))); str(m.list(collections.OrderedDict())); str(m.list(collections.Counter('aab')))
+str(m.list(collections.defaultdict(list))); str(m.dict(collections.defaultdict(list, a=[1]))); str(m.dict(zip('ab', 'cd')))
+str(m.dict(collections.OrderedDict([(1, 2), ('b', m.list())]))) [:20]; str(m.dict(collections.Counter('aab'), x=1))
+str(m.dict(collections.deque(['ab']))); str(m.dict(enumerate('ab'))); str(m.Array('i', collections.deque([1, 2])))
+d.update(collections.OrderedDict(z=1)); d.update(collections.defaultdict(int)); d.update(enumerate('ab')); d.update(zip([5], [6]))
+l.extend(collections.deque([7])); l.extend(zip([1], [2])); l.__setitem__(slice(0, 0), collections.Counter('b')); str(l)
+m.list(datetime.date(1, 2, 3)); m.list(collections.OrderedDict); m.list(decimal.Decimal(1)); str(d)
+"""
+
 CASES = [
     ("l = m.list([3, 1, 2])", LIST, "l"),
     ("a = m.Array('i', [3, 1, 2]); d = m.Array('d', [1.5]); f = m.Array('f', [1]); u = m.Array('u', 'ab')", ARRAY, "a"),
     ("", NEW, ""),
+    ("d = m.dict(); l = m.list()", CONTAINERS, "d"),
     ("v = m.Value('i', 5)", VALUE, "v"),
     ("n = m.Namespace(a=1)", NAMESPACE, "n"),
     ("o = m.list(); i = m.list()", NESTED, "i"),
@@ -130,7 +146,7 @@ def main():
     ours.connect()
     calls = 0
     for setup, text, shown in CASES:
-        names = [{"m": manager, "array": array} for manager in (theirs, ours)]
+        names = [dict(globals(), m=manager) for manager in (theirs, ours)]
         for each in names:
             exec(setup, each)
         for call in (call.strip() for line in text.split("\n") for call in line.split(";")):

@@ -1,5 +1,7 @@
 //! What two sets make together.
 
+use std::collections::HashSet;
+
 use super::ordered::{Entry, Ordered, PLACE};
 use super::{args, iterate};
 use crate::error::{Exception, Result};
@@ -85,6 +87,17 @@ impl Other {
     /// All of it, or nothing.
     pub(super) fn whole(call: &Call<'_>, arg: Arg<'_>) -> Result<Self, Exception> {
         Self::new(call, arg)?.unless_failed()
+    }
+
+    /// As much of it as tells which of `members` it has: since Python 3.12 `issubset` reads no
+    /// further than to the last of them.
+    pub(super) fn until_all_of(self, members: &Members) -> Result<Self, Exception> {
+        let found = self.members.iter().map(|(key, _)| key).filter(|key| members.contains(key));
+        let all = found.collect::<HashSet<_>>().len() == members.len();
+        if all && !self.members.is_empty() {
+            return Ok(Self { failed: None, ..self });
+        }
+        self.unless_failed()
     }
 
     fn unless_failed(self) -> Result<Self, Exception> {

@@ -4,11 +4,11 @@ use super::{python, typecode};
 use crate::error::Exception;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
-use crate::shared::element::{Element, Held};
+use crate::shared::element::{Element, Held, References};
 use crate::value::Value;
 
-/// The items of a value that Python can iterate over: plain data, a proxy of a container, a `range`,
-/// and what pickles as `list(…)`, `iter(…)` or the like. What they name lives as long as the result.
+/// The items of a value that Python can iterate over: plain data, a proxy of a container, a `range`, a
+/// `zip`, a container of [`collections`](contents), and what pickles as `list(…)`, `iter(…)` or the like. What they name lives as long as the result.
 /// They are for a container in which each takes so many bytes for its `place`, beside its own.
 ///
 /// # Errors
@@ -52,15 +52,35 @@ fn make(call: &Call<'_>, items: usize) -> Result<(), Exception> {
     call.spend(items.saturating_mul(size_of::<Element>()))
 }
 
-/// What a proxy stands for, if it can be copied; any other value is itself.
+/// What a proxy stands for, if it can be copied; what a [container](contents) holds; any other value is
+/// itself.
 ///
 /// # Errors
 /// `MemoryError` if the copy is more than the call may make.
 pub(super) fn referent(call: &Call<'_>, value: Value) -> Result<Element, Exception> {
-    let copy = call.object(&value).and_then(|object| object.value().ok());
+    let copy = match call.object(&value) {
+        Some(object) => object.value().ok(),
+        None => contents(&value).map(Element::from),
+    };
     let Some(copy) = copy else { return Ok(value.into()) };
     call.spend(python::size(&copy))?;
     Ok(copy)
+}
+
+/// The list or dict that an instance of a subclass of theirs holds, or of `collections`.
+fn contents(value: &Value) -> Option<Value> {
+    let mut instance = python::instance(value)?;
+    if instance.items.is_some() {
+        return instance.items;
+    }
+    match (instance.module.as_str(), instance.name.as_str(), instance.args.as_slice()) {
+        ("collections", "Counter", [Value::Dict(_)]) => instance.args.pop(),
+        ("collections", "OrderedDict", []) | ("collections", "defaultdict", _) => {
+            Some(Value::Dict(Vec::new()))
+        }
+        ("collections", "deque", _) => Some(Value::List(Vec::new())),
+        _ => None,
+    }
 }
 
 fn not_iterable(value: &Value) -> Exception {
@@ -87,11 +107,32 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception>
             let left = usize::try_from(state.map_or(0, |next| next.saturating_add(1))).unwrap_or(0);
             Ok(inside(inner)?.map(|items| items.into_iter().take(left).rev().collect()))
         }
+        ("builtins", "zip", sources) if instance.state.is_none() => {
+            zip(call, sources.iter().map(inside).collect::<Result<_, _>>()?)
+        }
+        ("builtins", "enumerate", [inner, Value::Int(first)]) => {
+            let items = inside(inner)?;
+            let numbers = (i128::from(*first)..).take(items.data.len()).map(Value::from);
+            zip(call, vec![numbers.collect::<Vec<_>>().into(), items])
+        }
         _ => {
             let items = typecode::items(value).ok_or_else(|| not_iterable(value))?;
             make(call, items.len()).map(|()| items.into())
         }
     }
+}
+
+/// The tuples of an item of each, as many as the shortest has.
+fn zip(call: &Call<'_>, sources: Vec<Held<Vec<Value>>>) -> Result<Held<Vec<Value>>, Exception> {
+    let count = sources.iter().map(|source| source.data.len()).min().unwrap_or(0);
+    make(call, count.saturating_mul(1 + sources.len()))?;
+    let mut tuples = vec![Vec::new(); count];
+    let mut all = References::default();
+    for Held { data, references } in sources {
+        tuples.iter_mut().zip(data).for_each(|(tuple, item)| tuple.push(item));
+        all = all.and(references);
+    }
+    Ok(Held { data: tuples.into_iter().map(Value::Tuple).collect(), references: all })
 }
 
 fn range(call: &Call<'_>, bounds: [&Value; 3]) -> Result<Vec<Value>, Exception> {

@@ -19,7 +19,8 @@ pub(super) fn type_name(value: &Value) -> String {
     let Some(Instance { module, name, .. }) = instance(value) else { return "object".to_owned() };
     match (module.as_str(), name.as_str()) {
         // Classes written in C bear their module's name.
-        ("array" | "datetime" | "decimal", name) => format!("{module}.{name}"),
+        ("array" | "datetime" | "decimal", _)
+        | ("collections", "OrderedDict" | "defaultdict" | "deque") => format!("{module}.{name}"),
         ("builtins", "iter") => "list_iterator".to_owned(),
         _ => name.rsplit('.').next().unwrap_or_default().to_owned(),
     }

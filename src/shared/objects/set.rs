@@ -261,7 +261,8 @@ impl SharedObject for Shared {
             }
             "isdisjoint" => Ok(self.is_disjoint(call)?.into()),
             "issubset" => {
-                let other = Other::whole(call, args::one(call, CLASS)?)?;
+                let other = Other::new(call, args::one(call, CLASS)?)?;
+                let other = other.until_all_of(&self.lock())?;
                 Ok(self.is_subset(other).into())
             }
             "issuperset" => {

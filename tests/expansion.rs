@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/programs.rs"]
-#[allow(dead_code)]
 mod programs;
 mod support;
 

@@ -20,7 +20,6 @@
 
 #[cfg(all(target_os = "linux", feature = "objects"))]
 #[path = "support/programs.rs"]
-#[allow(dead_code)]
 mod programs;
 mod support;
 

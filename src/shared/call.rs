@@ -163,13 +163,12 @@ impl<'a> Call<'a> {
         self.context.object(&PickledProxy::read(proxy)?.token)
     }
 
-    /// Allows the call to make so many bytes beyond what its message spells out: to be asked before they
-    /// are allocated.
+    /// Allows the call to make so many bytes beyond what its message spells out, such as a list from a
+    /// number: to be asked before they are allocated.
     ///
     /// # Errors
     /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
-    #[cfg(feature = "objects")]
-    pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exception> {
+    pub fn spend(&self, bytes: usize) -> Result<(), Exception> {
         self.request.message.scan.budget.spend(bytes).map_err(unusable)
     }
 

@@ -52,16 +52,17 @@ impl References {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Reference>> {
         self.0.iter().flat_map(|references| references.iter())
     }
+}
 
-    /// Both these and others.
-    #[cfg(feature = "objects")]
-    pub(crate) fn and(mut self, others: Self) -> Self {
-        match (&mut self.0, others.0) {
-            (Some(own), Some(others)) => own.extend(*others),
-            (own @ None, others) => *own = others,
-            (Some(_), None) => {}
+impl Extend<Self> for References {
+    fn extend<I: IntoIterator<Item = Self>>(&mut self, others: I) {
+        for others in others {
+            match (&mut self.0, others.0) {
+                (Some(own), Some(others)) => own.extend(*others),
+                (own @ None, others) => *own = others,
+                (Some(_), None) => {}
+            }
         }
-        self
     }
 }
 

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Value;
-#[cfg(feature = "objects")]
-use crate::error::Exception;
 
 /// A value in a form in which equal ones are the same bytes, as Python's `==` and `hash()` have it:
 ///
@@ -29,34 +27,6 @@ impl Key {
         let mut out = Vec::new();
         write(value, &mut out);
         Self(out.into())
-    }
-
-    /// The key of a value that is to be a `role`, such as `dict key`.
-    ///
-    /// # Errors
-    /// `TypeError` if the value, or one in it, can be changed: a list, dict, set or bytearray. In the
-    /// words of Python 3.14; what is in brackets is all that earlier ones say.
-    #[cfg(feature = "objects")]
-    pub(crate) fn new(value: &Value, role: &str) -> Result<Self, Exception> {
-        match unhashable(value) {
-            None => Ok(Self::of(value)),
-            Some(inside) => Err(Exception::type_error(format!(
-                "cannot use '{}' as a {role} (unhashable type: '{inside}')",
-                value.type_name()
-            ))),
-        }
-    }
-}
-
-/// The name of a type that is not hashable, if there is one in a value.
-#[cfg(feature = "objects")]
-fn unhashable(value: &Value) -> Option<&'static str> {
-    match value {
-        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
-            Some(value.type_name())
-        }
-        Value::Tuple(items) | Value::FrozenSet(items) => items.iter().find_map(unhashable),
-        _ => None,
     }
 }
 
@@ -206,22 +176,6 @@ mod tests {
         ];
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(keys.iter().position(|other| other == key), Some(at));
-        }
-    }
-
-    #[test]
-    #[cfg(feature = "objects")]
-    fn what_can_be_changed_is_no_key() {
-        for (value, outside, inside) in [
-            (Value::List(vec![]), "list", "list"),
-            (Value::Dict(vec![]), "dict", "dict"),
-            (Value::Set(vec![]), "set", "set"),
-            (Value::ByteArray(vec![]), "bytearray", "bytearray"),
-            (Value::from((1, Value::List(vec![]))), "tuple", "list"),
-        ] {
-            let text =
-                format!("cannot use '{outside}' as a dict key (unhashable type: '{inside}')");
-            assert_eq!(Key::new(&value, "dict key"), Err(Exception::type_error(text)));
         }
     }
 }

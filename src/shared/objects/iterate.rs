@@ -21,7 +21,7 @@ pub(super) fn items(
     // What the message spells out, item by item, is paid for.
     let dense = matches!(value, Value::Str(_) | Value::Bytes(_) | Value::ByteArray(_));
     let place = if dense || matches!(value, Value::Opaque(_)) { place } else { 0 };
-    let Held { data, references } = referent(call, value)?;
+    let Held { data, mut references } = referent(call, value)?;
     let items = match data {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items
@@ -39,7 +39,8 @@ pub(super) fn items(
         other @ Value::Opaque(_) => {
             let Held { data, references: inner } = opaque(call, &other)?;
             call.spend(data.len().saturating_mul(place))?;
-            return Ok(Held { data, references: references.and(inner) });
+            references.extend([inner]);
+            return Ok(Held { data, references });
         }
         other => return Err(not_iterable(&other)),
     };
@@ -130,7 +131,7 @@ fn zip(call: &Call<'_>, sources: Vec<Held<Vec<Value>>>) -> Result<Held<Vec<Value
     let mut all = References::default();
     for Held { data, references } in sources {
         tuples.iter_mut().zip(data).for_each(|(tuple, item)| tuple.push(item));
-        all = all.and(references);
+        all.extend([references]);
     }
     Ok(Held { data: tuples.into_iter().map(Value::Tuple).collect(), references: all })
 }

@@ -81,6 +81,7 @@ pub(crate) mod dict;
 pub(crate) mod event;
 mod iterate;
 mod iterator;
+mod key;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod namespace;

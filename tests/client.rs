@@ -19,7 +19,7 @@ use basemanager::{
     Call, Client, Connector, Error, Exception, Limits, Manager, Monitor, Queue, QueueProxy, Return,
     ServerHandle, SharedObject, Value,
 };
-use support::{Process, Python, TempDir, dead_address, pythons, until};
+use support::{Process, Python, TempDir, dead_address, own_address, pythons, until};
 
 const KEY: &str = "client";
 /// Far longer than anything here takes.
@@ -30,7 +30,7 @@ const BRIEF: Duration = Duration::from_millis(100);
 
 /// A manager of every language: a queue that all share, and new ones.
 fn manager() -> ServerHandle {
-    manager_at("127.0.0.1:0")
+    manager_at(&own_address())
 }
 
 fn manager_at(address: &str) -> ServerHandle {

@@ -19,7 +19,7 @@ use basemanager::{
     Authkey, Call, Client, Error, Exception, Limits, Manager, Monitor, Proxy, Queue, Registration,
     Return, Server, ServerHandle, SharedObject, Value,
 };
-use support::{Log, Process, TempDir, python_client, pythons, say, until};
+use support::{Log, Process, TempDir, own_address, python_client, pythons, say, until};
 
 const KEY: &str = "k3y-of-these-tests";
 /// Far longer than anything here takes.
@@ -1046,7 +1046,7 @@ fn restarted(address: &str) -> ServerHandle {
 #[test]
 fn a_proxy_outlives_a_restart() {
     let directory = TempDir::new();
-    for address in ["127.0.0.1:0", &directory.path("manager")] {
+    for address in [&own_address(), &directory.path("manager")] {
         let first = restarted(address);
         let address = first.address().to_string();
         let client = client(&first);
@@ -1100,7 +1100,7 @@ while True:
 print(q.qsize(), again.qsize())
 ";
     for one in pythons() {
-        let first = restarted("127.0.0.1:0");
+        let first = restarted(&own_address());
         let address = first.address().to_string();
         let mut run = python_client(one, code, &address, KEY);
         assert_eq!(run.line(), "connected", "{one}");

@@ -12,7 +12,8 @@ use std::time::Duration;
 use basemanager::{Client, Connector, Error, Manager, Queue, ServerHandle};
 use support::Peer::Rust;
 use support::{
-    PATIENCE, Process, TempDir, dead_address, python_client, pythons, until, until_asleep,
+    PATIENCE, Process, TempDir, dead_address, own_address, python_client, pythons, until,
+    until_asleep,
 };
 
 const KEY: &str = "producer";
@@ -45,7 +46,7 @@ impl Mortal {
 
 /// By TCP, and by a Unix socket, whose file a killed manager leaves behind.
 fn by_every_transport(test: impl Fn(Mortal)) {
-    test(Mortal::start("127.0.0.1:0"));
+    test(Mortal::start(&own_address()));
     let directory = TempDir::new();
     test(Mortal::start(&directory.path("manager")));
 }
@@ -183,7 +184,7 @@ fn what_was_handed_out_is_not_marked_done_in_the_next_manager() {
         manager.bind(address).unwrap().start().unwrap()
     }
     let queue = Queue::options().at_least_once().build();
-    let first = serve("127.0.0.1:0", &queue);
+    let first = serve(&own_address(), &queue);
     let address = first.address().to_string();
     let client = Client::to(&address, KEY).reconnect(3000, Duration::from_millis(10));
     let tasks = client.connect().unwrap().queue("task_queue").unwrap();

@@ -263,6 +263,18 @@ fn newest_source() -> Option<&'static (PathBuf, std::time::SystemTime)> {
     NEWEST.get_or_init(newest).as_ref()
 }
 
+/// Port 0 of a loopback address that no other test uses, where there are many: nobody else takes a port that
+/// is given up there, to be listened on again.
+pub(crate) fn own_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    if !cfg!(target_os = "linux") {
+        return "127.0.0.1:0".to_owned();
+    }
+    let [_, _, high, low] = process::id().to_be_bytes();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % 256;
+    format!("127.{}.{low}.{number}:0", 100 + high % 100)
+}
+
 /// An address of this host where nobody listens, as long as what comes with it lives: the local end
 /// of a connection.
 pub(crate) fn dead_address() -> (String, impl Sized) {

@@ -49,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Unmodified Python clients: a work, and their number.
 const PYTHONS: [(&str, usize); 3] = [("python1", 1), ("python2", 2), ("python8", 8)];
 /// Works that are not done by all servers.
-const OTHERS: [&str; 4] = ["connect", "idle", "memory", "growth"];
+const OTHERS: [&str; 5] = ["connect", "batch", "idle", "memory", "growth"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -132,6 +132,11 @@ fn run(args: &[String]) -> Result<()> {
         if wanted("connect") {
             eprint!("connect ");
             others.push(python::connect(python, [own, other], plan)?);
+            eprintln!();
+        }
+        if wanted("batch") {
+            eprint!("batch ");
+            others.push(python::batch(python, own, plan)?);
             eprintln!();
         }
     }

@@ -1,4 +1,4 @@
-"""The Python side of the benchmark, a server or an unmodified client: serve | turn PORT | connect PORT
+"""The Python side of the benchmark, a server or an unmodified client: serve | turn PORT | batch PORT | connect PORT
 
 It ends with its standard input.
 """
@@ -12,6 +12,7 @@ import time
 from multiprocessing.managers import BaseManager
 
 KEY = b"benchmark"
+THOUSAND = list(range(1000))
 
 
 class Manager(BaseManager):
@@ -61,7 +62,11 @@ def main(role, *port):
             tasks.put(7)
             tasks.get()
 
-        measure(turn)
+        def batch():
+            tasks.put_many(THOUSAND)
+            tasks.get_many(1000)
+
+        measure(batch if role == "batch" else turn)
 
 
 main(*sys.argv[1:])

@@ -25,14 +25,13 @@ pub(crate) fn find() -> Option<(OsString, String)> {
 
 /// What a client says of a round: how often, in how many seconds, the median of seconds.
 fn rounds(
-    role: &str,
+    sides: [(&str, &Server); 2],
     clients: usize,
     python: &OsString,
-    servers: [&Server; 2],
     (rounds, time): (usize, Duration),
 ) -> Result<[Vec<[f64; 2]>; 2]> {
-    let mut sides = Vec::new();
-    for server in servers {
+    let mut running = Vec::new();
+    for (role, server) in sides {
         let port = server.address.rsplit(':').next().unwrap_or_default();
         let name = format!("a Python client of {}", server.name);
         let start = || Child::python(&name, python, &[role, port]);
@@ -40,11 +39,11 @@ fn rounds(
         for client in &mut clients {
             client.line()?;
         }
-        sides.push(clients);
+        running.push(clients);
     }
     let mut results = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
-        for (clients, results) in sides.iter_mut().zip(&mut results) {
+        for (clients, results) in running.iter_mut().zip(&mut results) {
             for client in clients.iter_mut() {
                 client.say(&time.as_secs_f64().to_string())?;
             }
@@ -73,7 +72,7 @@ pub(crate) fn turns(
     servers: [&Server; 2],
     plan: (usize, Duration),
 ) -> Result<String> {
-    let [own, other] = rounds("turn", clients, python, servers, plan)?;
+    let [own, other] = rounds(servers.map(|server| ("turn", server)), clients, python, plan)?;
     let ratio = median(own.iter().zip(&other).map(|([own, _], [other, _])| own / other));
     // A turn is two operations; the latency is half of a turn's.
     let rate = |of: &[[f64; 2]]| count(2.0 * median(of.iter().map(|[rate, _]| *rate)));
@@ -91,10 +90,30 @@ pub(crate) fn connect(
     servers: [&Server; 2],
     plan: (usize, Duration),
 ) -> Result<[String; 2]> {
-    let [own, other] = rounds("connect", 1, python, servers, plan)?;
+    let [own, other] = rounds(servers.map(|server| ("connect", server)), 1, python, plan)?;
     let middle = |of: Vec<[f64; 2]>| median(of.iter().map(|[_, middle]| middle * 1000.0));
     Ok([
         "connect: a Python client connects, creates, calls once".to_owned(),
         format!("{:.2} ms; with CPython's manager {:.1} ms", middle(own), middle(other)),
+    ])
+}
+
+/// A client that puts and gets a thousand items with a call each; what is to be said of it.
+pub(crate) fn batch(
+    python: &OsString,
+    own: &Server,
+    plan: (usize, Duration),
+) -> Result<[String; 2]> {
+    let [turns, batches] = rounds([("turn", own), ("batch", own)], 1, python, plan)?;
+    let ratios = turns.iter().zip(&batches).map(|([turn, _], [batch, _])| 1000.0 * batch / turn);
+    let ratio = median(ratios);
+    let items = |of: &[[f64; 2]], each| count(each * median(of.iter().map(|[rate, _]| *rate)));
+    Ok([
+        "batch: a Python client puts and gets 1,000 items with one call each".to_owned(),
+        format!(
+            "{} items a second; one by one {}: {ratio:.0} times as many",
+            items(&batches, 1000.0),
+            items(&turns, 1.0)
+        ),
     ])
 }

@@ -10,9 +10,9 @@ use crate::value::Pickle;
 /// Smaller buffers cost little.
 const LEAST: usize = 32 * 1024;
 /// Larger ones are not kept: they are few, and much memory.
-const MOST: usize = 4 << 20;
-/// How many are kept.
-const COUNT: usize = 8;
+const MOST: usize = 2 << 20;
+/// How many are kept: 8 MiB at the most.
+const COUNT: usize = 4;
 
 #[derive(Default)]
 pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);

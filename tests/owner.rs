@@ -3,7 +3,7 @@
 //! That an empty key is refused, that only exposed methods can be called, and that each of the `Limits` is
 //! an error that names it, is in `tests/manager.rs`; frames over the limit are in `tests/hostile_frames.rs`
 //! too.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
@@ -95,6 +95,25 @@ fn no_call_waits_longer_than_the_owner_lets_it() {
     assert!(remote.join().is_ok());
     queue.put(3).unwrap();
     assert_eq!(waiter.join().unwrap().unwrap(), 3.into());
+}
+
+#[cfg(feature = "objects")]
+#[test]
+fn a_condition_that_waited_too_long_holds_its_lock_again() {
+    use basemanager::{Condition, ConditionProxy, Error};
+    let manager = Manager::new(KEY).max_wait(Duration::from_millis(100));
+    let (handle, _) = share(manager.register("condition", |_| Condition::new()));
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    let condition: ConditionProxy = client.create("condition", &[], &[]).unwrap().into();
+    let mut guard = condition.lock().unwrap();
+    match guard.wait(None).unwrap_err() {
+        Error::Exception(error) => assert!(error.is("builtins", "TimeoutError"), "{error}"),
+        other => panic!("{other}"),
+    }
+    assert!(condition.try_lock().unwrap().is_none());
+    guard.notify(1).unwrap();
+    guard.release().unwrap();
+    assert!(condition.try_lock().unwrap().is_some());
 }
 
 #[test]

@@ -157,7 +157,14 @@ impl Shared {
             waiter.wait(NOTIFIED, patience, |notified| *notified).map(|woken| woken.is_some());
         // Whoever has left the line has been notified, if only just.
         let notified = !self.leave(place);
-        let result = woken.and_then(|_| self.lock.acquire_all(owner, depth, patience.unbounded()));
+        // One that waited too long is there, and going to release the lock: it gets it back, as in Python.
+        let lock = match woken {
+            Ok(_) | Err(Interrupted::WaitedTooLong) => {
+                self.lock.acquire_all(owner, depth, patience.unbounded())
+            }
+            Err(gone) => Err(gone),
+        };
+        let result = woken.and(lock);
         if result.is_err() && notified {
             self.notify(1);
         }

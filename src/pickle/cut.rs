@@ -35,9 +35,20 @@ impl Scan {
     /// One object of a message that has memory of its own, as a part of that: if it is most of it, and its
     /// bytes can stay as they are.
     pub(crate) fn share(&self, whole: &Arc<Vec<u8>>, object: Range) -> Option<Pickle> {
+        let object = self.plain_part(whole, object)?;
         let most = object.len() > whole.len() / 2;
         let part = || Pickle::part_of(whole, object.0..object.1, self.puts_in(object));
-        (most && self.is_plain(object)).then(part)
+        most.then(part)
+    }
+
+    /// An object whose bytes nothing ties to their place. CPython memoizes large bytes behind the next
+    /// `FRAME`, and does without that: nobody can refer to it once the object stands alone.
+    fn plain_part(&self, bytes: &[u8], object: Range) -> Option<Range> {
+        let first = self.edits.get(self.edits_before(object.0));
+        let Some(edit) = first.filter(|edit| edit.at < object.1) else { return Some(object) };
+        let rest = Range(edit.at + edit.len, object.1).of(bytes);
+        let dropped = edit.kind == EditKind::Drop && rest.iter().all(|code| *code == op::MEMOIZE);
+        dropped.then_some(Range(object.0, edit.at))
     }
 
     /// Copies one object of `bytes`, the message that was scanned, as a pickle of its own.

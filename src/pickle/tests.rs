@@ -1,5 +1,7 @@
 //! Bytes in, bytes out. What `CPython` makes of them is tested in `tests/codec.rs`.
 
+use std::sync::Arc;
+
 use super::reader::Keys;
 use super::*;
 
@@ -287,4 +289,36 @@ fn memoize_counts_the_keys() {
     // Key 7 is reached from below.
     (2..=7).for_each(|key| keys.put(key, 20));
     assert_eq!((keys.next(), keys.get(7)), (8, Some(20)));
+}
+
+#[test]
+fn most_of_a_message_is_shared_and_not_copied() {
+    let shared = |item: &[u8], whole: &[u8]| {
+        let whole = Arc::new(whole.to_vec());
+        let mut scan = Scan::default();
+        let root = scan.message(&whole, &limits()).unwrap();
+        let part = scan.children(&whole, root, Shape::Sequence).unwrap()[1];
+        let share = scan.share(&whole, part);
+        let copy = scan.cut(&whole, part, &limits()).unwrap();
+        assert_eq!(copy.decode(&limits()).unwrap(), decode(&[b"\x80\x04", item, b"."].concat()));
+        share.map(|share| {
+            assert_eq!(Arc::strong_count(&whole), 2);
+            assert_eq!(share.decode(&limits()).unwrap(), copy.decode(&limits()).unwrap());
+            (share.ops().to_vec(), share.memo())
+        })
+    };
+    let bytes = [&b"B\x40\0\0\0"[..], &[7; 64]].concat();
+    let frame = |size: u8| [0x95, size, 0, 0, 0, 0, 0, 0, 0];
+    let message = |item: &[u8]| [b"\x80\x04\x8c\x01a\x94", item, b"\x86\x94."].concat();
+    // As it stands, memoized or not.
+    assert_eq!(shared(&bytes, &message(&bytes)), Some((bytes.clone(), 0)));
+    let memoized = [&bytes[..], b"\x94"].concat();
+    assert_eq!(shared(&memoized, &message(&memoized)), Some((memoized, 1)));
+    // CPython begins a frame behind large bytes, and memoizes them in it.
+    let framed = [&bytes[..], &frame(4), b"\x94"].concat();
+    assert_eq!(shared(&bytes, &message(&framed)), Some((bytes.clone(), 0)));
+    // A frame before the last of the object, or what is the lesser part, is not for sharing.
+    let tuple = [&bytes[..], &frame(5), b"\x94\x85"].concat();
+    assert_eq!(shared(&[&bytes[..], b"\x85"].concat(), &message(&tuple)), None);
+    assert_eq!(shared(b"K\x01", &message(b"K\x01")), None);
 }

@@ -94,6 +94,31 @@ fn a_lease_that_runs_out_brings_the_item_back() {
 }
 
 #[test]
+fn consumers_that_took_items_ahead_do_not_wait_for_each_other_at_the_end() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=2);
+    let mut consumers = [consumer(&client), consumer(&client)];
+    for consumer in &mut consumers {
+        consumer.get().unwrap();
+    }
+    queue.shutdown(false);
+    let consumers = consumers.map(|mut consumer| {
+        thread::spawn(move || {
+            let told = consumer.get().unwrap_err();
+            (told, consumer.task_done())
+        })
+    });
+    until("each is told", PATIENCE, || consumers.iter().all(|consumer| consumer.is_finished()));
+    for consumer in consumers {
+        let (told, done) = consumer.join().unwrap();
+        assert!(told.is_shut_down(), "{told:?}");
+        done.unwrap();
+    }
+    queue.join();
+}
+
+#[test]
 fn too_many_deliveries_make_a_dead_letter() {
     let dead = Queue::new();
     let queue = Queue::options().dead_letters(3, &dead).build();

@@ -157,18 +157,18 @@ impl Shared {
             waiter.wait(NOTIFIED, patience, |notified| *notified).map(|woken| woken.is_some());
         // Whoever has left the line has been notified, if only just.
         let notified = !self.leave(place);
-        // One that waited too long is there, and going to release the lock: it gets it back, as in Python.
-        let lock = match woken {
+        let back = match woken {
+            // One that has waited too long goes on as well, and releases the lock: as in Python it has it.
             Ok(_) | Err(Interrupted::WaitedTooLong) => {
                 self.lock.acquire_all(owner, depth, patience.unbounded())
             }
-            Err(gone) => Err(gone),
+            Err(interrupted) => Err(interrupted),
         };
-        let result = woken.and(lock);
-        if result.is_err() && notified {
+        if back.is_err() && notified {
             self.notify(1);
         }
-        result.map(|()| notified)
+        back?;
+        if notified { Ok(true) } else { woken.map(|_| false) }
     }
 
     /// Takes the last place in the line.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use basemanager::{Client, Consumer, Error, Manager, Queue, ServerHandle};
@@ -90,6 +90,31 @@ fn a_lease_that_runs_out_brings_the_item_back() {
         "ValueError: task_done() called too late: the item's lease ran out, and it went back";
     assert_eq!(raised(slow.task_done().unwrap_err()), text);
     other.task_done().unwrap();
+    queue.join();
+}
+
+#[test]
+fn consumers_that_took_items_ahead_do_not_wait_for_each_other_at_the_end() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=2);
+    let mut consumers = [consumer(&client), consumer(&client)];
+    for consumer in &mut consumers {
+        consumer.get().unwrap();
+    }
+    queue.shutdown(false);
+    let consumers = consumers.map(|mut consumer| {
+        thread::spawn(move || {
+            let told = consumer.get().unwrap_err();
+            (told, consumer.task_done())
+        })
+    });
+    until("each is told", PATIENCE, || consumers.iter().all(JoinHandle::is_finished));
+    for consumer in consumers {
+        let (told, done) = consumer.join().unwrap();
+        assert!(told.is_shut_down(), "{told:?}");
+        done.unwrap();
+    }
     queue.join();
 }
 

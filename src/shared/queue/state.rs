@@ -79,12 +79,13 @@ impl State {
         self.len() == 0 && self.out.is_empty()
     }
 
-    /// Whether nothing will come for this one any more: what others hold may come back.
+    /// Whether nothing will come for this one any more. What others hold may come back, but one that holds
+    /// something itself is not to wait for that: two such would wait for each other.
     pub(super) fn is_over(&self, owner: Owner) -> bool {
-        let held = |numbers: &VecDeque<_>| numbers.iter().flatten().count();
+        let holds = |numbers: &VecDeque<_>| numbers.iter().any(Option::is_some);
         self.shut_down
             && self.len() == 0
-            && (self.out.is_empty() || self.out.len() <= self.held.get(&owner).map_or(0, held))
+            && (self.out.is_empty() || self.held.get(&owner).is_some_and(holds))
     }
 
     pub(super) fn push(&mut self, item: Item) {

@@ -9,7 +9,7 @@ mod support;
 
 use std::time::Duration;
 
-use basemanager::{Client, Limits, Manager, Queue, ServerHandle};
+use basemanager::{Client, Error, Limits, Manager, Queue, ServerHandle};
 use support::{PATIENCE, Process, Python, python_client, pythons};
 
 const KEY: &str = "k3y-of-these-tests";
@@ -95,6 +95,34 @@ fn no_call_waits_longer_than_the_owner_lets_it() {
     assert!(remote.join().is_ok());
     queue.put(3).unwrap();
     assert_eq!(waiter.join().unwrap().unwrap(), 3.into());
+}
+
+#[test]
+fn no_time_at_all_is_a_bound_too() {
+    let (handle, queue) = share(Manager::new(KEY).max_wait(Duration::ZERO));
+    let remote = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
+    let too_long = |error: Error| error.to_string().contains("TimeoutError");
+    assert!(too_long(remote.get().unwrap_err()));
+    assert_eq!(remote.try_get().unwrap(), None);
+    queue.put(1).unwrap();
+    assert!(too_long(remote.join().unwrap_err()));
+    assert!(too_long(remote.put(2).unwrap_err()));
+    assert!(remote.try_put(2).unwrap_err().is_full());
+}
+
+#[test]
+#[cfg(feature = "objects")]
+fn a_condition_waited_for_too_long_has_its_lock_again() {
+    let manager = Manager::new(KEY).max_wait(Duration::from_millis(100)).register_sync_types();
+    let (handle, _) = share(manager);
+    for python in pythons() {
+        let code = "c = connect('Condition').Condition()\nobey()";
+        let mut client = python_client(python, code, &handle.address().to_string(), KEY);
+        assert_eq!(client.ask("c.acquire()"), "True", "{python}");
+        let refused = client.ask("c.wait()");
+        assert!(refused.starts_with("builtins TimeoutError"), "{python}: {refused}");
+        assert_eq!(client.ask("c.release()"), "None", "{python}");
+    }
 }
 
 #[test]

@@ -137,6 +137,11 @@ impl<'a> Patience<'a> {
         self.deadline = self.longest.or(timeout).map(deadline);
     }
 
+    /// What comes of a wait whose time has run out, which is the caller's own or the manager's.
+    fn out_of_time<T>(&self) -> Result<Option<T>, Interrupted> {
+        if self.longest.is_some() { Err(Interrupted::WaitedTooLong) } else { Ok(None) }
+    }
+
     /// Looks at the state at least this often, though nobody notifies: it may become ready with time.
     pub(crate) fn look_every(&mut self, time: Duration) {
         self.look_every = self.look_every.min(time).max(SHORTEST);
@@ -232,7 +237,7 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
             return Ok(Some(state));
         }
         if patience.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Ok(None);
+            return patience.out_of_time();
         }
         // The slow path: from here on the caller may disappear.
         if let Some(caller) = &mut patience.caller {
@@ -284,10 +289,7 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
             let now = Instant::now();
             let left = patience.deadline.map(|deadline| deadline.saturating_duration_since(now));
             if left.is_some_and(|left| left.is_zero()) {
-                return match patience.longest {
-                    Some(_) => Err(Interrupted::WaitedTooLong),
-                    None => Ok(None),
-                };
+                return patience.out_of_time();
             }
             let nap = left.unwrap_or(FOREVER).min(patience.look_every);
             condition.parked.fetch_add(1, Ordering::Relaxed);

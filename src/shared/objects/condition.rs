@@ -157,11 +157,18 @@ impl Shared {
             waiter.wait(NOTIFIED, patience, |notified| *notified).map(|woken| woken.is_some());
         // Whoever has left the line has been notified, if only just.
         let notified = !self.leave(place);
-        let result = woken.and_then(|_| self.lock.acquire_all(owner, depth, patience.unbounded()));
-        if result.is_err() && notified {
+        let back = match woken {
+            // One that has waited too long goes on as well, and releases the lock: as in Python it has it.
+            Ok(_) | Err(Interrupted::WaitedTooLong) => {
+                self.lock.acquire_all(owner, depth, patience.unbounded())
+            }
+            Err(interrupted) => Err(interrupted),
+        };
+        if back.is_err() && notified {
             self.notify(1);
         }
-        result.map(|()| notified)
+        back?;
+        if notified { Ok(true) } else { woken.map(|_| false) }
     }
 
     /// Takes the last place in the line.

@@ -21,7 +21,7 @@ use crate::error::Exception;
 use crate::transport::deadline;
 
 /// How long a parked thread goes without asking whether its caller is still there.
-const CHECK: Duration = Duration::from_secs(2);
+pub(crate) const CHECK: Duration = Duration::from_secs(2);
 
 /// The least time between two looks at what becomes ready with time.
 const SHORTEST: Duration = Duration::from_millis(1);

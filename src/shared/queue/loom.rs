@@ -329,6 +329,19 @@ fn a_dead_letter_wakes_its_reader() {
 }
 
 #[test]
+fn join_returns_after_the_last_item_became_a_dead_letter() {
+    model(|| {
+        let dead = Queue::new();
+        let queue = queue(Queue::options().dead_letters(1, &dead), &[7]);
+        assert_eq!(Peer::new(1).get(&queue), Ok(7));
+        let dying = spawn(&queue, |queue| queue.0.disconnected(ConnectionId(1)));
+        queue.join();
+        assert_eq!(dead.len(), 1);
+        dying.join().unwrap();
+    });
+}
+
+#[test]
 fn what_a_dead_holder_had_goes_to_one_that_waits() {
     model(|| {
         let queue = queue(Queue::options().at_least_once(), &[7]);

@@ -8,7 +8,7 @@ use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call, ConnectionId, Owner};
 use crate::shared::element::Item;
 use crate::shared::sync::MutexGuard;
-use crate::shared::wait::{Interrupted, Monitor, Patience};
+use crate::shared::wait::{CHECK, Interrupted, Monitor, Patience};
 use crate::shared::{Return, SharedObject};
 use crate::value::{Pickle, Value};
 
@@ -177,7 +177,7 @@ impl Shared {
         ready: impl Fn(&State) -> bool,
     ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
         if let Some(lease) = self.policy.lease {
-            patience.look_every(lease);
+            patience.look_every(lease.min(CHECK));
         }
         loop {
             let ready = |state: &State| is_due(state) || ready(state);
@@ -216,17 +216,19 @@ impl Shared {
         }
     }
 
-    /// After items came back: wakes somebody for each, and moves those that shall not be delivered again.
+    /// After items came back: wakes somebody for each, and moves those that shall not be delivered again,
+    /// before anybody can find this queue without them. The other queue was there first: none leads back.
     fn recovered(&self, state: MutexGuard<'_, State>, recovered: Recovered) {
-        self.less(state, recovered.dead.len());
-        for _ in 0..recovered.returned {
-            self.state.notify_one(ITEM);
-        }
+        let dead = recovered.dead.len();
         if let Some((_, Queue(letters))) = &self.policy.dead_letters {
             for item in recovered.dead {
                 letters.state.lock().push(item);
                 letters.state.notify_one(ITEM);
             }
+        }
+        self.less(state, dead);
+        for _ in 0..recovered.returned {
+            self.state.notify_one(ITEM);
         }
     }
 }

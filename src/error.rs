@@ -174,6 +174,9 @@ fn is_gone(kind: ErrorKind) -> bool {
             | ErrorKind::BrokenPipe
             | ErrorKind::NotConnected
             | ErrorKind::NotFound
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
     )
 }
 
@@ -276,5 +279,20 @@ impl std::error::Error for Exception {}
 impl From<Exception> for Error {
     fn from(exception: Exception) -> Self {
         Self::Exception(exception)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_down_is_nobody_there() {
+        for kind in [ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable] {
+            let refused = || Error::io("connect")(kind.into());
+            assert!(refused().is_unanswered(), "{kind}: it may come back");
+            assert!(refused().unreachable().is_disconnected(), "{kind}");
+            assert!(!refused().unreachable().may_have_taken_effect(), "{kind}");
+        }
     }
 }

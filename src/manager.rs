@@ -112,8 +112,9 @@ impl Manager {
         self
     }
 
-    /// How long a client may leave what it is sent unread before its connection is closed; an item that
-    /// it had not got goes back. Defaults to 60 s.
+    /// How long a client may take nothing of what it is sent before its connection is closed; an item that
+    /// it had not got goes back. What the system still finds room for in its own buffers counts as taken, so
+    /// that it may be three times as long before one that reads nothing is known. Defaults to 60 s.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         // The system takes none for "for ever".

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use basemanager::{Client, Consumer, Error, Manager, Queue, ServerHandle};
@@ -109,7 +109,7 @@ fn consumers_that_took_items_ahead_do_not_wait_for_each_other_at_the_end() {
             (told, consumer.task_done())
         })
     });
-    until("each is told", PATIENCE, || consumers.iter().all(thread::JoinHandle::is_finished));
+    until("each is told", PATIENCE, || consumers.iter().all(JoinHandle::is_finished));
     for consumer in consumers {
         let (told, done) = consumer.join().unwrap();
         assert!(told.is_shut_down(), "{told:?}");

@@ -142,6 +142,10 @@ fn unsent(settings: &Connector) -> impl FnOnce(Error) -> Error {
     move |error| match error {
         Error::Disconnected => connecting(ErrorKind::ConnectionReset),
         Error::TimedOut => connecting(ErrorKind::TimedOut),
+        // Another service listens there, of whatever kind.
+        error @ (Error::Protocol(_) | Error::Limit(..)) => {
+            Error::Authentication(format!("the peer speaks another handshake: {error}"))
+        }
         error => error,
     }
 }

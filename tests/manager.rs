@@ -1091,12 +1091,13 @@ print('gone', flush=True)
 while True:
     try:
         again = pickle.loads(kept)
-        again.put('again')
-        q._connect()
-        q.put('after')
+        # The thread keeps the connection that broke, for every proxy.
+        again._connect()
         break
     except (OSError, EOFError):
         time.sleep(0.01)
+again.put('again')
+q.put('after')
 print(q.qsize(), again.qsize())
 ";
     for one in pythons() {

@@ -125,6 +125,9 @@ impl FrameReader {
         Ok(read)
     }
 
+    /// Reads a payload into memory of its own, behind its header: where it lies as it lies in the stream.
+    /// Some processors copy a page to one that it lags a few bytes behind at a tenth of their speed, and
+    /// to the beginning of fresh memory that would be without the header.
     fn read_large<S: Source>(
         &mut self,
         source: &mut S,
@@ -132,23 +135,26 @@ impl FrameReader {
         length: usize,
     ) -> Result<Frame<'_>> {
         source.ack_now();
+        let length = header.saturating_add(length);
         if Arc::get_mut(&mut self.large).is_none() || self.large.is_empty() {
             self.large = Arc::new(source.used_buffer(length).unwrap_or_default());
         }
         let large = Arc::make_mut(&mut self.large);
-        let begun = self.buffer.get(self.start + header..self.end).unwrap_or_default();
+        let begun = self.buffer.get(self.start..self.end).unwrap_or_default();
         fill(large, begun, source, length)?;
         (self.start, self.end) = (0, 0);
         // The vector grows with what arrives: a declared length alone allocates little, and one that
         // memory is too short for is an error.
         while large.len() < length {
-            let more = (length - large.len()).min(large.len().max(KEEP));
+            let more = large.len().max(KEEP.saturating_sub(large.len()));
+            let more = more.min(length - large.len());
             large.try_reserve_exact(more).map_err(io::Error::from)?;
             if source.read_into(large, more as u64)? < more {
                 return Err(Error::Disconnected);
             }
         }
-        Ok(Frame { bytes: &self.large, whole: Some(&self.large) })
+        let bytes = self.large.get(header..).unwrap_or_default();
+        Ok(Frame { bytes, whole: Some(&self.large) })
     }
 }
 
@@ -178,7 +184,7 @@ fn fill<S: Source>(large: &mut Vec<u8>, begun: &[u8], source: &mut S, length: us
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Where the payload has memory of its own, that.
+    /// Where the payload is the end of memory of its own, that.
     pub(crate) whole: Option<&'a Arc<Vec<u8>>>,
 }
 
@@ -361,7 +367,10 @@ mod tests {
     fn a_large_frame_leaves_no_large_buffer() {
         let stream = framed(&[&vec![1; KEEP * 3], b"small"]);
         let (mut source, mut reader) = (&stream[..], FrameReader::new());
-        assert_eq!(reader.read(&mut source, usize::MAX).unwrap().bytes.len(), KEEP * 3);
+        let frame = reader.read(&mut source, usize::MAX).unwrap();
+        // With its header.
+        assert_eq!(frame.whole.unwrap().as_slice(), &stream[..HEADER + KEEP * 3]);
+        assert_eq!(frame.bytes, &stream[HEADER..HEADER + KEEP * 3]);
         assert_eq!(reader.read(&mut source, usize::MAX).unwrap().bytes, b"small");
         assert_eq!(reader.large.capacity(), 0);
     }

@@ -30,7 +30,7 @@ const APART: usize = 16 * 1024;
 pub(crate) struct Message<'a> {
     pub(crate) scan: &'a Scan,
     pub(crate) bytes: &'a [u8],
-    /// The same, where it has memory of its own.
+    /// Where that is the end of memory of its own, all of it.
     whole: Option<&'a Arc<Vec<u8>>>,
     pub(crate) limits: &'a Limits,
 }
@@ -41,7 +41,7 @@ impl<'a> Message<'a> {
     }
 
     pub(crate) fn pickle(self, part: Range) -> Result<Pickle> {
-        match self.whole.and_then(|whole| self.scan.share(whole, part)) {
+        match self.whole.and_then(|whole| self.scan.share(self.bytes, whole, part)) {
             Some(shared) => Ok(shared),
             None => self.scan.cut(self.bytes, part, self.limits),
         }

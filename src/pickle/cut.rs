@@ -32,13 +32,21 @@ struct Cut<'a> {
 }
 
 impl Scan {
-    /// One object of a message that has memory of its own, as a part of that: if it is most of it, and its
-    /// bytes can stay as they are.
-    pub(crate) fn share(&self, whole: &Arc<Vec<u8>>, object: Range) -> Option<Pickle> {
-        let object = self.plain_part(whole, object)?;
-        let most = object.len() > whole.len() / 2;
-        let part = || Pickle::part_of(whole, object.0..object.1, self.puts_in(object));
-        most.then(part)
+    /// One object of a message that is the end of memory of its own, as a part of that: if it is most of
+    /// it, and its bytes can stay as they are.
+    pub(crate) fn share(
+        &self,
+        bytes: &[u8],
+        whole: &Arc<Vec<u8>>,
+        object: Range,
+    ) -> Option<Pickle> {
+        let object = self.plain_part(bytes, object)?;
+        if object.len() <= whole.len() / 2 {
+            return None;
+        }
+        let before = u32::try_from(whole.len() - bytes.len()).ok()?;
+        let part = before.checked_add(object.0)?..before.checked_add(object.1)?;
+        Some(Pickle::part_of(whole, part, self.puts_in(object)))
     }
 
     /// An object whose bytes nothing ties to their place. CPython memoizes large bytes behind the next

@@ -293,13 +293,13 @@ fn memoize_counts_the_keys() {
 
 #[test]
 fn most_of_a_message_is_shared_and_not_copied() {
-    let shared = |item: &[u8], whole: &[u8]| {
-        let whole = Arc::new(whole.to_vec());
+    let shared = |item: &[u8], message: &[u8]| {
+        let whole = Arc::new([b"head", message].concat());
         let mut scan = Scan::default();
-        let root = scan.message(&whole, &limits()).unwrap();
-        let part = scan.children(&whole, root, Shape::Sequence).unwrap()[1];
-        let share = scan.share(&whole, part);
-        let copy = scan.cut(&whole, part, &limits()).unwrap();
+        let root = scan.message(message, &limits()).unwrap();
+        let part = scan.children(message, root, Shape::Sequence).unwrap()[1];
+        let share = scan.share(message, &whole, part);
+        let copy = scan.cut(message, part, &limits()).unwrap();
         assert_eq!(copy.decode(&limits()).unwrap(), decode(&[b"\x80\x04", item, b"."].concat()));
         share.map(|share| {
             assert_eq!(Arc::strong_count(&whole), 2);

@@ -90,7 +90,7 @@ impl Connection {
         };
         self.timed = true;
         let mut timed = Timed(&self.stream, deadline(wait));
-        timed.write_all(&std::mem::take(&mut self.out))?;
+        write(&mut self.out, &mut timed)?;
         let frame = self.reader.read(&mut timed, settings.limits.frame_size)?;
         parse(&mut self.scan, frame, settings)
     }
@@ -105,10 +105,7 @@ impl Connection {
         if std::mem::take(&mut self.timed) {
             self.stream.set_timeout(None)?;
         }
-        (&self.stream).write_all(&self.out)?;
-        self.out.clear();
-        self.out.shrink_to(KEEP);
-        Ok(())
+        write(&mut self.out, &mut &self.stream)
     }
 
     /// The reply to the oldest request that has none yet, whenever it comes.
@@ -127,6 +124,14 @@ impl Connection {
         };
         silent().unwrap_or(false)
     }
+}
+
+/// Writes what was requested, once, whatever comes of it.
+fn write(out: &mut Vec<u8>, sink: &mut impl Write) -> Result<()> {
+    let written = sink.write_all(out);
+    out.clear();
+    out.shrink_to(KEEP);
+    Ok(written?)
 }
 
 fn parse(scan: &mut Scan, frame: Frame<'_>, settings: &Connector) -> Result<Reply> {

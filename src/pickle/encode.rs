@@ -49,12 +49,19 @@ impl Writer {
     /// Splices a pickle in. Its memo keys count from 0: they are shifted past those in use.
     pub(crate) fn pickle(&mut self, pickle: &Pickle) {
         let ops = pickle.ops();
-        let mut scan = Scan::default();
-        // It was scanned when it was cut, so it scans now.
-        if self.memo == 0 || pickle.memo() == 0 || scan.object(ops, &Limits::NONE).is_err() {
+        if self.memo == 0 || pickle.memo() == 0 {
             self.out.extend_from_slice(ops);
         } else {
-            let mut at = 0;
+            self.shifted(ops);
+        }
+        self.memo += pickle.memo();
+    }
+
+    fn shifted(&mut self, ops: &[u8]) {
+        let mut scan = Scan::default();
+        let mut at = 0;
+        // It was scanned when it was cut, so it scans now.
+        if scan.object(ops, &Limits::NONE).is_ok() {
             for edit in &scan.edits {
                 if let EditKind::Get(number) = edit.kind {
                     let next = edit.at as usize;
@@ -63,9 +70,8 @@ impl Writer {
                     at = next + edit.len as usize;
                 }
             }
-            self.out.extend_from_slice(ops.get(at..).unwrap_or_default());
         }
-        self.memo += pickle.memo();
+        self.out.extend_from_slice(ops.get(at..).unwrap_or_default());
     }
 
     pub(crate) fn value(&mut self, value: &Value) {

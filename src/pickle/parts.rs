@@ -2,7 +2,7 @@
 
 use super::op;
 use super::reader::Reader;
-use super::scan::{EditKind, Range, Scan};
+use super::scan::{EditKind, Range, Scan, tail};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::value::Pickle;
@@ -88,9 +88,10 @@ impl Scan {
     }
 
     fn record_shallow(&mut self, slot: usize, first: usize, code: u8) {
-        let Some(place) = self.containers.get_mut(slot) else { return };
-        let mut container = std::mem::take(place);
-        let (start, shape) = (Some(self.begin(slot)), Shape::of(code));
+        let (begin, from) = (self.begin(slot), self.begin(first));
+        let Self { containers, stack, tails, all_parts, .. } = self;
+        let Some(container) = containers.get_mut(slot) else { return };
+        let (start, shape) = (Some(begin), Shape::of(code));
         // A second batch of items joins the first.
         let joins = slot < first && !matches!(code, op::TUPLE | op::FROZENSET);
         if !joins || container.start != start {
@@ -98,19 +99,18 @@ impl Scan {
             container.shape = shape;
         }
         container.start = start;
-        let count = container.children.len() + self.stack.len() - first;
-        if container.shape != shape || (count >= MANY && !self.all_parts) {
+        let parts = stack.get(first..).unwrap_or_default();
+        let count = container.children.len() + parts.len();
+        if container.shape != shape || (count >= MANY && !*all_parts) {
             container.shape = Shape::Other;
         }
         if container.shape != Shape::Other {
-            let mut at = self.begin(first);
-            for (slot, end) in self.stack.iter().enumerate().skip(first) {
-                container.children.push(Range(at, self.tail(slot).max(*end)));
+            let mut at = from;
+            container.children.extend(parts.iter().zip(first..).map(|(end, slot)| {
+                let part = Range(at, tail(tails, slot).max(*end));
                 at = *end;
-            }
-        }
-        if let Some(place) = self.containers.get_mut(slot) {
-            *place = container;
+                part
+            }));
         }
     }
 

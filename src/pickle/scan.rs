@@ -81,7 +81,7 @@ pub(crate) struct Scan {
     open: Vec<(u32, u32)>,
     keys: Keys,
     /// Objects on the stack after which something was discarded: their slot, and up to where.
-    tails: Vec<(u32, u32)>,
+    pub(super) tails: Vec<(u32, u32)>,
     pub(super) containers: Containers,
     /// Whether the parts of shallow objects are recorded however many they are.
     pub(super) all_parts: bool,
@@ -123,7 +123,6 @@ impl Scan {
     }
 
     fn reset(&mut self) {
-        self.trim();
         self.stack.clear();
         self.marks.clear();
         self.open.clear();
@@ -310,7 +309,7 @@ impl Scan {
         while let Some(&(slot, number)) = self.open.last()
             && slot as usize >= length
         {
-            let tail = self.tail(slot as usize);
+            let tail = tail(&self.tails, slot as usize);
             if let (Some(memoized), Some(end)) =
                 (self.memo.get_mut(number as usize), self.stack.get(slot as usize))
             {
@@ -331,12 +330,6 @@ impl Scan {
             self.tails.pop_if(|(slot, _)| *slot == below);
             self.tails.push((below, index(end)));
         }
-    }
-
-    /// Where the tail of the object in a slot ends; 0 if it has none.
-    pub(super) fn tail(&self, slot: usize) -> u32 {
-        let found = self.tails.binary_search_by_key(&index(slot), |(slot, _)| *slot);
-        found.ok().and_then(|at| self.tails.get(at)).map_or(0, |(_, end)| *end)
     }
 
     /// Lets the object on top of the stack reach up to `end`.
@@ -400,6 +393,12 @@ impl Scan {
     pub(super) fn begin(&self, slot: usize) -> u32 {
         slot.checked_sub(1).and_then(|below| self.stack.get(below)).copied().unwrap_or(0)
     }
+}
+
+/// Where the tail of the object in a slot ends; 0 if it has none.
+pub(super) fn tail(tails: &[(u32, u32)], slot: usize) -> u32 {
+    let found = tails.binary_search_by_key(&index(slot), |(slot, _)| *slot);
+    found.ok().and_then(|at| tails.get(at)).map_or(0, |(_, end)| *end)
 }
 
 /// How many operations of so many bytes stand at the beginning that are like the first one, up to `most`.

@@ -81,7 +81,6 @@ fn converse(core: &Arc<Core>, connection: Arc<Connection>, handshake: Handshake)
             },
             Err(error) => link.reply(&Reply::Traceback(error.to_string())),
         }
-        link.current = None;
         scan.trim();
         if !accepted || link.gone {
             break;
@@ -115,7 +114,6 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
     if !entry.exposed.iter().any(|name| name == request.method) {
         return fallback(&entry, request.method, link);
     }
-    link.current = Some(entry.clone());
     let mut call = Call::new(request, request.method, request.args, link);
     match entry.object.call(&mut call) {
         Err(exception) => link.reply(&Reply::Error(exception)),
@@ -307,13 +305,22 @@ fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> O
     {
         return Some(entry);
     }
-    if let Some(entry) = core.objects.get(id) {
-        link.last = Some((removals, Arc::downgrade(&entry)));
-        return Some(entry);
-    }
+    let found = core.objects.get(id).or_else(|| find_lasting(core, id, request, link));
+    link.last = found.as_ref().map(|entry| (removals, Arc::downgrade(entry)));
+    found
+}
+
+fn find_lasting(
+    core: &Arc<Core>,
+    id: &str,
+    request: &Request<'_>,
+    link: &mut Link,
+) -> Option<Arc<Entry>> {
     let registration = core.settings.registry.get(id).filter(|found| found.create_method)?;
     let bare =
         Request { ident: None, method: id, message: request.message, args: &[], kwargs: &[] };
+    // The callable is no object's method.
+    link.last = None;
     let mut call = Call::new(&bare, id, &[], link);
     match (registration.callable)(&mut call) {
         Ok(result @ Return::Shared(_)) => {

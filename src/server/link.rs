@@ -59,9 +59,8 @@ struct Handed {
 pub(super) struct Link {
     pub(super) core: Arc<Core>,
     pub(super) connection: Arc<Connection>,
-    /// The object whose method is being called.
-    pub(super) current: Option<Arc<Entry>>,
-    /// The object that was called last, as long as so many objects were removed and no more.
+    /// The object whose method is being called, or was called last: to be found again as long as so many
+    /// objects were removed and no more.
     pub(super) last: Option<(u64, Weak<Entry>)>,
     /// What was read while a call waited.
     ahead: Vec<u8>,
@@ -87,7 +86,6 @@ impl Link {
         Self {
             core,
             connection,
-            current: None,
             last: None,
             ahead,
             out,
@@ -325,7 +323,8 @@ impl Context for Link {
     }
 
     fn watch(&mut self, object: Option<Weak<dyn SharedObject>>) {
-        let current = || self.current.as_ref().map(|entry| Arc::downgrade(&entry.object));
+        let entry = || self.last.as_ref().and_then(|(_, last)| last.upgrade());
+        let current = || entry().map(|entry| Arc::downgrade(&entry.object));
         let Some(object) = object.or_else(current) else { return };
         if !self.watched.iter().any(|watched| watched.ptr_eq(&object)) {
             self.watched.retain(|watched| watched.strong_count() > 0);

@@ -333,8 +333,10 @@ impl Shared {
         within: Option<Duration>,
     ) -> Result<Return, Exception> {
         // Bound as required.
-        let item = item.map(|item| call.item(item)).transpose()?;
-        let item = item.unwrap_or_else(|| Pickle::from(&Value::None).into());
+        let item = match item {
+            Some(item) => call.item(item)?,
+            None => Pickle::from(&Value::None).into(),
+        };
         Ok(self.put(item, &mut call.patience(within))?.into())
     }
 

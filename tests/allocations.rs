@@ -18,10 +18,13 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const KEY: &str = "key";
 const ROUNDS: usize = 10_000;
 
-/// A call of the object `queue` as it goes over the wire.
+/// A call of the object `queue` as CPython sends it.
 fn request(method: &str, args: &[u8]) -> Vec<u8> {
-    let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    let payload = [b"\x80\x04(", &*text("queue"), &*text(method), args, b"}t."].concat();
+    let text = |text: &str| {
+        [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes(), b"\x94"].concat()
+    };
+    let call = [b"(", &*text("queue"), &*text(method), args, b"}\x94t\x94."].concat();
+    let payload = [b"\x80\x04\x95", &call.len().to_le_bytes()[..], &*call].concat();
     [&u32::try_from(payload.len()).unwrap().to_be_bytes(), &*payload].concat()
 }
 
@@ -34,7 +37,7 @@ fn a_small_put_and_get_allocate_nothing() {
     let _proxy = client.queue("queue").unwrap();
     let raw = Raw::accepted(&handle.address().to_string(), KEY);
 
-    let put = request("put", b"K\x07\x85");
+    let put = request("put", b"K\x07\x85\x94");
     let get = request("get", b")");
     // '#RETURN' with None, and with 7.
     let (done, item) = (b"\x80\x04\x8c\x07#RETURNN\x86.", b"\x80\x04\x8c\x07#RETURNK\x07\x86.");

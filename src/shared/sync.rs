@@ -4,4 +4,11 @@
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicUsize};
 #[cfg(not(all(test, loom)))]
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicUsize};
+pub(crate) use std::{
+    sync::{Condvar, Mutex, MutexGuard, atomic::AtomicUsize},
+    thread::yield_now,
+};
+
+/// Loom tries every order anyway; after its own yield it would try fewer.
+#[cfg(all(test, loom))]
+pub(crate) fn yield_now() {}

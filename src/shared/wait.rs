@@ -3,7 +3,8 @@
 //! ```text
 //!            ready? ── yes ─────────────────────────────► caller still there? ── yes ──► go on
 //!              │ no                                            │ no
-//!   ┌──────────▼─────────┐   notified: look again              └─► pass the wake-up on, give up
+//!    first let others run, then                                 └─► pass the wake-up on, give up
+//!   ┌──────────▼─────────┐   notified: look again
 //!   │ parked on condvar  │   deadline: give up
 //!   └──────────┬─────────┘   every few seconds: caller still there?
 //!              └──────────►  manager ends: give up
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{self, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
+use super::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, yield_now};
 use crate::error::Exception;
 use crate::transport::deadline;
 
@@ -266,6 +267,7 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
     ) -> Result<Option<MutexGuard<'m, S>>, Interrupted> {
         let Some(condition) = self.0.conditions.get(condition) else { return Ok(None) };
         let mut checked = Instant::now();
+        let mut first = true;
         loop {
             // Whether the caller is there takes a system call: not under the lock.
             let mut known = patience.caller.is_none();
@@ -290,6 +292,14 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
             let left = patience.deadline.map(|deadline| deadline.saturating_duration_since(now));
             if left.is_some_and(|left| left.is_zero()) {
                 return patience.out_of_time();
+            }
+            if std::mem::take(&mut first) {
+                // Whoever makes it ready is often about to, in a thread that has only to be let run:
+                // that takes less time than to sleep and be woken.
+                drop(state);
+                yield_now();
+                state = self.lock();
+                continue;
             }
             let nap = left.unwrap_or(FOREVER).min(patience.look_every);
             condition.parked.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,6 @@
 //! The parts of a message: those of a request, of its arguments, of a reply.
 
 use super::op;
-use super::reader::Reader;
 use super::scan::{EditKind, Range, Scan, tail};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -63,10 +62,15 @@ impl Scan {
     pub(crate) fn text<'a>(&self, bytes: &'a [u8], mut of: Range) -> Option<&'a str> {
         loop {
             of = head(bytes, of);
-            let mut from = Reader { bytes: of.of(bytes), at: 0 };
-            let code = from.byte().ok()?;
-            if matches!(code, op::SHORT_BINUNICODE | op::BINUNICODE) {
-                return std::str::from_utf8(from.operand(code).ok()?).ok();
+            let text = match of.of(bytes) {
+                [op::SHORT_BINUNICODE, length, rest @ ..] => rest.get(..usize::from(*length)),
+                [op::BINUNICODE, a, b, c, d, rest @ ..] => {
+                    rest.get(..u32::from_le_bytes([*a, *b, *c, *d]) as usize)
+                }
+                _ => None,
+            };
+            if let Some(text) = text {
+                return std::str::from_utf8(text).ok();
             }
             let edit = self.edits.get(self.edits_before(of.0))?;
             let EditKind::Get(number) = edit.kind else { return None };

@@ -5,17 +5,23 @@ use std::collections::BTreeMap;
 use super::{malformed, op};
 use crate::error::Result;
 
-/// Which number each memo key stands for. CPython's writer counts keys up from 0.
+/// Which number each memo key stands for. CPython's writer counts keys up from 0, as the numbers do.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
+    /// How many keys, from 0 on, stand for themselves: nearly always all of them, otherwise none.
+    same: usize,
     dense: Vec<u32>,
     sparse: BTreeMap<usize, u32>,
 }
 
 impl Keys {
+    #[inline]
     pub(super) fn clear(&mut self) {
+        self.same = 0;
         self.dense.clear();
-        self.sparse.clear();
+        if !self.sparse.is_empty() {
+            self.sparse.clear();
+        }
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -23,11 +29,23 @@ impl Keys {
     }
 
     /// The key that `MEMOIZE` uses: the number of keys that are there.
+    #[inline]
     pub(super) fn next(&self) -> usize {
-        self.dense.len() + self.sparse.len()
+        self.same + self.dense.len() + self.sparse.len()
     }
 
+    /// Numbers count up from 0, put by put.
+    #[inline]
     pub(super) fn put(&mut self, key: usize, number: u32) {
+        if key == self.same && key == number as usize {
+            self.same += 1;
+        } else {
+            self.put_other(key, number);
+        }
+    }
+
+    fn put_other(&mut self, key: usize, number: u32) {
+        self.dense.extend((0..).take(std::mem::take(&mut self.same)));
         let count = self.dense.len();
         match self.dense.get_mut(key) {
             Some(slot) => *slot = number,
@@ -42,6 +60,9 @@ impl Keys {
     }
 
     pub(super) fn get(&self, key: usize) -> Option<u32> {
+        if key < self.same {
+            return u32::try_from(key).ok();
+        }
         self.dense.get(key).or_else(|| self.sparse.get(&key)).copied()
     }
 }

@@ -375,6 +375,8 @@ impl Scan {
         }
     }
 
+    #[allow(clippy::inline_always, reason = "26 instructions fewer a put")]
+    #[inline(always)]
     fn put(&mut self, at: usize, end: usize, key: usize, limits: &Limits) -> Result<()> {
         self.need(self.stack.len(), 1)?;
         if self.memo.len() >= limits.memo {

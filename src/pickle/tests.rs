@@ -289,6 +289,14 @@ fn memoize_counts_the_keys() {
     // Key 7 is reached from below.
     (2..=7).for_each(|key| keys.put(key, 20));
     assert_eq!((keys.next(), keys.get(7)), (8, Some(20)));
+    // As CPython's writer counts them, until one is put again.
+    keys.clear();
+    (0..3).for_each(|number| keys.put(number as usize, number));
+    assert_eq!((keys.next(), keys.get(2), keys.get(3)), (3, Some(2), None));
+    keys.put(1, 3);
+    keys.put(3, 4);
+    assert_eq!(keys.next(), 4);
+    assert_eq!([0, 1, 2, 3].map(|key| keys.get(key)), [Some(0), Some(3), Some(2), Some(4)]);
 }
 
 #[test]

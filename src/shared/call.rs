@@ -267,7 +267,7 @@ impl<'a> Call<'a> {
     }
 
     fn arg(&self, range: Range) -> Arg<'a> {
-        Arg { message: self.request.message, range }
+        Arg { message: &self.request.message, range }
     }
 
     fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
@@ -283,7 +283,7 @@ fn plural(count: usize) -> &'static str {
 /// An argument, unopened until it is asked for.
 #[derive(Clone, Copy)]
 pub struct Arg<'a> {
-    message: Message<'a>,
+    message: &'a Message<'a>,
     range: Range,
 }
 

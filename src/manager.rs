@@ -133,7 +133,8 @@ impl Manager {
     /// How long the manager goes on once its end was asked for, so that consumers can empty its queues:
     /// these refuse puts meanwhile, and raise `queue.ShutDown` once they are empty and nothing is handed
     /// out that may come back. Then clients that are still connected have a second to ask, and be told so.
-    /// Queues that no client has asked for are not touched. Defaults to no time.
+    /// Queues that no client has asked for are not touched; what becomes a dead letter meanwhile is for
+    /// this process to read, if their queue's readers have left by then. Defaults to no time.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;

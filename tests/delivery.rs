@@ -94,6 +94,31 @@ fn a_lease_that_runs_out_brings_the_item_back() {
 }
 
 #[test]
+fn items_are_done_in_the_order_in_which_they_were_taken_though_leases_ran_out() {
+    let lease = Duration::from_millis(200);
+    let queue = Queue::options().lease(lease).build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=3);
+    let (mut slow, mut other) = (consumer(&client), consumer(&client));
+    assert_eq!(slow.get().unwrap(), 1.into());
+    assert_eq!(slow.get().unwrap(), 2.into());
+    // Both go back, to be had before what was never taken.
+    until("the leases run out", PATIENCE, || queue.len() == 3);
+    assert_eq!(other.get().unwrap(), 1.into());
+    other.task_done().unwrap();
+    assert_eq!(slow.get().unwrap(), 2.into());
+    for _ in 0..2 {
+        let text = raised(slow.task_done().unwrap_err());
+        assert!(text.contains("task_done() called too late"), "{text}");
+    }
+    slow.task_done().unwrap();
+    assert!(raised(slow.task_done().unwrap_err()).contains("too many times"));
+    assert_eq!(other.get().unwrap(), 3.into());
+    other.task_done().unwrap();
+    queue.join();
+}
+
+#[test]
 fn consumers_that_took_items_ahead_do_not_wait_for_each_other_at_the_end() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, client) = share(&queue);

@@ -80,7 +80,7 @@ impl QueueOptions {
 
     /// [`at_least_once`](Self::at_least_once), and an item goes back as well when it is not done within
     /// this time of being taken; `task_done()` is a `ValueError` then. It covers a host that vanished
-    /// without closing its connections. Defaults to none.
+    /// without closing its connections. Zero leaves no time to do anything. Defaults to none.
     ///
     /// Nobody watches the clock: an item whose time is up goes back when the queue is next used. Calls
     /// that wait look as often as the lease is long, and at least every 2 s.

@@ -27,8 +27,8 @@ pub(super) struct State {
     returned: BTreeMap<u64, Delivered>,
     /// What is handed out and not done, by number.
     out: BTreeMap<u64, HandedOut>,
-    /// What each holder was handed, the oldest first; `None` for what it no longer holds.
-    held: HashMap<Owner, VecDeque<Option<u64>>>,
+    /// What each holder was handed.
+    held: HashMap<Owner, Holding>,
     /// When what is handed out comes back by itself.
     leases: BTreeSet<(Instant, u64)>,
     /// The size of what is here or handed out.
@@ -50,6 +50,47 @@ struct HandedOut {
     delivered: Delivered,
     holder: Owner,
     until: Option<Instant>,
+}
+
+/// What a holder was handed, and has not said to be done.
+#[derive(Default)]
+struct Holding {
+    /// How many went back since: the oldest, for leases are of one length. One that never says what is
+    /// done costs no more than this.
+    lapsed: u64,
+    /// The numbers of the others, the oldest first.
+    numbers: VecDeque<u64>,
+}
+
+impl Holding {
+    fn is_empty(&self) -> bool {
+        self.lapsed == 0 && self.numbers.is_empty()
+    }
+
+    fn lapse(&mut self, number: u64) {
+        if let Some(place) = self.numbers.iter().position(|held| *held == number) {
+            self.numbers.remove(place);
+            self.lapsed += 1;
+        }
+    }
+
+    /// Lets go of the oldest; `None` if that went back.
+    fn pop_first(&mut self) -> Option<u64> {
+        if self.lapsed == 0 {
+            return self.numbers.pop_front();
+        }
+        self.lapsed -= 1;
+        None
+    }
+
+    /// Lets go of the one handed last; `None` if that went back.
+    fn pop_last(&mut self) -> Option<u64> {
+        let last = self.numbers.pop_back();
+        if last.is_none() {
+            self.lapsed = self.lapsed.saturating_sub(1);
+        }
+        last
+    }
 }
 
 /// What became of items that were handed out and not done.
@@ -82,7 +123,7 @@ impl State {
     /// Whether nothing will come for this one any more. What others hold may come back, but one that holds
     /// something itself is not to wait for that: two such would wait for each other.
     pub(super) fn is_over(&self, owner: Owner) -> bool {
-        let holds = |numbers: &VecDeque<_>| numbers.iter().any(Option::is_some);
+        let holds = |holding: &Holding| !holding.numbers.is_empty();
         self.shut_down
             && self.len() == 0
             && (self.out.is_empty() || self.held.get(&owner).is_some_and(holds))
@@ -115,7 +156,7 @@ impl State {
         };
         delivered.times = delivered.times.saturating_add(1);
         self.leases.extend(until.map(|until| (until, number)));
-        self.held.entry(owner).or_default().push_back(Some(number));
+        self.held.entry(owner).or_default().numbers.push_back(number);
         let item = delivered.item.clone();
         self.out.insert(number, HandedOut { delivered, holder: owner, until });
         Some(item)
@@ -165,7 +206,7 @@ impl State {
         let mut kept = None;
         if policy.at_least_once {
             let Entry::Occupied(mut held) = self.held.entry(owner) else { return Err(too_often()) };
-            let number = held.get_mut().pop_front().flatten();
+            let number = held.get_mut().pop_first();
             if held.get().is_empty() {
                 held.remove();
             }
@@ -191,10 +232,8 @@ impl State {
         while let Some((_, number)) = self.leases.first().filter(|(until, _)| *until <= now) {
             let number = *number;
             let holder = self.out.get(&number).map(|handed| handed.holder);
-            let held = holder.and_then(|holder| self.held.get_mut(&holder));
-            let place = held.and_then(|held| held.iter_mut().find(|held| **held == Some(number)));
-            if let Some(place) = place {
-                *place = None;
+            if let Some(holding) = holder.and_then(|holder| self.held.get_mut(&holder)) {
+                holding.lapse(number);
             }
             self.recover(number, policy, &mut recovered);
         }
@@ -204,7 +243,8 @@ impl State {
     /// Takes back what a holder that is gone was handed.
     pub(super) fn abandon(&mut self, policy: &Policy, owner: Owner) -> Recovered {
         let mut recovered = Recovered::default();
-        for number in self.held.remove(&owner).into_iter().flatten().flatten() {
+        let numbers = self.held.remove(&owner).map(|holding| holding.numbers);
+        for number in numbers.into_iter().flatten() {
             self.recover(number, policy, &mut recovered);
         }
         recovered
@@ -213,7 +253,7 @@ impl State {
     /// Takes back what a holder was handed last, for it has not got it: that was no delivery.
     pub(super) fn undeliver(&mut self, policy: &Policy, owner: Owner) -> Recovered {
         let mut recovered = Recovered::default();
-        let number = self.held.get_mut(&owner).and_then(VecDeque::pop_back).flatten();
+        let number = self.held.get_mut(&owner).and_then(Holding::pop_last);
         if let Some(number) = number {
             if let Some(handed) = self.out.get_mut(&number) {
                 handed.delivered.times -= 1;
@@ -256,5 +296,25 @@ impl State {
         let gone = (std::mem::take(&mut self.items), std::mem::take(&mut self.returned));
         self.bytes = self.out.values().map(|handed| handed.delivered.item.len()).sum();
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{Pickle, Value};
+
+    #[test]
+    fn a_holder_that_never_says_what_is_done_costs_nothing_more() {
+        let policy = Policy { at_least_once: true, ..Policy::default() };
+        let mut state = State::default();
+        let (owner, now) = (Owner::this_thread(), Instant::now());
+        state.push(Pickle::from(&Value::None).into());
+        for _ in 0..1000 {
+            assert!(state.pop(&policy, owner, Some(now)).is_some());
+            assert_eq!(state.expire(&policy, now).returned, 1);
+        }
+        let holding = state.held.remove(&owner).unwrap_or_default();
+        assert_eq!((holding.lapsed, holding.numbers.len()), (1000, 0));
     }
 }

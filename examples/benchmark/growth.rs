@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::flows::{Shape, count, script};
-use crate::load::{Step, median, round};
+use crate::load::{median, round};
 use crate::pickle::Arg;
 use crate::server::Server;
 use crate::wire::{Language, Wire};
@@ -102,21 +102,20 @@ pub(crate) fn table(rounds: usize, time: Duration, most_items: usize) -> Result<
     let (manager, echo) = (Server::manager()?, Server::echo()?);
     let work = manager.prepare(Arg::Int(7))?;
     for number in [1, 8, 64, 512, 4096, 10_000].map(|number| most_connections().min(number)) {
-        let mut rates = Vec::new();
-        let mut resident = 0.0;
-        for server in [&manager, &echo] {
-            let mut workers = server.connect_all(number, 1)?;
-            let script: Vec<Step> = script(server, &work, Shape::Turn);
-            // Of thousands, each needs its time.
-            let time = time.max(Duration::from_micros(200) * u32::try_from(number)?);
-            let rounds = (0..rounds).map(|_| Ok(round(&mut workers, &script, time)?.rate));
-            rates.push(median(rounds.collect::<Result<Vec<_>>>()?));
-            if rates.len() == 1 {
-                resident = server.child.resident()? / f64::from(1 << 20);
+        // Of thousands, each needs its time.
+        let time = time.max(Duration::from_micros(200) * u32::try_from(number)?);
+        let (mut rates, mut resident) = ([Vec::new(), Vec::new()], 0.0);
+        for _ in 0..rounds {
+            for (server, rates) in [&manager, &echo].into_iter().zip(&mut rates) {
+                let mut workers = server.connect_all(number, 1)?;
+                let script = script(server, &work, Shape::Turn);
+                rates.push(round(&mut workers, &script, time)?.rate);
+                resident = f64::max(resident, manager.child.resident()? / f64::from(1 << 20));
             }
         }
-        let (own, other) = (count(rates[0]), count(rates[1]));
-        let (number, ratio) = (count(number as f64), rates[0] / rates[1]);
+        let ratio = median(rates[0].iter().zip(&rates[1]).map(|(own, other)| own / other));
+        let [own, other] = rates.map(|rates| count(median(rates)));
+        let number = count(number as f64);
         lines.push(format!("| {number} | {own} | {resident:.1} | {other} | {ratio:.2} |"));
         eprint!(".");
     }

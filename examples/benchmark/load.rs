@@ -38,8 +38,9 @@ pub(crate) fn round(workers: &mut [Vec<Wire>], script: &[Step], time: Duration) 
             })
         });
         let threads = threads.collect::<std::io::Result<Vec<_>>>();
-        drop(closed);
+        // Before they begin: among hundreds of threads this one may not run again for long.
         let (begin, mut operations, mut latencies) = (Instant::now(), 0, Vec::new());
+        drop(closed);
         for thread in threads? {
             let (count, times) = thread.join().map_err(|_| "a thread failed")??;
             operations += count;

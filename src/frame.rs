@@ -50,7 +50,7 @@ pub(crate) struct FrameReader {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// A payload that does not fit the buffer, in memory of its own: whoever keeps a large part of it may
+    /// A frame that does not fit the buffer, in memory of its own: whoever keeps a large part of it may
     /// keep the whole, uncopied.
     large: Arc<Vec<u8>>,
     /// What is left of a payload that was refused, to be passed over.

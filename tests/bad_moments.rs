@@ -1,6 +1,6 @@
 //! What dies, ends or panics at a bad moment costs nobody else anything: no item, no reply, no object,
 //! no address, no time.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/raw.rs"]
 mod raw;
@@ -49,6 +49,11 @@ fn probe(faulty: bool) -> (Arc<Probe>, Watcher) {
 }
 
 impl Probe {
+    fn pass_gate(&self) {
+        self.tell("gate");
+        self.gate.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+    }
+
     fn tell(&self, event: &'static str) {
         // The test may have all it wants.
         let _ = self.events.send(event);
@@ -63,8 +68,7 @@ impl SharedObject for Probe {
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         match call.method() {
             "gate" => {
-                self.tell("gate");
-                self.gate.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                self.pass_gate();
                 Ok(().into())
             }
             "hand_out" => {
@@ -220,6 +224,63 @@ fn an_object_that_its_process_drops_last_is_gone() {
     let weak: Vec<_> = kept.lock().unwrap().drain(..).map(|kept| Arc::downgrade(&kept)).collect();
     assert_eq!(weak.len(), 20);
     assert_eq!(weak.iter().filter(|probe| probe.upgrade().is_some()).count(), 0);
+}
+
+/// An object whose end is a fault.
+struct Fragile(Arc<Probe>);
+
+impl SharedObject for Fragile {
+    fn exposed(&self) -> &[&str] {
+        &["another", "gate"]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        match call.method() {
+            "another" => Ok(Return::Shared(Arc::new(Self(self.0.clone())))),
+            _ => self.0.call(call),
+        }
+    }
+
+    fn repr(&self) -> String {
+        self.0.pass_gate();
+        "fragile".to_owned()
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("the fault of drop()");
+    }
+}
+
+#[test]
+fn an_object_that_panics_as_it_goes_adds_no_reply() {
+    let (probe, watcher) = probe(false);
+    let handle =
+        start(Manager::new(KEY).register("fragile", move |_| Arc::new(Fragile(probe.clone()))));
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    for method in ["gate", "__repr__"] {
+        let proxy = client.create("fragile", &[], &[]).unwrap();
+        let mut raw = raw(&handle);
+        raw.send(&request(proxy.id(), method, b""));
+        assert_eq!(watcher.next(), "gate");
+        // Now only the call holds it.
+        drop(proxy);
+        assert_eq!(client.number_of_objects().unwrap(), 0);
+        watcher.gate.send(()).unwrap();
+        assert_eq!(raw.reply().unwrap().0, "#RETURN", "{method}");
+        raw.send(&request("nothing", "get", b""));
+        let (_, why) = raw.reply().unwrap();
+        assert!(String::try_from(why).unwrap().contains("no object has the id 'nothing'"));
+    }
+    // The result that cannot be sent is such an object, too.
+    let proxy = client.create("fragile", &[], &[]).unwrap();
+    let mut raw = raw(&handle);
+    raw.send(&request(proxy.id(), "another", b"").repeat(2));
+    (0..2).for_each(|_| watcher.gate.send(()).unwrap());
+    raw.send(&request("nothing", "get", b""));
+    let replies = [(); 3].map(|()| raw.reply().unwrap().1.to_string());
+    assert!(replies[2].contains("no object has the id 'nothing'"), "{replies:?}");
 }
 
 #[test]

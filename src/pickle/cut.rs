@@ -7,7 +7,7 @@
 //!  GLOBAL under PROTO 2     PROTO 2, GLOBAL, PROTO 5: its name may be one of Python 2
 //!  BINPUT 7                 MEMOIZE: its key is the number of puts before it
 //!  BINGET 7, put inside     BINGET with the new key
-//!  BINGET 7, put before     the object itself, once; from then on BINGET
+//!  BINGET 7, put before     the object itself, once; from then on BINGET, in larger objects too
 //! ```
 //! An object without any of them, which is the common case, is copied as it is.
 
@@ -29,6 +29,8 @@ struct Cut<'a> {
     memo: u32,
     /// First number -> how many follow it, and the first one's key.
     runs: BTreeMap<u32, (u32, u32)>,
+    /// Where an object begins that was referred to, and was copied whole -> its end, and its number.
+    copied: BTreeMap<u32, (u32, u32)>,
 }
 
 impl Scan {
@@ -67,7 +69,8 @@ impl Scan {
         }
         let mut out = Vec::new();
         out.try_reserve_exact(object.len()).map_err(io::Error::from)?;
-        let mut cut = Cut { scan: self, bytes, out, memo: 0, runs: BTreeMap::new() };
+        let (runs, copied) = (BTreeMap::new(), BTreeMap::new());
+        let mut cut = Cut { scan: self, bytes, out, memo: 0, runs, copied };
         cut.copy(object, limits)?;
         Ok(Pickle::from_vec(cut.out, cut.memo))
     }
@@ -104,8 +107,8 @@ impl Scan {
 impl Cut<'_> {
     /// Copies an object, and what it refers to. With a stack of its own, for references can chain.
     fn copy(&mut self, object: Range, limits: &Limits) -> Result<()> {
-        let mut stack = vec![object];
-        while let Some(Range(mut at, end)) = stack.pop() {
+        let mut stack = vec![(object, None)];
+        while let Some((Range(mut at, end), of)) = stack.pop() {
             // From here on puts are numbered from `old` in the message, from `new` in the copy.
             let (old, new) = (self.scan.puts_before(at), self.memo);
             let edits = self.scan.edits.get(self.scan.edits_before(at)..).unwrap_or_default();
@@ -113,12 +116,20 @@ impl Cut<'_> {
             loop {
                 let edit = edits.next();
                 let next = edit.map_or(end, |edit| edit.at);
+                if let Some((Range(from, to), key)) = self.copied(at, next, end) {
+                    self.out.extend_from_slice(Range(at, from).of(self.bytes));
+                    self.number(old, new, from);
+                    encode::get(&mut self.out, key);
+                    stack.push((Range(to, end), of));
+                    break;
+                }
                 self.out.extend_from_slice(Range(at, next).of(self.bytes));
                 if self.out.len() > limits.frame_size {
                     return Err(Error::Limit("frame size", limits.frame_size as u64));
                 }
                 let Some(edit) = edit else {
                     self.number(old, new, end);
+                    self.copied.extend(of.map(|(begin, number)| (begin, (end, number))));
                     break;
                 };
                 at = next + edit.len;
@@ -140,7 +151,8 @@ impl Cut<'_> {
                             self.number(old, new, next);
                             let referent = self.scan.referent(number, next)?;
                             self.scan.budget.spend(referent.len())?;
-                            stack.extend([Range(at, end), referent]);
+                            let named = Some((referent.0, number));
+                            stack.extend([(Range(at, end), of), (referent, named)]);
                             break;
                         }
                     }
@@ -148,6 +160,13 @@ impl Cut<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The first object from `at` to `next`, within a larger one up to `end`, that was copied, and its key.
+    fn copied(&self, at: u32, next: u32, end: u32) -> Option<(Range, u32)> {
+        let (&from, &(to, number)) = self.copied.range(at..=next).next()?;
+        let key = self.key(number)?;
+        (from < end && to <= end).then_some((Range(from, to), key))
     }
 
     /// Notes the keys of the puts from `old` up to the place `end`.

@@ -122,6 +122,12 @@ fn what_a_part_refers_to_comes_with_it_once() {
     let chain = b"(\x8c\x01a\x94]\x94h\x00a]\x94(h\x01h\x00h\x01et.";
     assert_eq!(part_ops(chain)[2], b"]\x94(]\x94\x8c\x01a\x94ah\x02h\x01e");
     assert_eq!(parts(chain)[2].memo(), 3);
+    // Of t = ([7], [8]) first the one list, then t, which holds it, then t again.
+    let inner = b"(]\x94K\x07a]\x94K\x08a\x86\x94(h\x01h\x02h\x02tt.";
+    assert_eq!(part_ops(inner)[1], b"(]\x94K\x08a]\x94K\x07ah\x00\x86\x94h\x02t");
+    // The same of its other list, which begins where it does.
+    let first = b"(]\x94K\x07a]\x94K\x08a\x86\x94(h\x00h\x02h\x02tt.";
+    assert_eq!(part_ops(first)[1], b"(]\x94K\x07ah\x00]\x94K\x08a\x86\x94h\x02t");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::link::{Connection, Link};
-use super::objects::{Entry, New};
+use super::objects::{Entry, New, let_go};
 use super::{Core, Handshake, guarded};
 use crate::error::{Error, Exception, Result};
 use crate::frame::{FrameReader, Source};
@@ -112,7 +112,8 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
         return link.reply(&Reply::Traceback(unknown(ident)));
     };
     if !entry.exposed.iter().any(|name| name == request.method) {
-        return fallback(&entry, request.method, link);
+        fallback(&entry, request.method, link);
+        return let_go(entry);
     }
     let mut call = Call::new(request, request.method, request.args, link);
     match entry.object.call(&mut call) {
@@ -130,16 +131,19 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
             }
             (None, Return::Value(value)) => link.reply(&Reply::Return(value)),
             (None, Return::Element(element)) => link.reply_element(element),
-            (None, Return::Item(item)) => link.reply_item(entry, item),
+            (None, Return::Item(item)) => return link.reply_item(entry, item),
             (None, Return::Items(items)) => link.reply_items(&entry, items),
             (None, Return::Shared(object)) => {
                 let (what, method) = (object.repr(), request.method);
                 let why = "no method_to_typeid names it";
                 let text = format!("{what}, the result of {method}(), is no plain data, and {why}");
+                // Its own drop may panic, which is the reply then.
+                drop(object);
                 link.reply(&Reply::Unserializable(text));
             }
         },
     }
+    let_go(entry);
 }
 
 /// What objects answer without having to expose it.

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::objects::Entry;
+use super::objects::{Entry, let_go};
 use super::{Core, guarded};
 use crate::frame::Source;
 use crate::message::{Reply, Token};
@@ -157,6 +157,7 @@ impl Link {
         while let Some(handed) = self.handed.pop() {
             if handed.end <= sent {
                 self.core.buffers.keep(handed.data);
+                let_go(handed.from);
             } else {
                 self.give_back(handed);
             }
@@ -215,6 +216,7 @@ impl Link {
         let item = Held { data, references: references.unwrap_or_default() };
         // Its panic must not keep the next item from going back.
         let _ = guarded(|| from.object.take_back(item, connection));
+        let_go(from);
     }
 
     fn end_if_asked(&self) {

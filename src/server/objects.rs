@@ -230,11 +230,16 @@ fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
         loop {
             let next = pending.borrow_mut().as_mut().and_then(Vec::pop);
             let Some(entry) = next else { break };
-            // Its owner's drop may panic: that is no reason to keep the others.
-            let _ = guarded(|| drop(entry));
+            let_go(entry);
         }
         *pending.borrow_mut() = None;
     });
+}
+
+/// Lets go of an object, perhaps as the last to hold it: its own drop may panic, which is no reason to keep
+/// others, or to reply once more.
+pub(super) fn let_go(entry: Arc<Entry>) {
+    let _ = guarded(|| drop(entry));
 }
 
 fn address(object: &Arc<dyn SharedObject>) -> usize {

@@ -30,6 +30,12 @@ assert tasks.put_many((recursive, 2)) == 2
 (first, second) = tasks.get_many(2)
 assert first[1] is first and second == 2
 
+part = ["part"]
+pair = (["other"], part)
+assert tasks.put_many([pair, (part, pair, pair)]) == 2
+(_, (part, first, second)) = tasks.get_many(2)
+assert first is second and part is first[1] and first == (["other"], ["part"])
+
 assert tasks.put_many(list(range(5000)), timeout=None) == 5000
 assert tasks.get_many(max=10000) == list(range(5000))
 

@@ -90,8 +90,9 @@ impl FrameReader {
                     self.start = from + length;
                     return Ok(self.buffer.get(from..from + length).unwrap_or_default().into());
                 }
-                if header + length > BUFFER {
-                    return self.read_large(source, header, length);
+                let whole = header.saturating_add(length);
+                if whole > BUFFER {
+                    return self.read_large(source, header, whole);
                 }
             }
             if !unread.is_empty() {
@@ -125,9 +126,9 @@ impl FrameReader {
         Ok(read)
     }
 
-    /// Reads a payload into memory of its own, behind its header: where it lies as it lies in the stream.
-    /// Some processors copy a page to one that it lags a few bytes behind at a tenth of their speed, and
-    /// to the beginning of fresh memory that would be without the header.
+    /// Reads a frame of this length into memory of its own, header and all, where it lies as it lies in the
+    /// stream. Some processors copy a page to one that it lags a few bytes behind at a seventh of their speed,
+    /// and without the header the beginning of fresh memory does.
     fn read_large<S: Source>(
         &mut self,
         source: &mut S,
@@ -135,7 +136,6 @@ impl FrameReader {
         length: usize,
     ) -> Result<Frame<'_>> {
         source.ack_now();
-        let length = header.saturating_add(length);
         if Arc::get_mut(&mut self.large).is_none() || self.large.is_empty() {
             self.large = Arc::new(source.used_buffer(length).unwrap_or_default());
         }

@@ -408,13 +408,17 @@ fn alike<const SIZE: usize>(bytes: &[u8], most: usize) -> usize {
     let (all, _) = bytes.as_chunks::<SIZE>();
     let all = all.get(..most).unwrap_or(all);
     let Some(&code) = bytes.first() else { return 0 };
-    // Sixteen at a time without a branch, which is four times as fast; then one by one.
-    let (groups, _) = all.as_chunks::<16>();
+    let count = |some: &[[u8; SIZE]]| some.iter().take_while(|op| op[0] == code).count();
+    // Sixteen at a time without a branch take half the time, where there are so many.
+    let (groups, rest) = all.as_chunks::<16>();
+    let begun = groups.first().map_or_else(|| count(all), |first| count(first));
+    if begun < 16 {
+        return begun;
+    }
     let differ =
         |group: &[[u8; SIZE]; 16]| group.iter().fold(0_u8, |bits, op| bits | (op[0] ^ code));
-    let count = 16 * groups.iter().take_while(|group| differ(group) == 0).count();
-    let rest = all.get(count..).unwrap_or_default();
-    count + rest.iter().take_while(|op| op[0] == code).count()
+    let whole = groups.iter().take_while(|group| differ(group) == 0).count();
+    16 * whole + groups.get(whole).map_or_else(|| count(rest), |last| count(last))
 }
 
 /// Positions fit `u32`: `run` refuses longer input.

@@ -163,7 +163,7 @@ fn run(args: &[String]) -> Result<()> {
     }
     if wanted("growth") {
         eprint!("growth ");
-        let table = growth::table(rounds.min(3), time, items)?;
+        let table = growth::table(if quick { 1 } else { 3 }, time, items)?;
         eprintln!();
         println!("{table}");
     }

@@ -4,7 +4,7 @@
 //!  running ── stop() ──► draining: objects take nothing new, and give what they have (no time at all,
 //!                        unless the owner grants some)
 //!                   ──► stopping: blocked calls end, calls are refused; whoever was just handed an
-//!                        object may still take its reference (a second at most)
+//!                        object may still take its reference, and drop it (a second at most)
 //!                   ──► closed: no more connections, the open ones are ended and waited for
 //! ```
 
@@ -36,6 +36,8 @@ pub use registry::Registration;
 
 /// How long connections that are told to end may take, before they are cut, and after.
 const GRACE: Duration = Duration::from_millis(300);
+/// How long whoever asked for the end is given to drop what it was handed.
+const DROPPED: Duration = Duration::from_millis(100);
 /// How long clients may stay, once all is drained, to be told so.
 const TOLD: Duration = Duration::from_secs(1);
 /// The pause after the system could not give another connection or thread.
@@ -232,6 +234,9 @@ fn serve_until_stopped(core: &Arc<Core>, listener: Listener) -> Result<()> {
     core.open_connections().iter().for_each(|connection| connection.wake());
     if core.lingers.load(Ordering::Relaxed) {
         core.wait_for(Some(objects::HAND_OVER), |_| !core.objects.handing_over());
+        // It drops that again by another connection. Linux may lose one that comes just as the listener is
+        // closed, without a word to its client, which would wait for its challenge for ever.
+        core.wait_for(Some(DROPPED), |_| core.objects.count() == 0);
     }
 
     core.closed.store(true, Ordering::Release);

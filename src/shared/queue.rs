@@ -265,8 +265,8 @@ impl Queue {
 
     /// Refuses items from now on: every `put` raises `queue.ShutDown`, and so does a `get` once the
     /// queue is empty. Where items that are handed out may come back, a consumer that holds none waits for
-    /// those of the others first. `immediate` empties it at once. Python has this since 3.13; in an older client such
-    /// a call raises `AttributeError`, for it has no class of that name.
+    /// those of the others first. `immediate` empties it at once. Python has this since 3.13; in an older
+    /// client such a call raises `AttributeError`, for it has no class of that name.
     pub fn shutdown(&self, immediate: bool) {
         self.0.shut_down(immediate);
     }

@@ -30,12 +30,25 @@ fn idle_connections(server: &Server, number: usize) -> Result<(Vec<TcpStream>, f
     Ok((connections.into_iter().flatten().collect(), number as f64 / begin.elapsed().as_secs_f64()))
 }
 
-/// Operations a second of 8 connections on the queue as it is, in rounds.
-fn speed(server: &Server, connections: usize, rounds: usize, time: Duration) -> Result<Vec<f64>> {
-    let work = server.prepare(Arg::Int(7))?;
-    let script = script(server, &work, Shape::Turn);
-    let mut workers = server.connect_all(connections, 1)?;
-    (0..rounds).map(|_| Ok(round(&mut workers, &script, time)?.rate)).collect()
+/// Operations a second of 8 connections on each manager's queue as it is, in rounds.
+fn speeds<const N: usize>(
+    servers: [&Server; N],
+    rounds: usize,
+    time: Duration,
+) -> Result<Vec<[f64; N]>> {
+    let mut sides = Vec::new();
+    for server in servers {
+        let work = server.prepare(Arg::Int(7))?;
+        sides.push((server.connect_all(8, 1)?, script(server, &work, Shape::Turn)));
+    }
+    let mut one_round = || {
+        let mut rates = [0.0; N];
+        for ((workers, script), rate) in sides.iter_mut().zip(&mut rates) {
+            *rate = round(workers, script, time)?.rate;
+        }
+        Ok(rates)
+    };
+    (0..rounds).map(|_| one_round()).collect()
 }
 
 /// Puts so many items.
@@ -60,23 +73,24 @@ fn most_connections() -> usize {
 }
 
 pub(crate) fn idle(rounds: usize, time: Duration) -> Result<Vec<[String; 2]>> {
-    let server = Server::manager()?;
+    let (server, empty) = (Server::manager()?, Server::manager()?);
     // What the first connections cost is the process's own.
-    let mut alone = speed(&server, 8, rounds, time)?;
+    speeds([&server], 1, time)?;
     let before = server.child.resident()?;
     let number = most_connections();
     let (connections, a_second) = idle_connections(&server, number)?;
     let each = (server.child.resident()? - before) / number as f64 / 1024.0;
-    let among = median(speed(&server, 8, rounds, time)?);
+    let rates = speeds([&server, &empty], rounds, time)?;
+    let ratio = median(rates.iter().map(|[among, alone]| among / alone));
     drop(connections);
-    // Again without them, for the machine may have changed.
-    alone.extend(speed(&server, 8, rounds, time)?);
-    let ratio = among / median(alone);
     let name = format!("idle: {} connections that do nothing", count(number as f64));
     Ok(vec![
         [name, format!("{each:.1} KiB each")],
         ["idle: connecting them".to_owned(), format!("{} a second", count(a_second))],
-        ["idle: 8 others put and get among them".to_owned(), format!("{ratio:.2} × as fast")],
+        [
+            "idle: 8 others put and get among them".to_owned(),
+            format!("{ratio:.2} × as fast as with a manager that has none"),
+        ],
     ])
 }
 
@@ -125,7 +139,7 @@ pub(crate) fn table(rounds: usize, time: Duration, most_items: usize) -> Result<
     for items in [1, 1000, 100_000, 1_000_000, 10_000_000].map(|items| most_items.min(items)) {
         fill(&server, items - there)?;
         there = items;
-        let rate = median(speed(&server, 8, rounds, time)?);
+        let rate = median(speeds([&server], rounds, time)?.into_iter().flatten());
         let resident = server.child.resident()? / f64::from(1 << 20);
         lines.push(format!("| {} | {} | {resident:.1} |", count(items as f64), count(rate)));
         eprint!(".");

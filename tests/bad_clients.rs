@@ -221,7 +221,7 @@ struct Counts {
     back: usize,
 }
 
-const ITEM: [u8; 60_000] = [7; 60_000];
+static ITEM: [u8; 60_000] = [7; 60_000];
 
 impl SharedObject for Source {
     fn exposed(&self) -> &[&str] {

@@ -10,9 +10,13 @@
 mod raw;
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use basemanager::{Client, Manager, Queue, QueueProxy, ServerHandle, Value};
+use basemanager::{
+    Call, Client, ConnectionId, Exception, Item, Manager, Monitor, Pickle, Queue, QueueProxy,
+    Return, ServerHandle, SharedObject, Value,
+};
 use raw::Raw;
 use support::{Log, PATIENCE, Peer, Process, Python, python_client, pythons, until, until_asleep};
 
@@ -204,4 +208,64 @@ fn a_reset_with_the_reply_unread_gives_the_item_back() {
             assert_eq!(client.ask("q.task_done()"), "None", "{one}");
         }
     }
+}
+
+/// Gives an item each time it may, and counts those that come back.
+#[derive(Clone)]
+struct Source(Monitor<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    may: usize,
+    given: usize,
+    back: usize,
+}
+
+static ITEM: [u8; 60_000] = [7; 60_000];
+
+impl SharedObject for Source {
+    fn exposed(&self) -> &[&str] {
+        &["get"]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let may = |counts: &Counts| counts.may > counts.given;
+        let mut counts = self.0.wait(0, &mut call.patience(None), may)?.unwrap();
+        counts.given += 1;
+        Ok(Return::Item(Pickle::from(&Value::from(ITEM.to_vec())).into()))
+    }
+
+    fn take_back(&self, _: Item, _: ConnectionId) {
+        self.0.lock().back += 1;
+    }
+}
+
+#[test]
+fn nothing_follows_half_a_reply() {
+    let source = Source(Monitor::new(Counts::default()));
+    let shared = Arc::new(source.clone());
+    let (manager, log) = Log::of(Manager::new(KEY).write_timeout(Duration::from_millis(300)));
+    let manager = manager.register("source", move |_| shared.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let mut careless = Raw::accepted(&handle.address().to_string(), KEY);
+    for _ in 0..1000 {
+        careless.frame(b"\x80\x04(\x8c\x06source\x8c\x03get)}t.");
+    }
+    // Each reply leaves as the next call begins to wait, until the system holds no more of them.
+    while source.0.lock().back == 0 {
+        source.0.lock().may += 1;
+        source.0.notify_one(0);
+        until("it was taken", PATIENCE, || {
+            let counts = source.0.lock();
+            counts.given == counts.may || counts.back > 0
+        });
+    }
+    let mut got = 0;
+    while let Some(reply) = careless.read() {
+        assert!(reply.windows(ITEM.len()).any(|part| part == ITEM), "whole, or not at all");
+        got += 1;
+    }
+    log.until("a connection ended: the peer did not answer in time");
+    let counts = source.0.lock();
+    assert_eq!(got, counts.given - counts.back);
 }

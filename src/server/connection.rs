@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::link::{Connection, Link};
 use super::objects::{Entry, New, let_go};
-use super::{Core, Handshake, guarded};
+use super::{Core, Seat, guarded};
 use crate::error::{Error, Exception, Result};
 use crate::frame::{FrameReader, Source};
 use crate::handshake;
@@ -36,19 +36,20 @@ const FUNCTIONS: [&str; 9] = [
 ];
 
 /// Serves a connection until it ends.
-pub(super) fn serve(core: &Arc<Core>, connection: Arc<Connection>, handshake: Handshake) {
-    match converse(core, connection, handshake) {
+pub(super) fn serve(seat: &mut Seat, connection: Arc<Connection>) {
+    match converse(seat, connection) {
         Ok(()) | Err(Error::Disconnected) => {}
-        Err(error) => core.log(format_args!("a connection ended: {error}")),
+        Err(error) => seat.core.log(format_args!("a connection ended: {error}")),
     }
 }
 
-fn converse(core: &Arc<Core>, connection: Arc<Connection>, handshake: Handshake) -> Result<()> {
+fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
+    let core = &seat.core;
     let settings = &core.settings;
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, deadline(settings.handshake_timeout));
     handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
-    drop(handshake);
+    seat.leave.prove();
     connection.stream.set_timeouts(None, Some(settings.write_timeout))?;
     // The peer may hold its request back until its last word is acknowledged.
     (&connection.stream).ack_now();

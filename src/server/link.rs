@@ -77,6 +77,8 @@ pub(super) struct Link {
     ending: Cell<bool>,
     /// The peer was found gone while a call waited: what it still asks for is not answered.
     pub(super) gone: bool,
+    /// Why replies could not be sent before a call waited. Half of one may be out: nothing may follow it.
+    failed: Option<io::Error>,
 }
 
 impl Link {
@@ -95,6 +97,7 @@ impl Link {
             watched,
             ending: Cell::default(),
             gone: false,
+            failed: None,
         }
     }
 
@@ -153,6 +156,10 @@ impl Link {
 
     /// Sends the replies. Items whose replies did not get out whole go back, the last one first.
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        if let Some(failed) = self.failed.take() {
+            // The connection ends with it, and what was not sent goes back.
+            return Err(failed);
+        }
         let (sent, result) = self.send();
         while let Some(handed) = self.handed.pop() {
             if handed.end <= sent {
@@ -293,12 +300,11 @@ impl Source for Link {
 
 impl Caller for Link {
     fn settle(&mut self) {
-        // If it fails the caller is gone, which the wait finds out by itself.
-        let _ = self.flush();
+        self.failed = self.flush().err();
     }
 
     fn is_there(&mut self) -> bool {
-        self.gone = !self.poll().unwrap_or(false);
+        self.gone = self.failed.is_some() || !self.poll().unwrap_or(false);
         !self.gone
     }
 

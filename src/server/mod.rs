@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,8 +72,6 @@ pub(crate) struct Core {
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next_connection: AtomicU64,
     buffers: Buffers,
-    /// The connections whose peers have not proved the key yet.
-    handshakes: AtomicUsize,
     stopping: AtomicBool,
     lingers: AtomicBool,
     closed: AtomicBool,
@@ -84,6 +82,8 @@ pub(crate) struct Core {
 #[derive(Default)]
 struct Life {
     connections: usize,
+    /// Those of them whose peers have not proved the key.
+    handshakes: usize,
     accepting: bool,
     phase: Phase,
 }
@@ -113,7 +113,6 @@ impl Core {
             connections: Mutex::default(),
             next_connection: AtomicU64::new(0),
             buffers: Buffers::default(),
-            handshakes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -280,38 +279,23 @@ fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
             return Err(Error::Limit("number of connections", most as u64));
         }
         let unproved = core.settings.max_handshakes;
-        if core.handshakes.load(Ordering::Relaxed) >= unproved {
+        if life.handshakes >= unproved {
             return Err(Error::Limit("number of handshakes", unproved as u64));
         }
         life.connections += 1;
+        life.handshakes += 1;
     }
-    let handshake = Handshake::new(core.clone());
     let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
     let connection = Arc::new(Connection::new(id, stream));
     lock(&core.connections).insert(id, connection.clone());
-    let seat = Seat { core: core.clone(), id, _leave: Leave(core.life.clone()) };
+    let leave = Leave { life: core.life.clone(), proved: false };
+    let mut seat = Seat { core: core.clone(), id, leave };
     thread::Builder::new()
         .name(format!("basemanager-{id}"))
         .stack_size(STACK)
-        .spawn(move || connection::serve(&seat.core, connection, handshake))
+        .spawn(move || connection::serve(&mut seat, connection))
         .map(drop)
         .map_err(Error::io("start a thread"))
-}
-
-/// A connection's place among those whose peers are not known yet; given up when dropped.
-struct Handshake(Arc<Core>);
-
-impl Handshake {
-    fn new(core: Arc<Core>) -> Self {
-        core.handshakes.fetch_add(1, Ordering::Relaxed);
-        Self(core)
-    }
-}
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A connection's place among those that are open; given up when dropped.
@@ -319,7 +303,7 @@ struct Seat {
     core: Arc<Core>,
     id: u64,
     /// Dropped after the above: whoever waits for the last connection finds nothing held by it.
-    _leave: Leave,
+    leave: Leave,
 }
 
 impl Drop for Seat {
@@ -330,16 +314,29 @@ impl Drop for Seat {
     }
 }
 
-struct Leave(Monitor<Life>);
+/// A stranger's place among strangers is kept as long as its connection's: its thread has yet to end.
+struct Leave {
+    life: Monitor<Life>,
+    proved: bool,
+}
+
+impl Leave {
+    /// The peer is no stranger any more.
+    fn prove(&mut self) {
+        self.life.lock().handshakes -= 1;
+        self.proved = true;
+    }
+}
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let mut life = self.0.lock();
+        let mut life = self.life.lock();
         life.connections -= 1;
+        life.handshakes -= usize::from(!self.proved);
         let awaited = life.phase > Phase::Running;
         drop(life);
         if awaited {
-            self.0.notify_all(0);
+            self.life.notify_all(0);
         }
     }
 }

@@ -222,6 +222,17 @@ fn the_longest_timeouts() {
     assert_eq!(tasks.get_timeout(Duration::MAX).unwrap(), Some(1.into()));
 }
 
+#[test]
+fn the_longest_wait_is_one_for_every_manager() {
+    against_every_manager(|client, _| {
+        let tasks = client.queue("tasks").unwrap();
+        let waiting = tasks.clone();
+        let thread = blocked(move || waiting.get_timeout(Duration::MAX));
+        tasks.put(1).unwrap();
+        assert_eq!(thread.join().unwrap().unwrap(), Some(1.into()));
+    });
+}
+
 // Calls that take their time.
 
 /// Answers each call with the next number: the first one once it may.

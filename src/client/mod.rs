@@ -21,6 +21,9 @@ use connection::Connection;
 pub use proxy::Proxy;
 pub use queue::{Consumer, PutEach, QueueIter, QueueProxy};
 
+/// More than CPython can wait is refused there.
+const LONGEST: Duration = Duration::from_secs(1 << 33);
+
 /// Connections that are kept for the next call.
 const KEEP_IDLE: usize = 16;
 
@@ -333,4 +336,9 @@ fn failure(reply: Reply) -> Error {
             Error::Protocol("a reply of another kind than was asked for".to_owned())
         }
     }
+}
+
+/// A timeout as Python takes it.
+fn seconds(timeout: Option<Duration>) -> Value {
+    timeout.map(|timeout| timeout.min(LONGEST).as_secs_f64()).into()
 }

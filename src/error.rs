@@ -5,6 +5,7 @@
 //! [`Error::Exception`].
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -157,6 +158,13 @@ impl From<io::Error> for Error {
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
             _ => Self::Io(Cow::Borrowed(UNDER_WAY), error),
         }
+    }
+}
+
+impl From<Infallible> for Error {
+    /// What cannot fail goes with what can: [`Value`] itself as a part of what a value is converted to.
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -22,7 +22,8 @@ pub(crate) use key::Key;
 
 /// A Python value.
 ///
-/// Rust values become one with [`From`], and come back with [`TryFrom`]. Equality is Python's `==`:
+/// Rust values become one with [`From`], and come back with [`TryFrom`], the items of a list one by one:
+/// `Vec<Value>` is for any, and `Vec<u8>` for `bytes`. Equality is Python's `==`:
 /// numbers compare by value, `bytes` equal `bytearray`, and sets and dicts have no order.
 /// Printing gives Python's `repr()`.
 ///
@@ -35,6 +36,9 @@ pub(crate) use key::Key;
 ///
 /// let number: u8 = Value::from(7).try_into()?;
 /// assert_eq!(number, 7);
+/// let (id, name): (u64, String) = Value::from((1, "one")).try_into()?;
+/// let items: Vec<Value> = ["a", "b"].into_iter().collect::<Value>().try_into()?;
+/// let words = items.into_iter().map(String::try_from).collect::<Result<Vec<_>, _>>()?;
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -196,6 +196,30 @@ fn a_listener_that_never_answers_costs_the_connect_timeout() {
     assert!(begun.elapsed() >= BRIEF && begun.elapsed() < SLACK, "{:?}", begun.elapsed());
 }
 
+/// CPython's end of the handshake, and then not another word.
+#[test]
+fn one_that_is_silent_after_the_handshake_costs_the_connect_timeout() {
+    const CODE: &str = "
+import sys
+from multiprocessing.connection import Listener
+listener = Listener(('127.0.0.1', 0), authkey=sys.argv[1].encode())
+print('listening on %s:%d' % listener.address, flush=True)
+connections = []
+while True:
+    connections.append(listener.accept())
+";
+    for python in pythons() {
+        let mut process = run(python, CODE, &[KEY]);
+        let address = process.address();
+        let (say, word) = mpsc::channel();
+        thread::spawn(move || {
+            say.send(Client::to(address, KEY).connect_timeout(Duration::from_secs(1)).connect())
+        });
+        let error = word.recv_timeout(LONG).expect("it gives up").unwrap_err();
+        assert!(error.is_timeout(), "{python}: {error:?}");
+    }
+}
+
 #[test]
 fn one_that_dribbles_does_not_last_longer() {
     let address = stranger(|stream| {
@@ -220,6 +244,17 @@ fn the_longest_timeouts() {
     let tasks = client.queue("tasks").unwrap();
     tasks.put(1).unwrap();
     assert_eq!(tasks.get_timeout(Duration::MAX).unwrap(), Some(1.into()));
+}
+
+#[test]
+fn the_longest_wait_is_one_for_every_manager() {
+    against_every_manager(|client, _| {
+        let tasks = client.queue("tasks").unwrap();
+        let waiting = tasks.clone();
+        let thread = blocked(move || waiting.get_timeout(Duration::MAX));
+        tasks.put(1).unwrap();
+        assert_eq!(thread.join().unwrap().unwrap(), Some(1.into()));
+    });
 }
 
 // Calls that take their time.

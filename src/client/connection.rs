@@ -37,7 +37,7 @@ impl Connection {
         Self::persist(settings, |settings| {
             let mut connection = Self::try_open(settings)?;
             let name = thread::current().name().unwrap_or("rust").into();
-            let wait = settings.call_timeout;
+            let wait = Some(settings.first_wait());
             let reply = connection.call(settings, None, "accept_connection", &[name], &[], wait);
             match reply.map_err(unsent(settings))? {
                 Reply::Return(_) => Ok(connection),

@@ -21,6 +21,9 @@ use connection::Connection;
 pub use proxy::Proxy;
 pub use queue::{Consumer, PutEach, QueueIter, QueueProxy};
 
+/// More than CPython can wait is refused there.
+const LONGEST: Duration = Duration::from_secs(1 << 33);
+
 /// Connections that are kept for the next call.
 const KEEP_IDLE: usize = 16;
 
@@ -73,15 +76,19 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// How long connecting and the handshake may take. Defaults to 20 s.
+    /// How long connecting and the handshake may take, and as long again the manager's first word after it,
+    /// or its last to a proxy that is dropped, if no [`call_timeout`](Self::call_timeout) says how long. The
+    /// system does not let this bound the wait for a place in a Unix socket's queue of connections, when that
+    /// is full. Defaults to 20 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long the manager may take to answer, beyond the time that a call itself may wait: a
-    /// `get_timeout(1 s)` gets a second more, a `get` has no limit. Defaults to none.
+    /// How long the manager may take to answer, beyond the time that a call itself may wait: with 5 s here a
+    /// `get_timeout` of 1 s has 6 s. What may wait for ever, such as `get` or `put`, has no limit: where the
+    /// manager's host may vanish, call `get_timeout` again and again. Defaults to no limit.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = Some(timeout);
@@ -105,6 +112,11 @@ impl Connector {
         self
     }
 
+    /// How long the answer may take to what nobody asked for by name.
+    fn first_wait(&self) -> Duration {
+        self.call_timeout.unwrap_or(self.connect_timeout)
+    }
+
     /// Connects, and checks the key.
     ///
     /// # Errors
@@ -113,7 +125,7 @@ impl Connector {
     pub fn connect(self) -> Result<Client> {
         let connection = Connection::open(&self)?;
         let client = Client(Arc::new(Shared { settings: self, idle: Mutex::default() }));
-        client.ask(connection, "dummy", &[], &[])?;
+        client.ask(connection, "dummy", &[], &[], Some(client.0.settings.first_wait()))?;
         Ok(client)
     }
 }
@@ -204,13 +216,14 @@ impl Client {
     /// Calls a function of the manager itself, on a connection for this one call.
     fn function(&self, name: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Value> {
         let connection = Connection::open(&self.0.settings).map_err(Error::unreachable)?;
-        self.ask(connection, name, args, kwargs)
+        self.ask(connection, name, args, kwargs, self.0.settings.call_timeout)
     }
 
     /// Lets go of a reference. A manager that is gone holds none: nobody waits for it to come back.
     fn release(&self, id: &str) -> Result<()> {
         let connection = Connection::try_open(&self.0.settings)?;
-        self.ask(connection, "decref", &[id.into()], &[]).map(drop)
+        let wait = Some(self.0.settings.first_wait());
+        self.ask(connection, "decref", &[id.into()], &[], wait).map(drop)
     }
 
     fn ask(
@@ -219,8 +232,8 @@ impl Client {
         name: &str,
         args: &[Value],
         kwargs: &[(&str, Value)],
+        wait: Option<Duration>,
     ) -> Result<Value> {
-        let wait = self.0.settings.call_timeout;
         match connection.call(&self.0.settings, None, name, args, kwargs, wait)? {
             Reply::Return(value) => Ok(value),
             other => Err(failure(other)),
@@ -333,4 +346,9 @@ fn failure(reply: Reply) -> Error {
             Error::Protocol("a reply of another kind than was asked for".to_owned())
         }
     }
+}
+
+/// A timeout as Python takes it.
+fn seconds(timeout: Option<Duration>) -> Value {
+    timeout.map(|timeout| timeout.min(LONGEST).as_secs_f64()).into()
 }

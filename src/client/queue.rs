@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::proxy::Proxy;
-use super::{Session, failure};
+use super::{Session, failure, seconds};
 use crate::error::{Error, Result};
 use crate::message::Reply;
 use crate::value::Value;
@@ -44,7 +44,7 @@ impl QueueProxy {
     /// # Errors
     /// `queue.Full` ([`Error::is_full`]), else as [`QueueProxy::put`].
     pub fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
-        self.call("put", &[item.into(), true.into(), seconds(timeout)], timeout).map(drop)
+        self.call("put", &[item.into(), true.into(), seconds(Some(timeout))], timeout).map(drop)
     }
 
     /// Takes the first item, and waits while there is none.
@@ -69,7 +69,7 @@ impl QueueProxy {
     /// # Errors
     /// As [`QueueProxy::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        unless_empty(self.call("get", &[true.into(), seconds(timeout)], timeout))
+        unless_empty(self.call("get", &[true.into(), seconds(Some(timeout))], timeout))
     }
 
     /// Puts many items with one call, a message for all, and waits while the queue is full. Gives how many
@@ -255,7 +255,7 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::get`].
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<Option<Value>> {
-        unless_empty(self.call("get", &[true.into(), seconds(timeout)], Some(timeout)))
+        unless_empty(self.call("get", &[true.into(), seconds(Some(timeout))], Some(timeout)))
     }
 
     /// Takes up to `max` items, as [`QueueProxy::get_many`]; each is to be marked as done.
@@ -382,7 +382,7 @@ fn several(result: Result<Value>) -> Result<Vec<Value>> {
 
 /// The arguments of `get_many`.
 fn many(max: usize, timeout: Option<Duration>) -> [Value; 2] {
-    [max.into(), timeout.map(|timeout| timeout.as_secs_f64()).into()]
+    [max.into(), seconds(timeout)]
 }
 
 /// The items of a queue, as they come: [`QueueProxy::iter`].
@@ -403,9 +403,4 @@ impl Iterator for QueueIter<'_> {
         self.ended = item.is_err();
         Some(item)
     }
-}
-
-/// A timeout as Python takes it.
-fn seconds(timeout: Duration) -> Value {
-    timeout.as_secs_f64().into()
 }

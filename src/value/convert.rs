@@ -4,6 +4,7 @@
 //! not fit: that is [`TryFrom`], and an [`Error::Conversion`] that says what was there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hash};
 
 use super::{BigInt, Pickle, Value};
 use crate::error::{Error, Result};
@@ -80,24 +81,52 @@ impl<K: Into<Value>, V: Into<Value>, S> From<HashMap<K, V, S>> for Value {
     }
 }
 
+/// A `list`, so that `collect` makes one.
+impl<T: Into<Value>> FromIterator<T> for Value {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
 fn dict<K: Into<Value>, V: Into<Value>>(map: impl IntoIterator<Item = (K, V)>) -> Value {
     Value::Dict(map.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
 }
 
-macro_rules! from_tuple {
+macro_rules! tuple {
     ($($name:ident $at:tt),+) => {
         impl<$($name: Into<Value>),+> From<($($name,)+)> for Value {
             fn from(items: ($($name,)+)) -> Self {
                 Self::Tuple(vec![$(items.$at.into()),+])
             }
         }
+
+        impl<$($name: TryFrom<Value>),+> TryFrom<Value> for ($($name,)+)
+        where
+            $(Error: From<$name::Error>),+
+        {
+            type Error = Error;
+
+            /// From a `tuple` or a `list` of this length.
+            fn try_from(value: Value) -> Result<Self> {
+                let mut items = match value {
+                    Value::Tuple(items) | Value::List(items) => items.into_iter(),
+                    other => return Err(mismatch("tuple", &other)),
+                };
+                let expected = [$($at),+].len();
+                if items.len() != expected {
+                    let got = items.len();
+                    return Err(Error::Conversion(format!("expected {expected} items, got {got}")));
+                }
+                Ok(($($name::try_from(items.next().unwrap_or_default())?,)+))
+            }
+        }
     };
 }
 
-from_tuple!(A 0);
-from_tuple!(A 0, B 1);
-from_tuple!(A 0, B 1, C 2);
-from_tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
 
 macro_rules! try_from_value {
     ($($into:ty, $expected:literal, $($value:pat => $result:expr),+;)*) => {$(
@@ -122,6 +151,30 @@ try_from_value! {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items)
             => items;
 }
+
+macro_rules! try_from_dict {
+    ($map:ty, $($bounds:tt)*) => {
+        impl<V: TryFrom<Value>, $($bounds)*> TryFrom<Value> for $map
+        where
+            Error: From<K::Error> + From<V::Error>,
+        {
+            type Error = Error;
+
+            fn try_from(value: Value) -> Result<Self> {
+                match value {
+                    Value::Dict(items) => items
+                        .into_iter()
+                        .map(|(key, value)| Ok((key.try_into()?, value.try_into()?)))
+                        .collect(),
+                    other => Err(mismatch("dict", &other)),
+                }
+            }
+        }
+    };
+}
+
+try_from_dict!(BTreeMap<K, V>, K: TryFrom<Value> + Ord);
+try_from_dict!(HashMap<K, V, S>, K: TryFrom<Value> + Eq + Hash, S: BuildHasher + Default);
 
 macro_rules! try_from_int {
     ($($int:ident)*) => {$(
@@ -245,6 +298,27 @@ mod tests {
     }
 
     #[test]
+    fn tuples_and_dicts_come_back() {
+        let task = (7, "seven".to_owned(), 0.5, Value::from([1]));
+        let back: (u8, String, f64, Value) = Value::from(task.clone()).try_into().unwrap();
+        assert_eq!(back, task);
+        let ages = BTreeMap::from([("Ada".to_owned(), 36), ("Guido".to_owned(), 69)]);
+        assert_eq!(BTreeMap::try_from(Value::from(ages.clone())).unwrap(), ages);
+        let counts = HashMap::from([(1_i64, (true, 2_u8))]);
+        assert_eq!(HashMap::try_from(Value::from(counts.clone())).unwrap(), counts);
+
+        assert_eq!(<(i64, i64)>::try_from(Value::from([1, 2])).unwrap(), (1, 2));
+        assert_eq!(failure::<(i64, i64)>([1, 2, 3]), "expected 2 items, got 3");
+        assert_eq!(failure::<(i64,)>(()), "expected tuple, got NoneType");
+        assert_eq!(failure::<(i64, u8)>((1, 300)), "int 300 does not fit u8");
+        assert_eq!(failure::<HashMap<String, i64>>([1]), "expected dict, got list");
+        assert_eq!(
+            failure::<BTreeMap<i64, i64>>(BTreeMap::from([(1, "x")])),
+            "expected int, got str"
+        );
+    }
+
+    #[test]
     fn containers() {
         assert!(Value::from(()).is_none() && Value::from(None::<i32>).is_none());
         assert_eq!(Value::from(Some("x")).as_str(), Some("x"));
@@ -257,6 +331,7 @@ mod tests {
             "{'a': 2, 'b': 1}"
         );
         assert_eq!(Value::from(HashMap::from([("k", false)])).to_string(), "{'k': False}");
+        assert_eq!(["a", "b"].iter().copied().collect::<Value>().to_string(), "['a', 'b']");
         let set = Value::FrozenSet(vec![1.into()]);
         assert_eq!(Vec::<Value>::try_from(set).unwrap(), [Value::from(1)]);
         assert_eq!(Vec::<u8>::try_from(Value::ByteArray(vec![1])).unwrap(), [1]);

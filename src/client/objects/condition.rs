@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::lock::LockGuard;
-use super::seconds;
-use crate::client::Proxy;
+use crate::client::{Proxy, seconds};
 use crate::error::Result;
 
 /// A condition in a manager. A clone is the same condition.

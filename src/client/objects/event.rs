@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::seconds;
-use crate::client::Proxy;
+use crate::client::{Proxy, seconds};
 use crate::error::Result;
 
 /// A flag in a manager. A clone is the same flag.

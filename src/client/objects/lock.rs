@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::seconds;
-use crate::client::{Proxy, Session};
+use crate::client::{Proxy, Session, seconds};
 use crate::error::Result;
 use crate::value::Value;
 

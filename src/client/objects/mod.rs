@@ -96,18 +96,8 @@ pub(crate) mod namespace;
 pub(crate) mod set;
 pub(crate) mod value;
 
-use std::time::Duration;
-
 use crate::error::{Error, Result};
 use crate::value::Value;
-
-/// More than CPython can wait is refused there.
-const LONGEST: Duration = Duration::from_secs(1 << 33);
-
-/// A timeout as Python takes it.
-fn seconds(timeout: Option<Duration>) -> Value {
-    timeout.map(|timeout| timeout.min(LONGEST).as_secs_f64()).into()
-}
 
 /// What this built-in exception says is not there.
 fn found(result: Result<Value>, exception: &str) -> Result<Option<Value>> {

@@ -92,6 +92,12 @@ impl Scan {
         self.edits.partition_point(|edit| edit.at < at)
     }
 
+    /// Where the object begins that a reference at `at` means, if it was not complete by then.
+    pub(super) fn open_referent(&self, number: u32, at: u32) -> Option<u32> {
+        let memoized = self.memo.get(number as usize)?;
+        (memoized.object.1 > at).then_some(memoized.object.0)
+    }
+
     /// The object that a reference at `at` means: one that was complete by then.
     pub(super) fn referent(&self, number: u32, at: u32) -> Result<Range> {
         match self.memo.get(number as usize) {

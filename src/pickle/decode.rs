@@ -5,7 +5,10 @@
 //! `_codecs.encode(..)`) are recognised by name and become that data.
 //!
 //! Sharing is not kept: an object that is referred to twice is decoded twice, within the message's
-//! [`Budget`](crate::limits::Budget), so that a small pickle cannot become a huge tree. An object that holds itself has no tree, and is refused.
+//! [`Budget`](crate::limits::Budget), so that a small pickle cannot become a huge tree. An object that
+//! holds itself has no tree: it stays opaque, and what is between it and itself is a part of it.
+
+mod stack;
 
 use super::expansion::VALUE;
 use super::reader::{Reader, number};
@@ -14,6 +17,7 @@ use super::{malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::value::{Pickle, Value};
+use stack::{CLOSED, Inside, Node, Slot, Stack};
 
 /// An object of a class that means nothing here.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,25 +32,6 @@ pub(crate) struct Instance {
     pub(crate) state: Option<Value>,
     /// The list of what is appended to it, or the dict of what is set in it.
     pub(crate) items: Option<Value>,
-}
-
-#[derive(Debug)]
-enum Node {
-    Value(Value),
-    Global(Box<(String, String)>),
-    Instance(Box<Instance>),
-    Opaque,
-}
-
-struct Slot {
-    start: u32,
-    /// Where what was discarded after it ends; 0 if nothing was. It may have changed the object.
-    tail: u32,
-    /// Whether it is a reference to an object that is elsewhere too.
-    shared: bool,
-    /// How deep its containers nest.
-    depth: u32,
-    node: Node,
 }
 
 struct Decoder<'a> {
@@ -72,6 +57,9 @@ impl Scan {
         let mut decoder = self.decoder(bytes, limits);
         self.budget.attempt(|| {
             let slot = decoder.run(object)?;
+            if slot.inside.open != CLOSED {
+                return Err(malformed("an object refers to one that holds it"));
+            }
             decoder.value(slot, object.1)
         })
     }
@@ -110,7 +98,6 @@ impl Pickle {
         let Ok((scan, all)) = scanned else { return Vec::new() };
         let mut decoder = scan.decoder(self.ops(), &limits);
         decoder.wanted = Some((module, Vec::new()));
-        // One that holds itself has no tree to look through.
         let found = decoder.run(all).ok().and(decoder.wanted);
         found.map(|(_, found)| found).unwrap_or_default()
     }
@@ -138,8 +125,7 @@ impl<'a> Decoder<'a> {
             let slot = reading.stack.slots.pop().ok_or_else(|| malformed("it has no object"))?;
             let Some(referring) = waiting.pop() else { return Ok(slot) };
             reading = referring;
-            let start = reading.stack.end;
-            reading.stack.slots.push(Slot { start, shared: true, ..slot });
+            reading.stack.push_referent(slot);
             self.advance(&mut reading)?;
         }
     }
@@ -148,8 +134,7 @@ impl<'a> Decoder<'a> {
         self.spend(object.len())?;
         let from = Reader { bytes: object.of(self.bytes), at: 0 };
         let edits = self.scan.edits.get(self.scan.edits_before(object.0)..).unwrap_or_default();
-        let stack = Stack { slots: Vec::new(), marks: Vec::new(), end: object.0, made: 0 };
-        Ok(Reading { object, from, edits: edits.iter(), stack })
+        Ok(Reading { object, from, edits: edits.iter(), stack: Stack::new(object.0) })
     }
 
     /// Goes on from where the reader is: the operation before it is done.
@@ -157,7 +142,7 @@ impl<'a> Decoder<'a> {
         let stack = &mut reading.stack;
         stack.end = reading.object.0 + index(reading.from.at);
         self.spend(VALUE * std::mem::take(&mut stack.made))?;
-        if stack.slots.last().is_some_and(|slot| slot.depth as usize > self.limits.depth) {
+        if stack.slots.last().is_some_and(|slot| slot.inside.depth as usize > self.limits.depth) {
             return Err(self.too_deep());
         }
         Ok(())
@@ -186,7 +171,7 @@ impl<'a> Decoder<'a> {
                     // Lone surrogates, which Rust's text cannot hold, stay opaque.
                     let text = std::str::from_utf8(operand).ok();
                     let node = text.map_or(Node::Opaque, |text| Node::Value(text.into()));
-                    stack.put(stack.end, 0, node);
+                    stack.put(stack.end, Inside::NOTHING, node);
                 }
                 op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 => {
                     stack.push(Value::Bytes(operand.to_vec()));
@@ -199,35 +184,37 @@ impl<'a> Decoder<'a> {
                 op::GLOBAL => {
                     let lines = operand.split(|byte| *byte == b'\n');
                     let mut lines = lines.map(|line| std::str::from_utf8(line).ok());
-                    stack.push_global(stack.end, lines.next().flatten(), lines.next().flatten());
+                    let (module, name) = (lines.next().flatten(), lines.next().flatten());
+                    stack.push_global(stack.end, Inside::NOTHING, module, name);
                 }
                 op::MARK => stack.marks.push((stack.slots.len(), stack.end)),
                 op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
-                    let (start, depth, items) =
+                    let (start, inside, items) =
                         self.pop(stack, usize::from(code - op::TUPLE1) + 1)?;
-                    stack.put(start, depth + 1, Node::Value(Value::Tuple(items)));
+                    stack.put(start, inside.around(), Node::Value(Value::Tuple(items)));
                 }
                 op::TUPLE | op::FROZENSET => {
-                    let (start, depth, items) = self.pop_mark(stack)?;
+                    let (start, inside, items) = self.pop_mark(stack)?;
                     let shape = if code == op::TUPLE { Value::Tuple } else { Value::FrozenSet };
-                    stack.put(start, depth + 1, Node::Value(shape(items)));
+                    stack.put(start, inside.around(), Node::Value(shape(items)));
                 }
                 op::APPEND | op::SETITEM => {
                     let count = if code == op::APPEND { 1 } else { 2 };
-                    let (_, depth, items) = self.pop(stack, count)?;
-                    stack.fill(code, depth, items)?;
+                    let (_, inside, items) = self.pop(stack, count)?;
+                    stack.fill(code, inside, items)?;
                 }
                 op::APPENDS | op::SETITEMS | op::ADDITEMS => {
-                    let (_, depth, items) = self.pop_mark(stack)?;
-                    stack.fill(code, depth, items)?;
+                    let (_, inside, items) = self.pop_mark(stack)?;
+                    stack.fill(code, inside, items)?;
                 }
                 op::STACK_GLOBAL => {
-                    let (start, _, names) = self.pop(stack, 2)?;
+                    let (start, inside, names) = self.pop(stack, 2)?;
                     let mut names = names.iter().map(Value::as_str);
-                    stack.push_global(start, names.next().flatten(), names.next().flatten());
+                    let (module, name) = (names.next().flatten(), names.next().flatten());
+                    stack.push_global(start, Inside { depth: 0, ..inside }, module, name);
                 }
                 op::REDUCE | op::NEWOBJ => {
-                    let (_, depth, args) = self.pop(stack, 1)?;
+                    let (_, inside, args) = self.pop(stack, 1)?;
                     let class = stack.slots.pop().ok_or_else(|| malformed("a class is missing"))?;
                     let node = match (class.node, args.into_iter().next()) {
                         (Node::Global(names), Some(Value::Tuple(args))) => {
@@ -239,12 +226,12 @@ impl<'a> Decoder<'a> {
                         }
                         _ => Node::Opaque,
                     };
-                    stack.put(class.start, depth + 1, node);
+                    let inside = inside.around().and(Inside { depth: 0, ..class.inside });
+                    stack.put(class.start, inside, node);
                 }
                 op::BUILD => {
-                    let (_, depth, state) = self.pop(stack, 1)?;
-                    let top = stack.own_top()?;
-                    top.depth = top.depth.max(depth + 1);
+                    let (_, inside, state) = self.pop(stack, 1)?;
+                    let top = stack.own_top(inside)?;
                     match &mut top.node {
                         Node::Instance(instance) if instance.state.is_none() => {
                             instance.state = state.into_iter().next();
@@ -258,8 +245,8 @@ impl<'a> Decoder<'a> {
                     }
                 }
                 op::NEWOBJ_EX => {
-                    let (start, depth, _) = self.pop(stack, 3)?;
-                    stack.put(start, depth + 1, Node::Opaque);
+                    let (start, inside, _) = self.pop(stack, 3)?;
+                    stack.put(start, inside.around(), Node::Opaque);
                 }
                 op::POP | op::POP_MARK => {
                     stack.discard(code == op::POP_MARK, object.0 + index(from.at));
@@ -271,7 +258,10 @@ impl<'a> Decoder<'a> {
                     let Some(EditKind::Get(number)) = edit else {
                         return Err(malformed("a reference was not scanned"));
                     };
-                    return self.scan.referent(number, here).map(Some);
+                    match self.scan.open_referent(number, here) {
+                        Some(open) => stack.push_open(open),
+                        None => return self.scan.referent(number, here).map(Some),
+                    }
                 }
                 _ => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
             }
@@ -293,29 +283,31 @@ impl<'a> Decoder<'a> {
         Ok(Value::from_le_bytes(bytes))
     }
 
-    /// The last `count` objects: where they begin, how deep they are, and their values.
-    fn pop(&mut self, stack: &mut Stack, count: usize) -> Result<(u32, u32, Vec<Value>)> {
+    /// The last `count` objects: where they begin, what is inside them, and their values.
+    fn pop(&mut self, stack: &mut Stack, count: usize) -> Result<(u32, Inside, Vec<Value>)> {
         let first = stack.slots.len().checked_sub(count);
         self.pop_from(stack, first.ok_or_else(|| malformed("its stack has too few objects"))?)
     }
 
-    fn pop_mark(&mut self, stack: &mut Stack) -> Result<(u32, u32, Vec<Value>)> {
+    fn pop_mark(&mut self, stack: &mut Stack) -> Result<(u32, Inside, Vec<Value>)> {
         let (slot, start) = stack.marks.pop().ok_or_else(|| malformed("a mark is missing"))?;
-        let (_, depth, values) = self.pop_from(stack, slot)?;
-        Ok((start, depth, values))
+        let (_, inside, values) = self.pop_from(stack, slot)?;
+        Ok((start, inside, values))
     }
 
-    fn pop_from(&mut self, stack: &mut Stack, first: usize) -> Result<(u32, u32, Vec<Value>)> {
+    fn pop_from(&mut self, stack: &mut Stack, first: usize) -> Result<(u32, Inside, Vec<Value>)> {
         let mut values = Vec::with_capacity(stack.slots.len().saturating_sub(first));
         let start = stack.slots.get(first).map_or(stack.end, |slot| slot.start);
-        let mut depth = 0;
+        let mut inside = Inside::NOTHING;
         let mut slots = stack.slots.drain(first.min(stack.slots.len())..).peekable();
         while let Some(slot) = slots.next() {
-            depth = depth.max(slot.depth);
+            inside = inside.and(slot.inside);
             let end = slots.peek().map_or(stack.end, |next| next.start);
-            values.push(self.value(slot, end)?);
+            // What is open has no value: nor will what it is put into.
+            let open = slot.inside.open != CLOSED;
+            values.push(if open { Value::None } else { self.value(slot, end)? });
         }
-        Ok((start, depth, values))
+        Ok((start, inside, values))
     }
 
     /// What a slot that ends at `end` holds, as a value.
@@ -333,83 +325,6 @@ impl<'a> Decoder<'a> {
         self.spend(object.len())?;
         Ok(Value::Opaque(self.scan.cut(self.bytes, object, self.limits)?))
     }
-}
-
-struct Stack {
-    slots: Vec<Slot>,
-    /// The slots below each mark, and where the mark stands.
-    marks: Vec<(usize, u32)>,
-    /// Where the object on top ends and the next begins.
-    end: u32,
-    /// The objects put there that are not paid for yet.
-    made: usize,
-}
-
-impl Stack {
-    fn put(&mut self, start: u32, depth: u32, node: Node) {
-        self.made += 1;
-        self.slots.push(Slot { start, tail: 0, shared: false, depth, node });
-    }
-
-    fn push(&mut self, value: Value) {
-        self.put(self.end, 0, Node::Value(value));
-    }
-
-    fn push_global(&mut self, start: u32, module: Option<&str>, name: Option<&str>) {
-        let names = module.zip(name).map(|(module, name)| (module.to_owned(), name.to_owned()));
-        self.put(start, 0, names.map_or(Node::Opaque, |names| Node::Global(Box::new(names))));
-    }
-
-    /// The object on top, to be changed.
-    fn own_top(&mut self) -> Result<&mut Slot> {
-        match self.slots.last_mut() {
-            Some(top) if top.shared => Err(malformed("an object is changed by a reference to it")),
-            top => top.ok_or_else(|| malformed("a container is missing")),
-        }
-    }
-
-    /// Adds items to the container on top, as an operation does.
-    fn fill(&mut self, code: u8, depth: u32, items: Vec<Value>) -> Result<()> {
-        let top = self.own_top()?;
-        top.depth = top.depth.max(depth + 1);
-        match &mut top.node {
-            Node::Value(Value::List(list) | Value::Set(list)) => list.extend(items),
-            Node::Value(Value::Dict(dict)) => dict.extend(pairs(items)),
-            Node::Instance(instance) => match (code, &mut instance.items) {
-                (op::APPEND | op::APPENDS, None) => instance.items = Some(Value::List(items)),
-                (op::APPEND | op::APPENDS, Some(Value::List(list))) => list.extend(items),
-                (op::SETITEM | op::SETITEMS, None) => {
-                    instance.items = Some(Value::Dict(pairs(items)));
-                }
-                (op::SETITEM | op::SETITEMS, Some(Value::Dict(dict))) => dict.extend(pairs(items)),
-                _ => top.node = Node::Opaque,
-            },
-            node => *node = Node::Opaque,
-        }
-        Ok(())
-    }
-
-    /// Drops the top object or mark; up to `end`, that belongs to the next object, and to the one
-    /// before.
-    fn discard(&mut self, to_mark: bool, end: u32) {
-        match self.marks.last() {
-            Some(&(slots, start)) if to_mark || slots == self.slots.len() => {
-                self.marks.pop();
-                self.slots.truncate(slots);
-                self.end = start;
-            }
-            _ => self.end = self.slots.pop().map_or(self.end, |slot| slot.start),
-        }
-        let mark = self.marks.last().map_or(0, |(slots, _)| *slots);
-        if let Some(before) = self.slots.get_mut(mark..).and_then(<[_]>::last_mut) {
-            before.tail = end;
-        }
-    }
-}
-
-fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
-    let mut items = items.into_iter();
-    std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect()
 }
 
 /// Plain data that older protocols write as a call.

@@ -97,8 +97,8 @@ impl Pickle {
     ///
     /// # Errors
     /// [`Error::Limit`] if it nests too deep, an integer has too many digits, or the tree takes too much
-    /// memory ([`Limits::expansion`]); [`Error::Protocol`] if it is malformed or holds itself (a
-    /// recursive list has no tree).
+    /// memory ([`Limits::expansion`]); [`Error::Protocol`] if it is malformed. What holds itself has no
+    /// tree: it is an opaque node.
     pub fn decode(&self, limits: &Limits) -> Result<Value> {
         let (scan, all) = self.scan(limits)?;
         scan.decode(self.ops(), all, limits)

@@ -177,7 +177,27 @@ fn a_recursive_tuple_takes_what_was_discarded() {
     assert_eq!(parts[1].ops(), tuple);
     assert_eq!(parts[0].ops().strip_prefix(b"N"), tuple.strip_suffix(b"h\x01"), "harmless here");
     assert_eq!(parts[2].ops(), b"\x88");
-    assert!(parts[1].decode(&limits()).is_err());
+    assert_eq!(parts[1].decode(&limits()).unwrap(), Value::Opaque(parts[1].clone()));
+}
+
+/// What holds itself stays opaque, and so does no more than that: an object with a pointer to its parent.
+#[test]
+fn an_object_that_holds_itself_is_opaque_in_what_is_opened() {
+    let list = b"]\x94h\x00a";
+    let node = b"cm\nC\n)\x81\x94}\x94(\x8c\x04next\x94cm\nC\n)\x81\x94}\x94h\x02h\x00sbub";
+    let tuple = b"]\x94h\x00\x85\x94a0h\x01";
+    for cycle in [&list[..], node, tuple] {
+        let Value::List(items) = decode(&[b"\x80\x04](K\x07", cycle, b"Ne."].concat()) else {
+            panic!("a list")
+        };
+        assert_eq!(
+            items,
+            [7.into(), Value::Opaque(take(&[b"\x80\x04", cycle, b"."].concat())), ().into()]
+        );
+    }
+    // The second item is a part of the first, which holds both: there is nothing smaller to keep.
+    let both = [b"\x80\x04](", &node[..], b"h\x03e."].concat();
+    assert_eq!(decode(&both), Value::Opaque(take(&both)));
 }
 
 #[test]

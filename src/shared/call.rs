@@ -110,7 +110,7 @@ impl<'a> Call<'a> {
     }
 
     /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
-    /// within the limits, such as a list that holds itself, stays unopened.
+    /// within the limits stays unopened.
     ///
     /// # Errors
     /// `ValueError` if it passes a limit even so.

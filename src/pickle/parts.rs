@@ -134,6 +134,7 @@ impl Pickle {
         let Some(parts) = scan.children(self.ops(), root, Shape::Sequence) else {
             return Ok(None);
         };
+        scan.budget.spend(parts.len().saturating_mul(size_of::<Self>()))?;
         let mut left = limits.frame_size;
         let element = |part: &Range| {
             let element = scan.cut(self.ops(), *part, limits)?;

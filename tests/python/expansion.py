@@ -11,12 +11,13 @@ SyncManager.register('set', set, SET)
 SyncManager.register('dict', dict, DICT)
 
 MANY = range(10**7)
+NOTHING = [None] * (4 * 10**6)
 CALLS = """
 m.list(MANY); m.set(MANY); m.set(iter(MANY)); m.Array('b', MANY); m.Array('B', bytes(10**7))
 l.extend(MANY); l.__iadd__(MANY); l.__setitem__(slice(0, 0), MANY); l.__imul__(10**7); l.__mul__(10**7)
 l.__imul__(2**62); s.update(MANY); s.union(MANY); s.update((), MANY); d.fromkeys(MANY)
 d.fromkeys(range(10**3), 'x' * 10**5); l.extend(big); l.__iadd__(big); big.extend(big); s.union(big)
-d.fromkeys(big)
+d.fromkeys(big); q.put_many(NOTHING)
 """
 
 
@@ -26,12 +27,12 @@ def main():
     current_process().authkey = key.encode()
     m = SyncManager((host, int(port)), key.encode())
     m.connect()
-    l, s, d = m.list([1, 2]), m.set([1]), m.dict({1: 2})
+    l, s, d, q = m.list([1, 2]), m.set([1]), m.dict({1: 2}), m.Queue()
     # A container may grow by and by to more than one call could make.
     big = m.list()
     for _ in range(8):
         big.extend(range(10**5))
-    names = {'m': m, 'l': l, 's': s, 'd': d, 'big': big, 'MANY': MANY}
+    names = {'m': m, 'l': l, 's': s, 'd': d, 'q': q, 'big': big, 'MANY': MANY, 'NOTHING': NOTHING}
     for call in filter(None, map(str.strip, CALLS.replace('\n', ';').split(';'))):
         try:
             eval(call, names)
@@ -47,6 +48,7 @@ def main():
     assert len(l) == 220000
     assert len(m.set(range(10**5))) == 10**5
     assert len(d.fromkeys(range(1000), 'x')) == 1000
+    assert q.empty() and q.put_many([None] * 10**5) == 10**5
     print('honest calls went well')
 
 

@@ -73,35 +73,39 @@ impl<'a> Request<'a> {
     /// Reads a request from a message; `scan` keeps what is found.
     pub(crate) fn parse(scan: &'a mut Scan, frame: Frame<'a>, limits: &'a Limits) -> Result<Self> {
         let Frame { bytes, whole } = frame;
+        let refused = |what: &str| Error::Protocol(what.to_owned());
         let root = scan.message(bytes, limits)?;
-        let scan = &*scan;
-        let message = Message { scan, bytes, whole, limits };
         let parts = scan.children(bytes, root, Shape::Sequence);
         let Some(&[ident, method, args, kwargs]) = parts else {
-            return Err(Error::Protocol("a request is no tuple of four".to_owned()));
+            return Err(refused("a request is no tuple of four"));
         };
+        if scan.children(bytes, args, Shape::Sequence).is_none()
+            || scan.children(bytes, kwargs, Shape::Mapping).is_none()
+        {
+            // Hardly a call has so many arguments.
+            scan.message_with_all_parts(bytes, limits)?;
+        }
+        let scan = &*scan;
+        let message = Message { scan, bytes, whole, limits };
         let method = message.text(method);
         let args = scan.children(bytes, args, Shape::Sequence);
         let kwargs = scan.children(bytes, kwargs, Shape::Mapping);
-        Ok(Self {
+        let request = Self {
             ident: message.text(ident),
-            method: method
-                .ok_or_else(|| Error::Protocol("a method's name is no text".to_owned()))?,
+            method: method.ok_or_else(|| refused("a method's name is no text"))?,
             message,
-            args: args.ok_or_else(|| {
-                Error::Protocol("arguments are no tuple of fewer than 256".to_owned())
-            })?,
-            kwargs: kwargs.ok_or_else(|| {
-                Error::Protocol("keyword arguments are no dict of fewer than 128".to_owned())
-            })?,
-        })
+            args: args.ok_or_else(|| refused("arguments are no tuple"))?,
+            kwargs: kwargs.ok_or_else(|| refused("keyword arguments are no dict"))?,
+        };
+        let named = request.keywords().count() == request.kwargs.len() / 2;
+        if named { Ok(request) } else { Err(refused("a keyword is no text")) }
     }
 
     /// The keyword arguments: name and value.
-    pub(crate) fn keywords(&self) -> impl Iterator<Item = (Option<&'a str>, Range)> {
+    pub(crate) fn keywords(&self) -> impl Iterator<Item = (&'a str, Range)> {
         let message = self.message;
         self.kwargs.chunks_exact(2).filter_map(move |pair| match *pair {
-            [name, value] => Some((message.text(name), value)),
+            [name, value] => Some((message.text(name)?, value)),
             _ => None,
         })
     }

@@ -48,13 +48,31 @@ impl Shape {
 }
 
 impl Scan {
+    /// Scans a whole pickle with the parts of shallow objects recorded, however many they are.
+    pub(crate) fn message_with_all_parts(&mut self, bytes: &[u8], limits: &Limits) -> Result<()> {
+        self.all_parts = true;
+        let scanned = self.message(bytes, limits);
+        self.all_parts = false;
+        scanned.map(drop)
+    }
+
     /// The parts of a shallow object (see [`SHALLOW`]); `None` if they are not of that shape, or too
     /// many.
     pub(crate) fn children(&self, bytes: &[u8], of: Range, shape: Shape) -> Option<&[Range]> {
         match self.containers.iter().find(|container| container.start == Some(of.0)) {
             Some(container) => (container.shape == shape).then_some(&container.children),
             // An empty one is a single operation, which nothing follows but a put.
-            None => (Shape::of(*head(bytes, of).of(bytes).first()?) == shape).then_some(&[]),
+            None => match *head(bytes, of).of(bytes) {
+                [code]
+                | [code, op::MEMOIZE]
+                | [code, op::BINPUT, _]
+                | [code, op::LONG_BINPUT, _, _, _, _]
+                    if Shape::of(code) == shape =>
+                {
+                    Some(&[])
+                }
+                _ => None,
+            },
         }
     }
 

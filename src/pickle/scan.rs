@@ -119,7 +119,8 @@ impl Scan {
     pub(super) fn entries(&self) -> usize {
         let (stack, keys) = (self.stack.capacity() + self.marks.capacity(), self.keys.capacity());
         let (open, tails) = (self.open.capacity(), self.tails.capacity());
-        stack + keys + open + tails + self.memo.capacity() + self.edits.capacity()
+        let parts: usize = self.containers.iter().map(|of| of.children.capacity()).sum();
+        stack + keys + open + tails + parts + self.memo.capacity() + self.edits.capacity()
     }
 
     fn reset(&mut self) {

@@ -115,8 +115,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// `ValueError` if it passes a limit even so.
     pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
-        let value = arg.value().or_else(|_| arg.pickle().map(Value::Opaque))?;
-        Ok(self.hold(value))
+        arg.kept().map(|value| self.hold(value))
     }
 
     /// An argument as an item to keep, unopened, with a hold on the objects that it names.
@@ -215,7 +214,6 @@ impl<'a> Call<'a> {
             *slot = Some(self.arg(*range));
         }
         for (name, range) in self.request.keywords() {
-            let name = name.unwrap_or("?");
             let place = names.iter().position(|known| *known == name);
             match place.and_then(|place| bound.get_mut(place)) {
                 Some(slot @ None) => *slot = Some(self.arg(range)),
@@ -257,7 +255,7 @@ impl<'a> Call<'a> {
     /// All keyword arguments, for a method that takes any.
     pub fn keywords(&self) -> impl Iterator<Item = (&'a str, Arg<'a>)> + '_ {
         let named = self.request.keywords();
-        named.filter_map(|(name, range)| Some((name?, self.arg(range))))
+        named.map(|(name, range)| (name, self.arg(range)))
     }
 
     /// The exception for a method that `exposed` names but `call` does not know.
@@ -308,6 +306,14 @@ impl Arg<'_> {
     /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn pickle(&self) -> Result<Pickle, Exception> {
         self.message.pickle(self.range).map_err(unusable)
+    }
+
+    /// The argument as [`Call::element`] keeps it, to be compared with such.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit even so.
+    pub(crate) fn kept(&self) -> Result<Value, Exception> {
+        self.value().or_else(|_| self.pickle().map(Value::Opaque))
     }
 
     /// The argument as a Rust type.

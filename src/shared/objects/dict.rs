@@ -138,7 +138,7 @@ impl Shared {
 
     /// The entries, and an argument as a key.
     fn find(&self, key: Arg<'_>) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
-        let key = Key::new(&key.value()?, ROLE)?;
+        let key = Key::new(&key.kept()?, ROLE)?;
         Ok((self.lock(), key))
     }
 
@@ -158,7 +158,7 @@ impl Shared {
 }
 
 fn key_error(key: Arg<'_>) -> Result<Exception, Exception> {
-    Ok(Exception::new("builtins", "KeyError", vec![key.value()?]))
+    Ok(Exception::new("builtins", "KeyError", vec![key.kept()?]))
 }
 
 impl SharedObject for Shared {

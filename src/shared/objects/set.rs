@@ -247,11 +247,11 @@ impl SharedObject for Shared {
                 Ok(().into())
             }
             "__contains__" => {
-                let key = member(args::one(call, CLASS)?.value()?)?;
+                let key = member(args::one(call, CLASS)?.kept()?)?;
                 Ok(self.lock().contains(&key).into())
             }
             "discard" | "remove" => {
-                let name = args::one(call, CLASS)?.value()?;
+                let name = args::one(call, CLASS)?.kept()?;
                 let key = member(name.clone())?;
                 let removed = self.lock().remove(&key);
                 if removed.is_none() && method == "remove" {

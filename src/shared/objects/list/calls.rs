@@ -28,7 +28,7 @@ impl SharedObject for Shared {
             "__add__" | "__iadd__" | "__imul__" | "__mul__" | "__rmul__" => self.operate(call),
             "__contains__" => {
                 let [value] = args::special(call)?;
-                let value = value.value()?;
+                let value = value.kept()?;
                 Ok(self.lock().iter().any(|item| item.data == value).into())
             }
             "__getitem__" => {
@@ -48,12 +48,12 @@ impl SharedObject for Shared {
                 Ok(Return::Element(list(&*self.lock())))
             }
             "count" => {
-                let value = args::one(call, "list")?.value()?;
+                let value = args::one(call, "list")?.kept()?;
                 Ok(self.lock().iter().filter(|item| item.data == value).count().into())
             }
             "index" => {
                 let [value, start, stop] = args::some(call, "list", 1)?;
-                let value = value.map_or(Ok(Value::None), |value| value.value())?;
+                let value = value.map_or(Ok(Value::None), |value| value.kept())?;
                 let (start, stop) = (bound(start, 0)?, bound(stop, i64::MAX)?);
                 Ok(self.index(&value, start, stop)?.into())
             }
@@ -135,7 +135,7 @@ impl Shared {
                 items.insert(at, item);
             }
             "remove" => {
-                let value = args::one(call, "list")?.value()?;
+                let value = args::one(call, "list")?.kept()?;
                 self.remove(&value)?;
             }
             "reverse" => {

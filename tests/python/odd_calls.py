@@ -48,6 +48,12 @@ def main(address=None, key='key'):
     nodes.extend([Node()])
     assert nodes[3].parent.children == []
 
+    one, other = Node(), Node()
+    one.parent, other.parent = other, one
+    nodes.append(one)
+    assert nodes[-1].parent.parent.children == []
+    refused(address, 'its items hold one another', m.list, [one, other])
+
     # What passes a limit is kept unopened, and found again.
     huge = 10**5000
     keys, values = m.dict(), m.list()

@@ -2,6 +2,7 @@
 
 use super::{python, typecode};
 use crate::error::Exception;
+use crate::message::PickledProxy;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
 use crate::shared::element::{Element, Held, References};
@@ -85,7 +86,14 @@ fn contents(value: &Value) -> Option<Value> {
 }
 
 fn not_iterable(value: &Value) -> Exception {
-    Exception::type_error(format!("'{}' object is not iterable", python::type_name(value)))
+    let why = match (value, python::instance(value)) {
+        (Value::Opaque(pickle), None) if PickledProxy::read(pickle).is_none() => {
+            ": it cannot be opened here, for its items hold one another or it is text with lone surrogates"
+        }
+        _ => "",
+    };
+    let name = python::type_name(value);
+    Exception::type_error(format!("'{name}' object is not iterable{why}"))
 }
 
 fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception> {

@@ -28,7 +28,7 @@ pub enum Error {
     /// The peer did not answer within the time allowed. The connection is thrown away; the call may have
     /// taken effect, or may yet.
     TimedOut,
-    /// The peer does not hold the same authkey, or speaks another handshake; the text says which.
+    /// The peer does not hold the same authkey, or speaks another protocol; the text says which.
     Authentication(String),
     /// The peer sent bytes that break the protocol. The connection is thrown away.
     Protocol(String),

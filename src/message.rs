@@ -218,7 +218,7 @@ impl Reply {
                 .ok_or_else(|| Error::Protocol("a proxy reply without a token".to_owned())),
             (kind, value) => {
                 let what = value.type_name();
-                Err(Error::Protocol(format!("an unknown reply {kind:?} with a {what}")))
+                Err(Error::Protocol(format!("an unknown reply {kind:?}, with {what}")))
             }
         }
     }

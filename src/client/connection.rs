@@ -149,7 +149,7 @@ fn unsent(settings: &Connector) -> impl FnOnce(Error) -> Error {
         Error::TimedOut => connecting(ErrorKind::TimedOut),
         // Another service listens there, of whatever kind.
         error @ (Error::Protocol(_) | Error::Limit(..)) => {
-            Error::Authentication(format!("the peer speaks another handshake: {error}"))
+            Error::Authentication(format!("the peer speaks another protocol: {error}"))
         }
         error => error,
     }

@@ -252,7 +252,9 @@ impl<'a> Decoder<'a> {
                     stack.discard(code == op::POP_MARK, object.0 + index(from.at));
                     continue;
                 }
-                op::MEMOIZE | op::BINPUT | op::LONG_BINPUT | op::PROTO | op::FRAME => {}
+                op::MEMOIZE | op::BINPUT | op::LONG_BINPUT => {}
+                // They are a part of the next object.
+                op::PROTO | op::FRAME => continue,
                 op::BINGET | op::LONG_BINGET => {
                     let edit = edits.find(|edit| edit.at == here).map(|edit| edit.kind);
                     let Some(EditKind::Get(number)) = edit else {

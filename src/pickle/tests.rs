@@ -200,6 +200,17 @@ fn an_object_that_holds_itself_is_opaque_in_what_is_opened() {
     assert_eq!(decode(&both), Value::Opaque(take(&both)));
 }
 
+/// A frame may begin anywhere, as CPython's do in what is large.
+#[test]
+fn an_object_that_holds_itself_may_begin_with_a_frame() {
+    let bytes = b"\x80\x04](K\x07\x95\0\0\0\0\0\0\0\0]\x94h\x00aNe.";
+    let mut scan = Scan::default();
+    let root = scan.message(bytes, &limits()).unwrap();
+    let opened = scan.decode(bytes, root, &limits()).unwrap();
+    let cycle = Value::Opaque(take(b"\x80\x04]\x94h\x00a."));
+    assert_eq!(opened, Value::List(vec![7.into(), cycle, ().into()]));
+}
+
 #[test]
 fn references_of_spliced_pickles_are_shifted() {
     // 200 lists, then each of them again: keys beyond a byte from the second copy on.

@@ -47,6 +47,9 @@ def main(address=None, key='key'):
     assert m.dict({'a': cycle})['a'][0][0] != 7
     nodes.extend([Node()])
     assert nodes[3].parent.children == []
+    # Of so many, some begin with a frame.
+    family = m.list([Node() for _ in range(5000)])
+    assert len(family) == 5000 and family[4999].parent.children == []
 
     one, other = Node(), Node()
     one.parent, other.parent = other, one

@@ -211,6 +211,16 @@ fn an_object_that_holds_itself_may_begin_with_a_frame() {
     assert_eq!(opened, Value::List(vec![7.into(), cycle, ().into()]));
 }
 
+/// What was discarded is a part of the object that is changed next, and of nothing after that.
+#[test]
+fn an_object_whose_state_is_set_by_a_function_may_name_its_parent() {
+    let parent = b"]\x94cm\nC\n)\x81\x94cm\nset\nh\x01h\x00\x86R0a";
+    let Value::List(items) = decode(&[b"\x80\x04](", &parent[..], b"K\x07e."].concat()) else {
+        panic!("a list")
+    };
+    assert_eq!(items, [Value::Opaque(take(&[b"\x80\x04", &parent[..], b"."].concat())), 7.into()]);
+}
+
 #[test]
 fn references_of_spliced_pickles_are_shifted() {
     // 200 lists, then each of them again: keys beyond a byte from the second copy on.

@@ -70,7 +70,7 @@ pub(super) struct Stack {
     pub(super) end: u32,
     /// The objects put there that are not paid for yet.
     pub(super) made: usize,
-    /// What was discarded, and belongs to the next object.
+    /// What was discarded, and belongs to the next object, or to the one that is changed next.
     discarded: Inside,
 }
 
@@ -104,9 +104,12 @@ impl Stack {
     }
 
     fn put_slot(&mut self, mut slot: Slot, inside: Inside) {
-        let discarded = std::mem::replace(&mut self.discarded, Inside::NOTHING);
-        slot.take_in(inside.and(discarded));
+        slot.take_in(inside.and(self.take_discarded()));
         self.slots.push(slot);
+    }
+
+    fn take_discarded(&mut self) -> Inside {
+        std::mem::replace(&mut self.discarded, Inside::NOTHING)
     }
 
     pub(super) fn push_global(
@@ -122,10 +125,11 @@ impl Stack {
 
     /// The object on top, to be changed by something that is made of these parts.
     pub(super) fn own_top(&mut self, inside: Inside) -> Result<&mut Slot> {
+        let inside = inside.around().and(self.take_discarded());
         match self.slots.last_mut() {
             Some(top) if top.shared => Err(malformed("an object is changed by a reference to it")),
             Some(top) => {
-                top.take_in(inside.around());
+                top.take_in(inside);
                 Ok(top)
             }
             None => Err(malformed("a container is missing")),

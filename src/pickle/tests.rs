@@ -293,10 +293,12 @@ fn older_ways_to_write_plain_data() {
 
 #[test]
 fn an_object_changed_by_a_reference_is_left_closed() {
-    // [x, x] where x is filled by way of the second.
-    let pickle = take(b"](]\x94h\x00Nae.");
-    assert!(pickle.decode(&limits()).is_err());
-    assert!(matches!(pickle.into_value(&limits()), Value::Opaque(_)));
+    // [x, x] where x is filled by way of the second, and x that holds itself so before it is complete.
+    for bytes in [&b"](]\x94h\x00Nae."[..], b"]\x94h\x00h\x00a\x94\x850\x94."] {
+        let pickle = take(bytes);
+        assert!(pickle.decode(&limits()).is_err());
+        assert!(matches!(pickle.into_value(&limits()), Value::Opaque(_)));
+    }
 }
 
 #[test]

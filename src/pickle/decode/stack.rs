@@ -100,7 +100,10 @@ impl Stack {
 
     /// A reference to an object that is not complete yet, and begins at `open`.
     pub(super) fn push_open(&mut self, open: u32) {
-        self.put(self.end, Inside { depth: 0, open }, Node::Opaque);
+        self.made += 1;
+        let (start, inside, node) = (self.end, Inside::NOTHING, Node::Opaque);
+        let slot = Slot { start, tail: 0, shared: true, inside, node };
+        self.put_slot(slot, Inside { depth: 0, open });
     }
 
     fn put_slot(&mut self, mut slot: Slot, inside: Inside) {

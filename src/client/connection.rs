@@ -141,7 +141,7 @@ fn parse(scan: &mut Scan, frame: Frame<'_>, settings: &Connector) -> Result<Repl
 }
 
 /// Nothing that the user asked for was sent yet: that is told from a call that broke.
-fn unsent(settings: &Connector) -> impl FnOnce(Error) -> Error {
+pub(super) fn unsent(settings: &Connector) -> impl FnOnce(Error) -> Error {
     let address = &settings.address;
     let connecting = move |kind: ErrorKind| Error::io(format!("connect to {address}"))(kind.into());
     move |error| match error {

@@ -17,7 +17,7 @@ use crate::message::{Reply, names};
 use crate::shared::wait::lock;
 use crate::transport::Address;
 use crate::value::Value;
-use connection::Connection;
+use connection::{Connection, unsent};
 pub use proxy::Proxy;
 pub use queue::{Consumer, PutEach, QueueIter, QueueProxy};
 
@@ -125,7 +125,9 @@ impl Connector {
     pub fn connect(self) -> Result<Client> {
         let connection = Connection::open(&self)?;
         let client = Client(Arc::new(Shared { settings: self, idle: Mutex::default() }));
-        client.ask(connection, "dummy", &[], &[], Some(client.0.settings.first_wait()))?;
+        let settings = &client.0.settings;
+        let answer = client.ask(connection, "dummy", &[], &[], Some(settings.first_wait()));
+        answer.map_err(unsent(settings))?;
         Ok(client)
     }
 }

@@ -248,8 +248,29 @@ fn append(out: &mut Vec<u8>, apart: usize, count: usize, parts: impl FnOnce(&mut
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keywords_may_be_references_but_not_to_one_another_without_end() {
+        let parse = |keywords: u32| {
+            // Each refers to the one before.
+            let mut bytes = b"\x80\x04(N\x8c\x01f)}(\x8c\x01a\x94N".to_vec();
+            for number in 0..keywords {
+                bytes.push(b'j');
+                bytes.extend(number.to_le_bytes());
+                bytes.extend(b"\x94N");
+            }
+            bytes.extend(b"ut.");
+            let (mut scan, limits) = (Scan::default(), Limits::default());
+            let request = Request::parse(&mut scan, bytes.as_slice().into(), &limits);
+            request.map(|request| request.keywords().filter(|(name, _)| *name == "a").count())
+        };
+        assert_eq!(parse(500).unwrap(), 501);
+        let refused = parse(10_000).unwrap_err();
+        assert!(matches!(refused, Error::Limit("expansion", _)), "{refused:?}");
+    }
 
     #[test]
     fn a_lasting_id_is_of_the_manager_that_may_be_at_its_address() {

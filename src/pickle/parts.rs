@@ -53,7 +53,8 @@ impl Scan {
         self.all_parts = true;
         let scanned = self.message(bytes, limits);
         self.all_parts = false;
-        scanned.map(drop)
+        // A keyword may be a reference, to a reference, and so on, which is followed for each.
+        self.budget.check(self.written_out(scanned?))
     }
 
     /// The parts of a shallow object (see [`SHALLOW`]); `None` if they are not of that shape, or too

@@ -79,8 +79,9 @@ impl<'a> Request<'a> {
         let Some(&[ident, method, args, kwargs]) = parts else {
             return Err(refused("a request is no tuple of four"));
         };
-        if scan.children(bytes, args, Shape::Sequence).is_none()
-            || scan.children(bytes, kwargs, Shape::Mapping).is_none()
+        let parts = [(args, Shape::Sequence), (kwargs, Shape::Mapping)];
+        if scan.left_out
+            && parts.iter().any(|(of, shape)| scan.children(bytes, *of, *shape).is_none())
         {
             // Hardly a call has so many arguments.
             scan.message_with_all_parts(bytes, limits)?;

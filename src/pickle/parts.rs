@@ -52,7 +52,6 @@ impl Scan {
     pub(crate) fn message_with_all_parts(&mut self, bytes: &[u8], limits: &Limits) -> Result<()> {
         self.all_parts = true;
         let scanned = self.message(bytes, limits);
-        self.all_parts = false;
         // A keyword may be a reference, to a reference, and so on, which is followed for each.
         self.budget.check(self.written_out(scanned?))
     }
@@ -112,7 +111,7 @@ impl Scan {
 
     fn record_shallow(&mut self, slot: usize, first: usize, code: u8) {
         let (begin, from) = (self.begin(slot), self.begin(first));
-        let Self { containers, stack, tails, all_parts, .. } = self;
+        let Self { containers, stack, tails, all_parts, left_out, .. } = self;
         let Some(container) = containers.get_mut(slot) else { return };
         let (start, shape) = (Some(begin), Shape::of(code));
         // A second batch of items joins the first.
@@ -124,7 +123,9 @@ impl Scan {
         container.start = start;
         let parts = stack.get(first..).unwrap_or_default();
         let count = container.children.len() + parts.len();
-        if container.shape != shape || (count >= MANY && !*all_parts) {
+        let too_many = count >= MANY && !*all_parts;
+        *left_out |= too_many;
+        if container.shape != shape || too_many {
             container.shape = Shape::Other;
         }
         if container.shape != Shape::Other {

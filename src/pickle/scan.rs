@@ -85,6 +85,8 @@ pub(crate) struct Scan {
     pub(super) containers: Containers,
     /// Whether the parts of shallow objects are recorded however many they are.
     pub(super) all_parts: bool,
+    /// Whether an object had too many to be recorded.
+    pub(crate) left_out: bool,
     names_managers: bool,
     pub(super) memo: Vec<Memoized>,
     pub(super) edits: Vec<Edit>,
@@ -111,7 +113,7 @@ impl Scan {
 
     /// Gives back what a huge message took: to be called once it has been dealt with.
     pub(crate) fn trim(&mut self) {
-        if self.entries() > KEPT {
+        if self.all_parts || self.entries() > KEPT {
             *self = Self::default();
         }
     }
@@ -119,8 +121,7 @@ impl Scan {
     pub(super) fn entries(&self) -> usize {
         let (stack, keys) = (self.stack.capacity() + self.marks.capacity(), self.keys.capacity());
         let (open, tails) = (self.open.capacity(), self.tails.capacity());
-        let parts: usize = self.containers.iter().map(|of| of.children.capacity()).sum();
-        stack + keys + open + tails + parts + self.memo.capacity() + self.edits.capacity()
+        stack + keys + open + tails + self.memo.capacity() + self.edits.capacity()
     }
 
     fn reset(&mut self) {
@@ -131,6 +132,7 @@ impl Scan {
         self.tails.clear();
         self.forget(0);
         self.names_managers = false;
+        self.left_out = false;
         self.memo.clear();
         self.edits.clear();
         self.sums.take();

@@ -47,6 +47,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// A part as a value; what has no tree within the limits stays unopened.
+    pub(crate) fn kept(self, part: Range) -> Result<Value> {
+        self.value(part).or_else(|_| self.pickle(part).map(Value::Opaque))
+    }
+
     /// Whether it may name shared objects: nearly none does.
     pub(crate) fn names_objects(self) -> bool {
         self.scan.names_managers()
@@ -204,9 +209,7 @@ impl Reply {
         };
         let kind = message.text(kind).unwrap_or_default();
         if kind == "#RETURN" {
-            let value =
-                message.value(result).or_else(|_| message.pickle(result).map(Value::Opaque));
-            return value.map(Self::Return);
+            return message.kept(result).map(Self::Return);
         }
         match (kind, message.value(result)?) {
             ("#TRACEBACK", Value::Str(text)) => Ok(Self::Traceback(text)),

@@ -313,7 +313,7 @@ impl Arg<'_> {
     /// # Errors
     /// `ValueError` if it passes a limit even so.
     pub(crate) fn kept(&self) -> Result<Value, Exception> {
-        self.value().or_else(|_| self.pickle().map(Value::Opaque))
+        self.message.kept(self.range).map_err(unusable)
     }
 
     /// The argument as a Rust type.

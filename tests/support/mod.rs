@@ -535,11 +535,9 @@ impl Log {
 
     #[track_caller]
     pub(crate) fn until(&self, part: &str) {
-        until(part, PATIENCE, || self.contains(part));
-    }
-
-    pub(crate) fn contains(&self, part: &str) -> bool {
-        self.0.lock().expect("no panic").iter().any(|line| line.contains(part))
+        until(part, PATIENCE, || {
+            self.0.lock().expect("no panic").iter().any(|line| line.contains(part))
+        });
     }
 }
 

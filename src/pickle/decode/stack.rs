@@ -82,10 +82,7 @@ impl Stack {
 
     pub(super) fn put(&mut self, start: u32, inside: Inside, node: Node) {
         self.made += 1;
-        self.put_slot(
-            Slot { start, tail: 0, shared: false, inside: Inside::NOTHING, node },
-            inside,
-        );
+        self.put_slot(Slot { start, tail: 0, shared: false, inside, node });
     }
 
     pub(super) fn push(&mut self, value: Value) {
@@ -94,20 +91,18 @@ impl Stack {
 
     /// A reference to an object, which has been read where it is.
     pub(super) fn push_referent(&mut self, slot: Slot) {
-        let inside = slot.inside;
-        self.put_slot(Slot { start: self.end, shared: true, ..slot }, inside);
+        self.put_slot(Slot { start: self.end, shared: true, ..slot });
     }
 
     /// A reference to an object that is not complete yet, and begins at `open`.
     pub(super) fn push_open(&mut self, open: u32) {
         self.made += 1;
-        let (start, inside, node) = (self.end, Inside::NOTHING, Node::Opaque);
-        let slot = Slot { start, tail: 0, shared: true, inside, node };
-        self.put_slot(slot, Inside { depth: 0, open });
+        let (start, inside) = (self.end, Inside { depth: 0, open });
+        self.put_slot(Slot { start, tail: 0, shared: true, inside, node: Node::Opaque });
     }
 
-    fn put_slot(&mut self, mut slot: Slot, inside: Inside) {
-        slot.take_in(inside.and(self.take_discarded()));
+    fn put_slot(&mut self, mut slot: Slot) {
+        slot.take_in(self.take_discarded());
         self.slots.push(slot);
     }
 

@@ -2,7 +2,6 @@
 
 use super::{python, typecode};
 use crate::error::Exception;
-use crate::message::PickledProxy;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
 use crate::shared::element::{Element, Held, References};
@@ -86,18 +85,16 @@ fn contents(value: &Value) -> Option<Value> {
 }
 
 fn not_iterable(value: &Value) -> Exception {
-    let why = match (value, python::instance(value)) {
-        (Value::Opaque(pickle), None) if PickledProxy::read(pickle).is_none() => {
-            ": it cannot be opened here, for its items hold one another or it is text with lone surrogates"
-        }
-        _ => "",
-    };
-    let name = python::type_name(value);
-    Exception::type_error(format!("'{name}' object is not iterable{why}"))
+    Exception::type_error(format!("'{}' object is not iterable", python::type_name(value)))
 }
 
 fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception> {
-    let Some(instance) = python::instance(value) else { return Err(not_iterable(value)) };
+    let Some(instance) = python::instance(value) else {
+        return Err(Exception::type_error(
+            "'object' object is not iterable: it cannot be opened here, for its items hold one another \
+             or it is text with lone surrogates",
+        ));
+    };
     let inside = |inner: &Value| {
         call.spend(python::size(inner))?;
         // A value cannot hold itself: what is inside is smaller.

@@ -4,13 +4,13 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use basemanager::{
-    Call, Client, Dict, DictProxy, Exception, Limits, List, ListProxy, Manager, NamespaceProxy,
-    Pickle, Proxy, Queue, QueueProxy, Return, ServerHandle, SetProxy, SharedObject, Value,
-    ValueProxy,
+    Call, Client, Dict, DictProxy, Element, Exception, Limits, List, ListProxy, Manager, Namespace,
+    NamespaceProxy, Pickle, Proxy, Queue, QueueProxy, Return, ServerHandle, Set, SetProxy,
+    SharedObject, SharedValue, Value, ValueProxy,
 };
 use support::{PATIENCE, pythons, snippet, until};
 
@@ -101,6 +101,96 @@ fn what_fromkeys_names_lives_until_the_client_has_it() {
         let Value::Dict(mut pairs) = made else { panic!("{made:?}") };
         pairs.remove(0).0
     });
+}
+
+/// Has a callable store what a client passed in, drops the client's own proxy, and calls what is left.
+fn kept_by_callable(keep: impl Fn(Element) + Send + Sync + 'static, forget: impl FnOnce()) {
+    let manager = Manager::new("key").register_sync_types().register("keep", move |call| {
+        let [value] = call.bind(1, ["value"])?;
+        let value = value.map_or(Ok(Element::default()), |value| call.element(value))?;
+        keep(value);
+        Ok::<_, Exception>(())
+    });
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = connect(&handle);
+    let inner: ListProxy = create(&client, "list");
+    let stored = Value::from(inner.proxy());
+    client.create("keep", std::slice::from_ref(&stored), &[]).unwrap();
+    drop(inner);
+    let inner: ListProxy = client.proxy_of(&stored).unwrap().expect("a proxy").into();
+    inner.push("alive").unwrap();
+    drop(inner);
+    forget();
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+}
+
+#[test]
+fn proxy_stored_by_callable_in_value_stays_alive() {
+    let value = SharedValue::new("O", ());
+    let other = value.clone();
+    kept_by_callable(move |element| value.set(element), move || other.set(()));
+}
+
+#[test]
+fn proxy_stored_by_callable_in_list_stays_alive() {
+    let list = List::new();
+    let other = list.clone();
+    kept_by_callable(move |element| list.push(element), move || other.clear());
+    let list: Arc<Mutex<List>> = Arc::default();
+    let other = list.clone();
+    let collect = move |element| *list.lock().unwrap() = [element].into_iter().collect();
+    kept_by_callable(collect, move || other.lock().unwrap().clear());
+}
+
+#[test]
+fn proxy_stored_by_callable_in_dict_stays_alive() {
+    let dict = Dict::new();
+    let other = dict.clone();
+    kept_by_callable(
+        move |element| drop(dict.insert("key", element).unwrap()),
+        move || {
+            other.clear();
+        },
+    );
+    let dict = Dict::new();
+    let other = dict.clone();
+    kept_by_callable(
+        move |element| drop(dict.insert(element, "value").unwrap()),
+        move || {
+            other.clear();
+        },
+    );
+}
+
+#[test]
+fn proxy_stored_by_callable_in_set_stays_alive() {
+    let set = Set::new();
+    let other = set.clone();
+    kept_by_callable(move |element| assert!(set.insert(element).unwrap()), move || other.clear());
+}
+
+#[test]
+fn proxy_stored_by_callable_in_namespace_stays_alive() {
+    let namespace = Namespace::new();
+    let other = namespace.clone();
+    kept_by_callable(
+        move |element| namespace.set("name", element),
+        move || {
+            other.remove("name");
+        },
+    );
+}
+
+#[test]
+fn proxy_stored_by_callable_in_queue_stays_alive() {
+    let queue = Queue::new();
+    let other = queue.clone();
+    kept_by_callable(
+        move |element| queue.put(element).unwrap(),
+        move || {
+            other.get().unwrap();
+        },
+    );
 }
 
 /// An object whose end asks its containers for their size, as any end may.

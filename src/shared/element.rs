@@ -79,14 +79,48 @@ pub type Item = Held<Pickle>;
 /// A value in a container.
 pub type Element = Held<Value>;
 
-impl<T> From<T> for Held<T> {
+impl<T: Into<Value>> From<T> for Element {
     /// Data of this process's own, which names no objects.
     fn from(data: T) -> Self {
-        Self { data, references: References::default() }
+        Self::unnamed(data.into())
+    }
+}
+
+impl From<Pickle> for Item {
+    /// The same, unopened.
+    fn from(data: Pickle) -> Self {
+        Self::unnamed(data)
+    }
+}
+
+impl From<Vec<Value>> for Held<Vec<Value>> {
+    fn from(data: Vec<Value>) -> Self {
+        Self::unnamed(data)
+    }
+}
+
+impl From<Item> for Element {
+    /// An item that is kept elsewhere, still unopened.
+    fn from(item: Item) -> Self {
+        item.map(Value::Opaque)
+    }
+}
+
+impl From<Element> for Item {
+    fn from(element: Element) -> Self {
+        element.map(|value| match value {
+            Value::Opaque(pickle) => pickle,
+            value => Pickle::from(&value),
+        })
     }
 }
 
 impl<T> Held<T> {
+    /// Data that names no objects.
+    fn unnamed(data: T) -> Self {
+        Self { data, references: References::default() }
+    }
+
     /// The data in another form, which names the same objects.
     #[must_use]
     pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Held<U> {

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use super::Return;
 use super::call::{Call, Owner};
+use super::element::Element;
 use super::wait::Patience;
 use crate::error::{Exception, Result};
 use crate::limits::Limits;
-use crate::value::{Pickle, Value};
+use crate::value::Value;
 use shared::Shared;
 
 /// A FIFO queue, usable in this process and by clients at once. A clone is the same queue.
@@ -173,12 +174,13 @@ impl Queue {
         Ok(Self::bounded(maxsize.try_into().unwrap_or(0)))
     }
 
-    /// Puts an item at the end, and waits while the queue is full.
+    /// Puts an item at the end, and waits while the queue is full. One that a client sent comes as
+    /// [`Call::item`], which keeps the shared objects that it names.
     ///
     /// # Errors
     /// `queue.ShutDown` once the queue is shut down.
-    pub fn put(&self, item: impl Into<Value>) -> Result<()> {
-        self.put_within(&item.into(), None)
+    pub fn put(&self, item: impl Into<Element>) -> Result<()> {
+        self.put_within(item.into(), None)
     }
 
     /// Puts an item at the end, if there is room.
@@ -186,16 +188,16 @@ impl Queue {
     /// # Errors
     /// `queue.Full` (see [`Error::is_full`](crate::Error::is_full)), or `queue.ShutDown`.
     #[doc(alias = "put_nowait")]
-    pub fn try_put(&self, item: impl Into<Value>) -> Result<()> {
-        self.put_within(&item.into(), Some(Duration::ZERO))
+    pub fn try_put(&self, item: impl Into<Element>) -> Result<()> {
+        self.put_within(item.into(), Some(Duration::ZERO))
     }
 
     /// Puts an item at the end, and waits for room no longer than `timeout`.
     ///
     /// # Errors
     /// `queue.Full`, or `queue.ShutDown`.
-    pub fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
-        self.put_within(&item.into(), Some(timeout))
+    pub fn put_timeout(&self, item: impl Into<Element>, timeout: Duration) -> Result<()> {
+        self.put_within(item.into(), Some(timeout))
     }
 
     /// Takes the first item, and waits while there is none.
@@ -271,7 +273,7 @@ impl Queue {
         self.0.shut_down(immediate);
     }
 
-    fn put_within(&self, item: &Value, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.0.put(Pickle::from(item).into(), &mut Patience::new(timeout))?)
+    fn put_within(&self, item: Element, timeout: Option<Duration>) -> Result<()> {
+        Ok(self.0.put(item.into(), &mut Patience::new(timeout))?)
     }
 }

@@ -78,14 +78,19 @@ impl Dict {
         Ok(self.0.lock().get(&key).map(|value| value.data.clone()))
     }
 
-    /// Gives a key a value; returns the old one.
+    /// Gives a key a value; returns the old one. What a client sent comes as [`Call::element`], which
+    /// keeps the shared objects that it names.
     ///
     /// # Errors
     /// `TypeError` if the key is not hashable.
-    pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<Option<Value>> {
-        let name = key.into();
+    pub fn insert(
+        &self,
+        key: impl Into<Element>,
+        value: impl Into<Element>,
+    ) -> Result<Option<Value>> {
+        let (name, value) = (key.into(), value.into());
         let key = Key::new(&name, ROLE)?;
-        let old = self.0.lock().insert(key, name.into(), value.into().into());
+        let old = self.0.lock().insert(key, name, value);
         Ok(old.map(|(_, value)| value.data))
     }
 

@@ -31,9 +31,9 @@ struct Shared {
     items: Mutex<Vec<Element>>,
 }
 
-impl<T: Into<Value>> FromIterator<T> for List {
+impl<T: Into<Element>> FromIterator<T> for List {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        Self::of(items.into_iter().map(|item| item.into().into()).collect())
+        Self::of(items.into_iter().map(Into::into).collect())
     }
 }
 
@@ -65,11 +65,12 @@ impl List {
         self.0.lock().get(index).map(|item| item.data.clone())
     }
 
-    /// Adds an item at the end.
+    /// Adds an item at the end. One that a client sent comes as [`Call::element`], which keeps the shared
+    /// objects that it names.
     #[doc(alias = "append")]
-    pub fn push(&self, item: impl Into<Value>) {
+    pub fn push(&self, item: impl Into<Element>) {
         let item = item.into();
-        self.0.lock().push(item.into());
+        self.0.lock().push(item);
     }
 
     /// Takes the last item.

@@ -61,9 +61,10 @@ impl Namespace {
         self.0.lock().get(name).map(|value| value.data.clone())
     }
 
-    /// Sets an attribute.
-    pub fn set(&self, name: &str, value: impl Into<Value>) {
-        self.0.set(name, value.into().into());
+    /// Sets an attribute. A value that a client sent comes as [`Call::element`], which keeps the shared
+    /// objects that it names.
+    pub fn set(&self, name: &str, value: impl Into<Element>) {
+        self.0.set(name, value.into());
     }
 
     /// Removes an attribute, if it is there.

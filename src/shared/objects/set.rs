@@ -68,15 +68,17 @@ impl Set {
         Ok(set)
     }
 
-    /// Adds a member; `false` if it was there.
+    /// Adds a member; `false` if it was there. What a client sent comes as [`Call::element`], which keeps
+    /// the shared objects that it names.
     ///
     /// # Errors
     /// `TypeError` if the value is not hashable.
     #[doc(alias = "add")]
-    pub fn insert(&self, member: impl Into<Value>) -> Result<bool> {
+    pub fn insert(&self, member: impl Into<Element>) -> Result<bool> {
         let name = member.into();
         let key = Key::new(&name, ROLE)?;
-        Ok(self.0.lock().insert(key, name.into(), ()).is_none())
+        let left_over = self.0.lock().insert(key, name, ());
+        Ok(left_over.is_none())
     }
 
     /// Takes a member out; `false` if it was not there.

@@ -33,8 +33,8 @@ shared!(SharedValue, printed);
 
 impl SharedValue {
     /// A value. The typecode is for the reader, as in Python: nothing depends on it.
-    pub fn new(typecode: &str, value: impl Into<Value>) -> Self {
-        let (typecode, value) = (Value::from(typecode).into(), value.into().into());
+    pub fn new(typecode: &str, value: impl Into<Element>) -> Self {
+        let (typecode, value) = (typecode.into(), value.into());
         Self(Arc::new(Shared { typecode, value: Mutex::new(value) }))
     }
 
@@ -56,9 +56,10 @@ impl SharedValue {
         lock(&self.0.value).data.clone()
     }
 
-    /// Replaces the value.
-    pub fn set(&self, value: impl Into<Value>) {
-        self.0.set(value.into().into());
+    /// Replaces the value. One that a client sent comes as [`Call::element`], which keeps the shared
+    /// objects that it names.
+    pub fn set(&self, value: impl Into<Element>) {
+        self.0.set(value.into());
     }
 }
 

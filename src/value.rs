@@ -4,11 +4,13 @@
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
 //!
 //! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
-//! and back, `key.rs` finds equal ones among many, and `repr.rs` prints a value as Python would.
+//! and back, `key.rs` finds equal ones among many (`path.rs` for paths), and `repr.rs` prints a value as
+//! Python would.
 
 mod bigint;
 mod convert;
 mod key;
+mod path;
 mod repr;
 
 use std::collections::{HashMap, HashSet, TryReserveError};
@@ -24,7 +26,8 @@ pub(crate) use key::Key;
 ///
 /// Rust values become one with [`From`], and come back with [`TryFrom`], the items of a list one by one:
 /// `Vec<Value>` is for any, and `Vec<u8>` for `bytes`. Equality is Python's `==`:
-/// numbers compare by value, `bytes` equal `bytearray`, and sets and dicts have no order.
+/// numbers compare by value, `bytes` equal `bytearray`, and sets and dicts have no order. Opaque ones are
+/// equal if their classes are the same and what they are made from is equal.
 /// Printing gives Python's `repr()`.
 ///
 /// ```
@@ -160,7 +163,7 @@ impl PartialEq for Value {
                 a.len() == b.len() && is_subset(a, b)
             }
             (Self::Dict(a), Self::Dict(b)) => a.len() == b.len() && same_pairs(a, b),
-            (Self::Opaque(a), Self::Opaque(b)) => a == b,
+            (Self::Opaque(a), Self::Opaque(b)) => a == b || Key::of(self) == Key::of(other),
             (Self::Float(a), Self::Float(b)) => a == b,
             (Self::BigInt(a), Self::BigInt(b)) => a == b,
             (Self::BigInt(int), Self::Float(float)) | (Self::Float(float), Self::BigInt(int)) => {

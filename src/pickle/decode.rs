@@ -17,17 +17,18 @@ use super::{malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::value::{Pickle, Value};
-use stack::{CLOSED, Inside, Node, Slot, Stack};
+pub(crate) use stack::Node;
+use stack::{CLOSED, Inside, Slot, Stack};
 
 /// An object of a class that means nothing here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instance {
     pub(crate) module: String,
     pub(crate) name: String,
-    /// What the class, or function, is called with.
+    /// What the class, or function, is called with; last the dict of keyword arguments, if it has any.
     pub(crate) args: Vec<Value>,
     /// Whether it is called itself, and not only its `__new__`.
-    called: bool,
+    pub(crate) called: bool,
     /// What `BUILD` gives it afterwards.
     pub(crate) state: Option<Value>,
     /// The list of what is appended to it, or the dict of what is set in it.
@@ -86,7 +87,8 @@ impl Pickle {
         }
     }
 
-    fn node(&self, limits: &Limits) -> Option<Node> {
+    /// What an object is made of, if it can be read within the limits.
+    pub(crate) fn node(&self, limits: &Limits) -> Option<Node> {
         let (scan, all) = self.scan(limits).ok()?;
         Some(scan.decoder(self.ops(), limits).run(all).ok()?.node)
     }
@@ -213,12 +215,16 @@ impl<'a> Decoder<'a> {
                     let (module, name) = (names.next().flatten(), names.next().flatten());
                     stack.push_global(start, Inside { depth: 0, ..inside }, module, name);
                 }
-                op::REDUCE | op::NEWOBJ => {
-                    let (_, inside, args) = self.pop(stack, 1)?;
+                op::REDUCE | op::NEWOBJ | op::NEWOBJ_EX => {
+                    let count = if code == op::NEWOBJ_EX { 2 } else { 1 };
+                    let (_, inside, args) = self.pop(stack, count)?;
                     let class = stack.slots.pop().ok_or_else(|| malformed("a class is missing"))?;
-                    let node = match (class.node, args.into_iter().next()) {
-                        (Node::Global(names), Some(Value::Tuple(args))) => {
+                    let mut args = args.into_iter();
+                    let node = match (class.node, args.next()) {
+                        (Node::Global(names), Some(Value::Tuple(mut positional))) => {
                             let (module, name) = *names;
+                            positional.extend(args);
+                            let args = positional;
                             let called = code == op::REDUCE;
                             let (state, items) = (None, None);
                             let made = Instance { module, name, args, called, state, items };
@@ -243,10 +249,6 @@ impl<'a> Decoder<'a> {
                         }
                         node => *node = Node::Opaque,
                     }
-                }
-                op::NEWOBJ_EX => {
-                    let (start, inside, _) = self.pop(stack, 3)?;
-                    stack.put(start, inside.around(), Node::Opaque);
                 }
                 op::POP | op::POP_MARK => {
                     stack.discard(code == op::POP_MARK, object.0 + index(from.at));

@@ -26,7 +26,8 @@ impl Scan {
                     && let Ok(referent) = self.referent(number, edit.at)
                 {
                     // What is referred to is complete: its edits are summed up.
-                    sum = sum.saturating_add(VALUE as u64 + self.sum(&sums, referent));
+                    let referent = self.sum(&sums, referent);
+                    sum = sum.saturating_add(referent).saturating_add(VALUE as u64);
                 }
                 sums.push(sum);
             }

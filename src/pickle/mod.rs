@@ -23,7 +23,7 @@ mod scan;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
-pub(crate) use decode::Instance;
+pub(crate) use decode::{Instance, Node};
 pub(crate) use encode::Writer;
 pub(crate) use parts::Shape;
 pub(crate) use scan::{Range, Scan};

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Value;
+use super::{Pickle, Value, path};
+use crate::limits::Limits;
+use crate::pickle::{Instance, Node};
 
 /// A value in a form in which equal ones are the same bytes, as Python's `==` and `hash()` have it:
 ///
@@ -12,12 +14,18 @@ use super::Value;
 ///  int, bool, float   1 and the number, if it fits an i64: 1, 1.0 and True are one key
 ///  float              2 and its bits;  so has an int beyond that equals a float
 ///  int                3, length, bytes
-///  str  bytes  other  4, 5, 8, length, bytes: what is opaque is told apart by its pickle
+///  str  bytes         4, 5, length, bytes
 ///  tuple  list        6, 10, count, the items
 ///  set                7, count, the members in order of their bytes
 ///  dict               11, count, the keys, each with its value, in order of their bytes
 ///  nan                9 and a number of its own, for it equals nothing
+///  class, function    12, its module and name
+///  instance           13, its class, the arguments, state and items that it is made from
+///  path of pathlib    14 for POSIX, 15 for Windows, its text
+///  other              8, length, the bytes of its pickle
 /// ```
+/// A pickle's own bytes depend on which of the objects in it are the same object, and not only equal. So an
+/// instance is opened; only one that is large is told apart by its pickle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(Arc<[u8]>);
 
@@ -28,6 +36,44 @@ impl Key {
         write(value, &mut out);
         Self(out.into())
     }
+}
+
+/// An opaque object of more bytes than this stays unopened.
+const LARGE: usize = 1 << 16;
+/// The bytes that may become of an opaque object beyond 16 times its size: what is referred to many times
+/// is compared as often.
+const EXPANSION: usize = 1 << 12;
+
+/// An opaque object, by what it is made from.
+fn write_opaque(pickle: &Pickle, out: &mut Vec<u8>) {
+    let limits = Limits::default().expansion(EXPANSION);
+    match (pickle.len() <= LARGE).then(|| pickle.node(&limits)).flatten() {
+        Some(Node::Instance(instance)) => write_instance(&instance, out),
+        Some(Node::Global(names)) => write_names(12, &names.0, &names.1, out),
+        _ => write_bytes(8, pickle.ops(), out),
+    }
+}
+
+fn write_instance(instance: &Instance, out: &mut Vec<u8>) {
+    let Instance { module, name, args, called, state, items } = instance;
+    if let Some(path) = path::of(instance) {
+        return write_bytes(if path.is_posix { 14 } else { 15 }, path.text.as_bytes(), out);
+    }
+    write_names(13, module, name, out);
+    out.push(u8::from(*called));
+    write_count(args.len(), out);
+    for part in args {
+        write(part, out);
+    }
+    for part in [state, items] {
+        out.push(u8::from(part.is_some()));
+        part.iter().for_each(|part| write(part, out));
+    }
+}
+
+fn write_names(kind: u8, module: &str, name: &str, out: &mut Vec<u8>) {
+    write_bytes(kind, module.as_bytes(), out);
+    write_bytes(kind, name.as_bytes(), out);
 }
 
 fn write(value: &Value, out: &mut Vec<u8>) {
@@ -41,7 +87,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         },
         Value::Str(text) => write_bytes(4, text.as_bytes(), out),
         Value::Bytes(bytes) | Value::ByteArray(bytes) => write_bytes(5, bytes, out),
-        Value::Opaque(pickle) => write_bytes(8, pickle.ops(), out),
+        Value::Opaque(pickle) => write_opaque(pickle, out),
         Value::Tuple(items) | Value::List(items) => {
             out.push(if matches!(value, Value::Tuple(_)) { 6 } else { 10 });
             write_count(items.len(), out);

@@ -5,11 +5,15 @@ use crate::error::Result;
 use crate::pickle::{malformed, op};
 use crate::value::Value;
 
+/// What an object is.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(crate) enum Node {
+    /// Plain data.
     Value(Value),
+    /// A class or function, by its module and name.
     Global(Box<(String, String)>),
     Instance(Box<Instance>),
+    /// Something else, or an object that holds itself.
     Opaque,
 }
 

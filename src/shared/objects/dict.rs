@@ -16,8 +16,8 @@ use update::entry;
 
 /// A dict that threads and clients share. A clone is the same dict.
 ///
-/// Keys are equal when Python says so: `1`, `1.0` and `True` are one. An opaque key is told from others by
-/// its pickle.
+/// Keys are equal when Python says so: `1`, `1.0` and `True` are one. Opaque keys are equal if their classes
+/// are the same and what they are made from is equal; above 64 KiB, if their pickles are the same bytes.
 ///
 /// ```
 /// use basemanager::Dict;

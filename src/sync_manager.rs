@@ -2,6 +2,7 @@
 
 use crate::error::Exception;
 use crate::manager::Manager;
+use crate::server::Registration;
 use crate::shared::objects::{
     array::Array,
     barrier::Barrier,
@@ -48,7 +49,10 @@ impl Manager {
             .register("Condition", Condition::from_call)
             .register("Barrier", Barrier::from_call)
             .register("list", List::from_call)
-            .register("dict", Dict::from_call)
+            .register_with(
+                "dict",
+                Registration::new(Dict::from_call).method_to_typeid([("__iter__", "Iterator")]),
+            )
             .register("set", Set::from_call)
             .register("Value", SharedValue::from_call)
             .register("Array", Array::from_call)

@@ -125,7 +125,8 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
                     Ok(made) => {
                         let (typeid, id) = (typeid.clone(), made.id.clone());
                         let address = Token::address(&core.address);
-                        Reply::Proxy(made.exposed.clone(), Token { typeid, address, id })
+                        let exposed = made.advertised().map(str::to_owned).collect();
+                        Reply::Proxy(exposed, Token { typeid, address, id })
                     }
                     Err(refusal) => Reply::Traceback(refusal),
                 });
@@ -207,7 +208,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
             let token = token.and_then(|token| Token::read(&token, &core.settings.limits));
             let token = token.ok_or("TypeError: get_methods() takes a token")?;
             let entry = core.objects.get(&token.id).ok_or_else(|| unknown(&token.id))?;
-            Ok(Value::Tuple(entry.exposed.iter().map(|name| name.as_str().into()).collect()))
+            Ok(Value::Tuple(entry.advertised().map(Value::from).collect()))
         }
         method => {
             call.bind(0, none).map_err(text)?;
@@ -253,7 +254,7 @@ fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Va
     let result = (registration.callable)(&mut call).map_err(|exception| exception.to_string())?;
     let bare = args.is_empty() && request.kwargs.is_empty();
     let entry = insert(core, &typeid, bare.then(|| typeid.clone()), result)?;
-    let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
+    let exposed = entry.advertised().map(Value::from).collect();
     Ok(Value::Tuple(vec![entry.id.as_str().into(), Value::Tuple(exposed)]))
 }
 
@@ -288,7 +289,14 @@ fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> 
         _ if own.is_empty() => Arc::default(),
         _ => Arc::new(own.iter().map(owned).collect()),
     };
-    let mut exposed = match registration.and_then(|found| found.exposed.clone()) {
+    let owners = registration.and_then(|found| found.exposed.clone());
+    let by_owner =
+        owners.is_some() || registration.is_some_and(|found| !found.method_to_typeid.is_empty());
+    // The object's own iterators are for clients that use `DictProxy`, which need not be told of them. With an
+    // `AutoProxy` it cannot be iterated over, as in CPython; if that had `__getitem__` alone, Python would
+    // try 0 for a key.
+    let hides_operators = !by_owner && method_to_typeid.contains_key("__iter__");
+    let mut exposed = match owners {
         Some(exposed) => exposed,
         None => object.exposed().iter().map(|name| (*name).to_owned()).collect(),
     };
@@ -297,7 +305,8 @@ fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> 
             exposed.push(method.clone());
         }
     }
-    New { typeid: typeid.to_owned(), stable_id, object, exposed, method_to_typeid }
+    let typeid = typeid.to_owned();
+    New { typeid, stable_id, object, exposed, method_to_typeid, hides_operators }
 }
 
 /// An object by its id. One that lasts is made anew after a restart: its typeid is its id.

@@ -35,6 +35,21 @@ pub(super) struct Entry {
     /// Methods whose results stay here, and their typeids.
     pub(super) method_to_typeid: Arc<HashMap<String, String>>,
     pub(super) typeid: String,
+    /// Whether an `AutoProxy` has public methods only.
+    hides_operators: bool,
+}
+
+impl Entry {
+    /// The exposed methods that a client is told of: Python's `AutoProxy` gets a method for each. Those by
+    /// which Python reads attributes would call the manager for each attribute of the proxy itself, without
+    /// end. Other proxy types, such as `NamespaceProxy`, call them without being told.
+    pub(super) fn advertised(&self) -> impl Iterator<Item = &str> {
+        const ATTRIBUTES: [&str; 3] = ["__delattr__", "__getattribute__", "__setattr__"];
+        let advertised = |name: &&str| {
+            !ATTRIBUTES.contains(name) && !(self.hides_operators && name.starts_with("__"))
+        };
+        self.exposed.iter().map(String::as_str).filter(advertised)
+    }
 }
 
 struct Slot {
@@ -67,6 +82,7 @@ pub(super) struct New {
     pub(super) object: Arc<dyn SharedObject>,
     pub(super) exposed: Vec<String>,
     pub(super) method_to_typeid: Arc<HashMap<String, String>>,
+    pub(super) hides_operators: bool,
 }
 
 impl Objects {
@@ -95,9 +111,10 @@ impl Objects {
             table.next = table.next.wrapping_add(1);
             format!("{:x}", table.next)
         });
-        let New { typeid, object, exposed, method_to_typeid, .. } = new;
+        let New { typeid, object, exposed, method_to_typeid, hides_operators, .. } = new;
         let slot = table.slots.entry(id.clone()).or_insert_with(|| {
-            let entry = Entry { id: id.clone(), object, exposed, method_to_typeid, typeid };
+            let id = id.clone();
+            let entry = Entry { id, object, exposed, method_to_typeid, typeid, hides_operators };
             Slot { entry: Arc::new(entry), references: 0, handed_over: None }
         });
         slot.references += references;
@@ -283,7 +300,8 @@ mod tests {
         for _ in 0..100_000 {
             let (exposed, method_to_typeid) = (Vec::new(), Arc::default());
             let (typeid, object) = ("link".to_owned(), Arc::new(Link(last)));
-            let new = New { typeid, stable_id: None, object, exposed, method_to_typeid };
+            let (stable_id, hides_operators) = (None, false);
+            let new = New { typeid, stable_id, object, exposed, method_to_typeid, hides_operators };
             let entry = objects.insert(new, 1, usize::MAX);
             let reference =
                 |entry: Arc<Entry>| Reference { keeper: objects.clone(), id: entry.id.clone() };

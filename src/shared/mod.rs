@@ -53,7 +53,9 @@ use wait::Patience;
 /// }
 /// ```
 pub trait SharedObject: Any + Send + Sync {
-    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type).
+    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type). A client
+    /// is not told of `__getattribute__`, `__setattr__` and `__delattr__`: Python's `AutoProxy` would call
+    /// them for its own attributes, without end. A proxy type that calls them by itself may do so.
     fn exposed(&self) -> &[&str];
 
     /// The methods whose results stay in the manager, with the typeid under which a client gets a proxy

@@ -10,10 +10,10 @@ import uuid
 from collections import namedtuple
 from dataclasses import dataclass
 from multiprocessing import current_process
-from multiprocessing.managers import SyncManager
+from multiprocessing.managers import DictProxy, SyncManager
 from pathlib import PurePosixPath, PureWindowsPath
 
-SyncManager.register("shared", exposed=("__contains__", "__setitem__", "__len__"))
+SyncManager.register("shared", proxytype=DictProxy)
 
 
 class Pair(namedtuple("Pair", "first second")):

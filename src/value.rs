@@ -4,13 +4,15 @@
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
 //!
 //! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
-//! and back, `key.rs` finds equal ones among many (`path.rs` for paths), and `repr.rs` prints a value as
-//! Python would.
+//! and back, `key.rs` finds equal ones among many (`path.rs` for paths, `numpy.rs` for NumPy's
+//! numbers), `range.rs` writes a `range` out, and `repr.rs` prints a value as Python would.
 
 mod bigint;
 mod convert;
 mod key;
+mod numpy;
 mod path;
+mod range;
 mod repr;
 
 use std::collections::{HashMap, HashSet, TryReserveError};
@@ -21,6 +23,7 @@ use std::sync::Arc;
 
 pub use bigint::BigInt;
 pub(crate) use key::Key;
+pub(crate) use range::Steps;
 
 /// A Python value.
 ///
@@ -85,12 +88,13 @@ impl Value {
         matches!(self, Self::None)
     }
 
-    /// The integer, if this is one that fits. As in Python, `True` is 1.
+    /// The integer, if this is one that fits. As in Python, `True` is 1. One of NumPy's is its number.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Self::Bool(truth) => Some(i64::from(*truth)),
             Self::Int(int) => Some(*int),
+            Self::Opaque(pickle) => numpy::number(pickle)?.as_i64(),
             _ => None,
         }
     }
@@ -113,7 +117,7 @@ impl Value {
         }
     }
 
-    /// Python's `bool(value)`. What is opaque counts as true.
+    /// Python's `bool(value)`. What is opaque counts as true, but for NumPy's scalars.
     #[must_use]
     pub fn truthy(&self) -> bool {
         match self {
@@ -127,7 +131,8 @@ impl Value {
                 !items.is_empty()
             }
             Self::Dict(pairs) => !pairs.is_empty(),
-            Self::BigInt(_) | Self::Opaque(_) => true,
+            Self::BigInt(_) => true,
+            Self::Opaque(pickle) => numpy::number(pickle).is_none_or(|number| number.truthy()),
         }
     }
 
@@ -164,6 +169,9 @@ impl PartialEq for Value {
             }
             (Self::Dict(a), Self::Dict(b)) => a.len() == b.len() && same_pairs(a, b),
             (Self::Opaque(a), Self::Opaque(b)) => a == b || Key::of(self) == Key::of(other),
+            (Self::Opaque(pickle), plain) | (plain, Self::Opaque(pickle)) => {
+                numpy::number(pickle).is_some_and(|number| number == *plain)
+            }
             (Self::Float(a), Self::Float(b)) => a == b,
             (Self::BigInt(a), Self::BigInt(b)) => a == b,
             (Self::BigInt(int), Self::Float(float)) | (Self::Float(float), Self::BigInt(int)) => {

@@ -1,10 +1,10 @@
 //! The parts of a message: those of a request, of its arguments, of a reply.
 
-use super::op;
 use super::scan::{EditKind, Range, Scan, tail};
+use super::{Instance, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::value::Pickle;
+use crate::value::{Pickle, Steps, Value};
 
 /// Objects whose slot is at most this deep have their parts recorded: those of a request
 /// (`MARK`, id, method, arguments, keywords) and of a reply.
@@ -145,14 +145,17 @@ impl Scan {
 }
 
 impl Pickle {
-    /// The elements of a list or tuple, each as a pickle of its own; `None` of anything else. What they
+    /// The elements of a list, tuple or `range`, each as a pickle of its own; `None` of anything else. What they
     /// share is in each: together they may have the size of a frame.
     pub(crate) fn elements(&self, limits: &Limits) -> Result<Option<Vec<Self>>> {
         let mut scan = Scan::default();
         scan.all_parts = true;
         let root = scan.object(self.ops(), limits)?;
         let Some(parts) = scan.children(self.ops(), root, Shape::Sequence) else {
-            return Ok(None);
+            return self.range().map_or(Ok(None), |range| {
+                scan.budget.spend(range.total().saturating_mul(size_of::<Self>()))?;
+                Ok(Some(range.map(|int| Self::from(&Value::from(int))).collect()))
+            });
         };
         scan.budget.spend(parts.len().saturating_mul(size_of::<Self>()))?;
         let mut left = limits.frame_size;
@@ -163,6 +166,16 @@ impl Pickle {
             Ok(element)
         };
         parts.iter().map(element).collect::<Result<_>>().map(Some)
+    }
+
+    /// The integers of a `range` within 64 bits, if this is one.
+    fn range(&self) -> Option<Steps> {
+        let Instance { module, name, args, .. } = self.instance(&Limits::default())?;
+        let bounds: Option<Vec<i64>> = args.iter().map(Value::as_i64).collect();
+        match (module.as_str(), name.as_str(), bounds?.as_slice()) {
+            ("builtins", "range", &[from, to, step]) => Steps::new(from, to, step),
+            _ => None,
+        }
     }
 }
 

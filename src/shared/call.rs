@@ -292,12 +292,13 @@ impl fmt::Debug for Arg<'_> {
 }
 
 impl Arg<'_> {
-    /// The argument as a value.
+    /// The argument as a value. A `bool`, `int` or `float` of NumPy is the plain number; to keep it as it
+    /// is, use [`Call::element`].
     ///
     /// # Errors
     /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn value(&self) -> Result<Value, Exception> {
-        self.message.value(self.range).map_err(unusable)
+        self.message.value(self.range).map(Value::into_plain).map_err(unusable)
     }
 
     /// The argument as it is, unopened.

@@ -134,7 +134,7 @@ macro_rules! try_from_value {
             type Error = Error;
 
             fn try_from(value: Value) -> Result<Self> {
-                match value {
+                match value.into_plain() {
                     $($value => Ok($result),)+
                     other => Err(mismatch($expected, &other)),
                 }
@@ -183,6 +183,7 @@ macro_rules! try_from_int {
 
             /// `True` is 1 and `False` is 0, as in Python.
             fn try_from(value: Value) -> Result<Self> {
+                let value = value.into_plain();
                 let int = match &value {
                     Value::BigInt(int) => match int.to_u128() {
                         Some(int) => Self::try_from(int).ok(),
@@ -207,6 +208,7 @@ impl TryFrom<Value> for f64 {
     /// From any number; an `int` gives the nearest float, as Python's `float()` does.
     #[allow(clippy::cast_precision_loss)]
     fn try_from(value: Value) -> Result<Self> {
+        let value = value.into_plain();
         match &value {
             Value::Float(float) => Ok(*float),
             Value::BigInt(int) => int.to_f64().ok_or_else(|| misfit(&value, "f64")),

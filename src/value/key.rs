@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Pickle, Value, path};
+use super::{Pickle, Value, numpy, path};
 use crate::limits::Limits;
 use crate::pickle::{Instance, Node};
 
@@ -46,6 +46,9 @@ const EXPANSION: usize = 1 << 12;
 
 /// An opaque object, by what it is made from.
 fn write_opaque(pickle: &Pickle, out: &mut Vec<u8>) {
+    if let Some(number) = numpy::number(pickle) {
+        return write(&number, out);
+    }
     let limits = Limits::default().expansion(EXPANSION);
     match (pickle.len() <= LARGE).then(|| pickle.node(&limits)).flatten() {
         Some(Node::Instance(instance)) => write_instance(&instance, out),

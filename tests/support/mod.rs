@@ -565,3 +565,41 @@ impl Drop for TempDir {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+/// The oldest and the newest interpreter, each with packages from `PyPI` in a virtual environment, which is made
+/// once and kept. Without the packages the test says so and has nothing to do; under `CI=true` it fails.
+pub(crate) fn with_packages(packages: &[&str]) -> Vec<Python> {
+    let pythons = pythons();
+    let ends = if pythons.len() > 1 { vec![0, pythons.len() - 1] } else { vec![0] };
+    let chosen = ends.into_iter().filter_map(|end| pythons.get(end));
+    let made = chosen.filter_map(|python| match environment(python, packages) {
+        Ok(python) => Some(python),
+        Err(why) => {
+            let text = format!("{python} has no {}: {why}", packages.join(", "));
+            assert!(env::var("CI").as_deref() != Ok("true"), "{text}");
+            say(&format!("skipped: {text}"));
+            None
+        }
+    });
+    made.collect()
+}
+
+fn environment(python: &Python, packages: &[&str]) -> Result<Python, String> {
+    let run = |program: &Path, args: &[&str]| {
+        let output = bare(program).args(args).stdin(Stdio::null()).output();
+        let output = output.map_err(|error| error.to_string())?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(()) } else { Err(errors.trim_end().to_owned()) }
+    };
+    let [major, minor, _] = python.version;
+    let name = format!("python-{major}.{minor}-{}", packages.join("-"));
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let path = home.join("bin/python3");
+    let made = home.join("made");
+    if !made.exists() {
+        run(&python.path, &["-m", "venv", "--clear", &home.display().to_string()])?;
+        run(&path, &[&["-m", "pip", "install", "--quiet"], packages].concat())?;
+        fs::write(made, "").map_err(|error| error.to_string())?;
+    }
+    Ok(Python { path, version: python.version })
+}

@@ -5,7 +5,7 @@ use crate::error::Exception;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
 use crate::shared::element::{Element, Held, References};
-use crate::value::Value;
+use crate::value::{Steps, Value};
 
 /// The items of a value that Python can iterate over: plain data, a proxy of a container, a `range`, a
 /// `zip`, a container of [`collections`](contents), and what pickles as `list(…)`, `iter(…)` or the like. What they name lives as long as the result.
@@ -146,15 +146,10 @@ fn range(call: &Call<'_>, bounds: [&Value; 3]) -> Result<Vec<Value>, Exception> 
         let text = "a range beyond 64 bits is not written out here";
         return Err(Exception::builtin("OverflowError", text));
     };
-    if step == 0 {
-        return Err(Exception::value_error("range() arg 3 must not be zero"));
-    }
-    let empty = if step > 0 { to <= from } else { to >= from };
-    let count = if empty { 0 } else { from.abs_diff(to).div_ceil(step.unsigned_abs()) };
-    make(call, usize::try_from(count).unwrap_or(usize::MAX))?;
-    // Each is between the bounds, whichever way it wraps to get there.
-    let item = |at: u64| Value::from(from.wrapping_add(step.wrapping_mul(at.cast_signed())));
-    Ok((0..count).map(item).collect())
+    let steps = Steps::new(from, to, step);
+    let steps = steps.ok_or_else(|| Exception::value_error("range() arg 3 must not be zero"))?;
+    make(call, steps.total())?;
+    Ok(steps.map(Value::from).collect())
 }
 
 /// What Python's own iterators of containers pickle as: `iter([…])`.

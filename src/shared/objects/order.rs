@@ -111,7 +111,7 @@ pub(super) fn less(a: &Value, b: &Value) -> Result<bool, Exception> {
         (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => {
             Ok(a.len() < b.len() && value::is_subset(a, b))
         }
-        _ => match (Number::of(a), Number::of(b)) {
+        _ => match (Number::of(&a.plain()), Number::of(&b.plain())) {
             (Some(a), Some(b)) => Ok(a.compare(&b) == Some(Ordering::Less)),
             _ => Err(Exception::type_error(format!(
                 "'<' not supported between instances of '{}' and '{}'",

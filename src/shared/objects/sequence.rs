@@ -7,7 +7,7 @@ use crate::value::Value;
 
 /// A bound of a slice; one out of range is as far as can be.
 pub(super) fn bound(value: &Value) -> Option<i64> {
-    match value {
+    match &*value.plain() {
         Value::BigInt(int) if int.is_negative() => Some(i64::MIN),
         Value::BigInt(_) => Some(i64::MAX),
         other => other.as_i64(),

@@ -48,10 +48,11 @@ impl Typecode {
     /// # Errors
     /// `TypeError` for another type, `OverflowError` if it does not fit: in `CPython`'s words.
     pub(super) fn item(self, value: &Value) -> Result<Value, Exception> {
+        let value = value.plain();
         match self.0 {
-            'u' | 'w' => one_char(value, "array item").map(|char| char.to_string().into()),
-            'f' | 'd' => self.float(value),
-            _ => self.int(value),
+            'u' | 'w' => one_char(&value, "array item").map(|char| char.to_string().into()),
+            'f' | 'd' => self.float(&value),
+            _ => self.int(&value),
         }
     }
 

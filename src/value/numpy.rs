@@ -1,0 +1,105 @@
+//! NumPy's scalars: `numpy.float64(0.5)` and the like.
+//!
+//! They are stored and forwarded unopened, as any object, and count as the numbers that they are wherever a
+//! number, a truth value or a key is read. They are pickled as a call:
+//!
+//! ```text
+//!  numpy.core.multiarray.scalar(dtype, b'...')       NumPy 1
+//!  numpy._core.multiarray.scalar(dtype, b'...')      NumPy 2
+//!  dtype: numpy.dtype('f8', False, True), with the state (3, '<', ...)
+//! ```
+
+use std::borrow::Cow;
+
+use super::{Pickle, Value};
+use crate::limits::Limits;
+use crate::pickle::Instance;
+
+/// No scalar of these types takes more bytes, nor does any take fewer.
+const SIZES: std::ops::RangeInclusive<usize> = 60..=200;
+const MODULE_PART: &[u8] = b"multiarray";
+
+impl Value {
+    /// The number that a NumPy scalar is: a `bool`, `int` or `float`. Any other value is itself.
+    pub(crate) fn plain(&self) -> Cow<'_, Self> {
+        match self {
+            Self::Opaque(pickle) => number(pickle).map_or(Cow::Borrowed(self), Cow::Owned),
+            _ => Cow::Borrowed(self),
+        }
+    }
+
+    /// The same for one that is not needed any more.
+    pub(crate) fn into_plain(self) -> Self {
+        match &self {
+            Self::Opaque(pickle) => number(pickle).unwrap_or(self),
+            _ => self,
+        }
+    }
+}
+
+/// The number that a NumPy scalar is, if it is one of a type that Python has as well.
+pub(super) fn number(pickle: &Pickle) -> Option<Value> {
+    let ops = pickle.ops();
+    // To tell nearly all others without opening them.
+    if !SIZES.contains(&ops.len())
+        || !ops.windows(MODULE_PART.len()).any(|part| part == MODULE_PART)
+    {
+        return None;
+    }
+    let limits = Limits::default();
+    let Instance { module, name, args, state: None, .. } = pickle.instance(&limits)? else {
+        return None;
+    };
+    if !matches!(module.as_str(), "numpy.core.multiarray" | "numpy._core.multiarray")
+        || name != "scalar"
+    {
+        return None;
+    }
+    let [Value::Opaque(dtype), Value::Bytes(bytes)] = args.as_slice() else { return None };
+    let Instance { module, name, args, state, .. } = dtype.instance(&limits)?;
+    let (Some(Value::Str(code)), Some(Value::Tuple(state))) = (args.first(), state) else {
+        return None;
+    };
+    if (module.as_str(), name.as_str()) != ("numpy", "dtype") {
+        return None;
+    }
+    let mut bytes = bytes.clone();
+    if state.get(1).and_then(Value::as_str) == Some(">") {
+        bytes.reverse();
+    }
+    read(&code, &bytes)
+}
+
+/// Reads little-endian bytes by a dtype's code: its kind, and how many bytes it has.
+fn read(code: &str, bytes: &[u8]) -> Option<Value> {
+    match (code, bytes) {
+        ("b1", [truth]) => Some(Value::Bool(*truth != 0)),
+        ("i1" | "i2" | "i4" | "i8", bytes) if has_size(code, bytes) => {
+            Some(Value::from_le_bytes(bytes))
+        }
+        // A zero byte more, or the top bit would be taken for the sign.
+        ("u1" | "u2" | "u4" | "u8", bytes) if has_size(code, bytes) => {
+            Some(Value::from_le_bytes(&[bytes, &[0]].concat()))
+        }
+        ("f2", bytes) => Some(half(u16::from_le_bytes(bytes.try_into().ok()?)).into()),
+        ("f4", bytes) => Some(f32::from_le_bytes(bytes.try_into().ok()?).into()),
+        ("f8", bytes) => Some(f64::from_le_bytes(bytes.try_into().ok()?).into()),
+        _ => None,
+    }
+}
+
+fn has_size(code: &str, bytes: &[u8]) -> bool {
+    code.get(1..).and_then(|size| size.parse().ok()) == Some(bytes.len())
+}
+
+/// An IEEE 754 number of 16 bits: a sign, 5 bits of exponent, 10 of fraction.
+fn half(bits: u16) -> f64 {
+    let fraction = f64::from(bits & 0x3ff);
+    let size = match i32::from(bits >> 10 & 0x1f) {
+        0 => fraction * 2_f64.powi(-24),
+        0x1f if fraction == 0.0 => f64::INFINITY,
+        0x1f => f64::NAN,
+        exponent => (1024.0 + fraction) * 2_f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -size } else { size }
+}

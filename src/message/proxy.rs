@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::limits::Limits;
-use crate::pickle::{Instance, Writer};
+use crate::pickle::{Instance, Writer, is_managers};
 use crate::transport::Address;
 use crate::value::{Pickle, Value};
 
-/// The module of tokens and proxies.
+/// The module of tokens and proxies that are written here.
 const MANAGERS: &str = "multiprocessing.managers";
 
 /// Names a shared object: its typeid, its manager's address and its id there.
@@ -43,7 +43,7 @@ impl Token {
 
     /// The tokens in a pickle, wherever in it.
     pub(crate) fn all(pickle: &Pickle) -> Vec<Self> {
-        pickle.instances_of(MANAGERS).into_iter().filter_map(Self::from_instance).collect()
+        pickle.instances_of(is_managers).into_iter().filter_map(Self::from_instance).collect()
     }
 
     /// Adds the tokens in a value.
@@ -102,7 +102,7 @@ impl Token {
     }
 
     fn from_instance(instance: Instance) -> Option<Self> {
-        if (instance.module.as_str(), instance.name.as_str()) != (MANAGERS, "Token") {
+        if !is_managers(&instance.module) || instance.name != "Token" {
             return None;
         }
         let Some(Value::Tuple(state)) = instance.state else { return None };
@@ -137,7 +137,7 @@ impl PickledProxy {
     pub(crate) fn read(pickle: &Pickle) -> Option<Self> {
         let limits = &Limits::default();
         let rebuild = pickle.instance(limits)?;
-        if (rebuild.module.as_str(), rebuild.name.as_str()) != (MANAGERS, "RebuildProxy") {
+        if !is_managers(&rebuild.module) || rebuild.name != "RebuildProxy" {
             return None;
         }
         let [Value::Opaque(class), Value::Opaque(token), _, Value::Dict(keywords)] =

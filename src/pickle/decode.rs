@@ -8,6 +8,7 @@
 //! [`Budget`](crate::limits::Budget), so that a small pickle cannot become a huge tree. An object that
 //! holds itself has no tree: it stays opaque, and what is between it and itself is a part of it.
 
+mod dill;
 mod stack;
 
 use super::expansion::VALUE;
@@ -39,8 +40,8 @@ struct Decoder<'a> {
     scan: &'a Scan,
     bytes: &'a [u8],
     limits: &'a Limits,
-    /// Collects the objects, however deep, whose class is of this module.
-    wanted: Option<(&'static str, Vec<Instance>)>,
+    /// Collects the objects, however deep, whose class is of such a module.
+    wanted: Option<(fn(&str) -> bool, Vec<Instance>)>,
 }
 
 /// An object that is being read.
@@ -93,8 +94,8 @@ impl Pickle {
         Some(scan.decoder(self.ops(), limits).run(all).ok()?.node)
     }
 
-    /// The objects that have state, however deep in it, whose class is of a module.
-    pub(crate) fn instances_of(&self, module: &'static str) -> Vec<Instance> {
+    /// The objects that have state, however deep in it, whose class is of such a module.
+    pub(crate) fn instances_of(&self, module: fn(&str) -> bool) -> Vec<Instance> {
         let limits = Limits::default();
         let scanned = self.scan(&Limits::NONE.expansion(limits.expansion));
         let Ok((scan, all)) = scanned else { return Vec::new() };
@@ -228,7 +229,7 @@ impl<'a> Decoder<'a> {
                             let called = code == op::REDUCE;
                             let (state, items) = (None, None);
                             let made = Instance { module, name, args, called, state, items };
-                            Node::Instance(Box::new(made))
+                            dill::node(made)
                         }
                         _ => Node::Opaque,
                     };
@@ -242,7 +243,7 @@ impl<'a> Decoder<'a> {
                         Node::Instance(instance) if instance.state.is_none() => {
                             instance.state = state.into_iter().next();
                             if let Some((module, found)) = &mut self.wanted
-                                && instance.module == *module
+                                && module(&instance.module)
                             {
                                 found.push((**instance).clone());
                             }

@@ -68,6 +68,11 @@ pub(crate) mod op {
     ];
 }
 
+/// Whether proxies and tokens come from a module.
+pub(crate) fn is_managers(module: &str) -> bool {
+    scan::MANAGERS.contains(&module)
+}
+
 /// The newest protocol that is understood.
 const HIGHEST_PROTOCOL: u8 = 5;
 /// The newest protocol whose names are those of Python 2, which Python 3 translates.

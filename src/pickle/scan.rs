@@ -69,8 +69,9 @@ pub(super) enum EditKind {
 /// The entries that the vectors of a [`Scan`] may keep from one message to the next.
 const KEPT: usize = 1 << 14;
 
-/// The module that proxies and tokens come from.
-const MANAGERS: &[u8] = b"multiprocessing.managers";
+/// The modules that proxies and tokens come from: Python's, and those of two libraries that copy it.
+pub(super) const MANAGERS: [&str; 3] =
+    ["multiprocessing.managers", "multiprocess.managers", "billiard.managers"];
 
 /// What is known of a pickle's structure. Its vectors are kept from one message to the next.
 #[derive(Debug, Default)]
@@ -167,11 +168,13 @@ impl Scan {
                     self.push(end, limits)?;
                 }
                 op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
-                    self.names_managers |= operand == MANAGERS;
+                    self.names_managers |=
+                        MANAGERS.iter().any(|module| operand == module.as_bytes());
                     self.push(end, limits)?;
                 }
                 op::GLOBAL => {
-                    self.names_managers |= operand.starts_with(MANAGERS);
+                    self.names_managers |=
+                        MANAGERS.iter().any(|module| operand.starts_with(module.as_bytes()));
                     self.name(start, end, protocol);
                     self.push(end, limits)?;
                 }

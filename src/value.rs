@@ -4,7 +4,7 @@
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
 //!
 //! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
-//! and back, `key.rs` finds equal ones among many (`path.rs` for paths, `numpy.rs` for NumPy's
+//! and back, `key.rs` finds equal ones among many (`path.rs` for paths, `numpy.rs` for `NumPy`'s
 //! numbers), `range.rs` writes a `range` out, and `repr.rs` prints a value as Python would.
 
 mod bigint;
@@ -88,7 +88,7 @@ impl Value {
         matches!(self, Self::None)
     }
 
-    /// The integer, if this is one that fits. As in Python, `True` is 1. One of NumPy's is its number.
+    /// The integer, if this is one that fits. As in Python, `True` is 1. One of `NumPy`'s is its number.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
         match self {
@@ -117,7 +117,7 @@ impl Value {
         }
     }
 
-    /// Python's `bool(value)`. What is opaque counts as true, but for NumPy's scalars.
+    /// Python's `bool(value)`. What is opaque counts as true, but for `NumPy`'s scalars.
     #[must_use]
     pub fn truthy(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! NumPy's scalars in place of numbers and truth values.
+//! `NumPy`'s scalars in place of numbers and truth values.
 
 #![cfg(feature = "objects")]
 #![allow(clippy::unwrap_used)]
@@ -21,10 +21,12 @@ fn serve() -> (ServerHandle, Client) {
     (handle, client)
 }
 
-/// A scalar as NumPy pickles it, by one of its two modules: what `pickle.dumps(numpy.float64(0.1))` returns,
+/// A scalar as `NumPy` pickles it, by one of its two modules: what `pickle.dumps(numpy.float64(0.1))` returns,
 /// with another type and other bytes.
 fn scalar_of(module: &str, code: &str, order: &str, bytes: &[u8]) -> Value {
-    let text = |text: &str| [b"\x8c", &[text.len() as u8][..], text.as_bytes(), b"\x94"].concat();
+    let text = |text: &str| {
+        [b"\x8c", &[u8::try_from(text.len()).unwrap()][..], text.as_bytes(), b"\x94"].concat()
+    };
     let pickle = [
         b"\x80\x04",
         &text(module)[..],
@@ -37,7 +39,7 @@ fn scalar_of(module: &str, code: &str, order: &str, bytes: &[u8]) -> Value {
         b"\x89\x88\x87\x94R\x94(K\x03",
         &text(order),
         b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0t\x94bC",
-        &[bytes.len() as u8],
+        &[u8::try_from(bytes.len()).unwrap()],
         bytes,
         b"\x94\x86\x94R\x94.",
     ];
@@ -75,7 +77,8 @@ fn scalar_of_each_type_is_its_number() {
             assert_eq!(scalar, number);
             assert_eq!(number, scalar);
             assert_eq!(scalar.truthy(), number.truthy(), "{number}");
-            assert_eq!(f64::try_from(scalar).unwrap(), f64::try_from(number).unwrap());
+            let floats = [scalar, number].map(|value| f64::try_from(value).unwrap().to_bits());
+            assert_eq!(floats[0], floats[1]);
         }
     }
     assert_eq!(int(7).as_i64(), Some(7));

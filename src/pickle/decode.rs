@@ -36,12 +36,14 @@ pub(crate) struct Instance {
     pub(crate) items: Option<Value>,
 }
 
+type IsModule = fn(&str) -> bool;
+
 struct Decoder<'a> {
     scan: &'a Scan,
     bytes: &'a [u8],
     limits: &'a Limits,
     /// Collects the objects, however deep, whose class is of such a module.
-    wanted: Option<(fn(&str) -> bool, Vec<Instance>)>,
+    wanted: Option<(IsModule, Vec<Instance>)>,
 }
 
 /// An object that is being read.
@@ -95,7 +97,7 @@ impl Pickle {
     }
 
     /// The objects that have state, however deep in it, whose class is of such a module.
-    pub(crate) fn instances_of(&self, module: fn(&str) -> bool) -> Vec<Instance> {
+    pub(crate) fn instances_of(&self, module: IsModule) -> Vec<Instance> {
         let limits = Limits::default();
         let scanned = self.scan(&Limits::NONE.expansion(limits.expansion));
         let Ok((scan, all)) = scanned else { return Vec::new() };

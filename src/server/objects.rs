@@ -46,7 +46,7 @@ impl Entry {
     pub(super) fn advertised(&self) -> impl Iterator<Item = &str> {
         const ATTRIBUTES: [&str; 3] = ["__delattr__", "__getattribute__", "__setattr__"];
         let advertised = |name: &&str| {
-            !ATTRIBUTES.contains(name) && !(self.hides_operators && name.starts_with("__"))
+            !(ATTRIBUTES.contains(name) || self.hides_operators && name.starts_with("__"))
         };
         self.exposed.iter().map(String::as_str).filter(advertised)
     }

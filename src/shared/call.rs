@@ -292,7 +292,7 @@ impl fmt::Debug for Arg<'_> {
 }
 
 impl Arg<'_> {
-    /// The argument as a value. A `bool`, `int` or `float` of NumPy is the plain number; to keep it as it
+    /// The argument as a value. A `bool`, `int` or `float` of `NumPy` is the plain number; to keep it as it
     /// is, use [`Call::element`].
     ///
     /// # Errors

@@ -70,7 +70,9 @@ fn write_instance(instance: &Instance, out: &mut Vec<u8>) {
     }
     for part in [state, items] {
         out.push(u8::from(part.is_some()));
-        part.iter().for_each(|part| write(part, out));
+        if let Some(part) = part {
+            write(part, out);
+        }
     }
 }
 

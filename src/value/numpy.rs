@@ -1,4 +1,4 @@
-//! NumPy's scalars: `numpy.float64(0.5)` and the like.
+//! `NumPy`'s scalars: `numpy.float64(0.5)` and the like.
 //!
 //! They are stored and forwarded unopened, as any object, and count as the numbers that they are wherever a
 //! number, a truth value or a key is read. They are pickled as a call:
@@ -20,7 +20,7 @@ const SIZES: std::ops::RangeInclusive<usize> = 60..=200;
 const MODULE_PART: &[u8] = b"multiarray";
 
 impl Value {
-    /// The number that a NumPy scalar is: a `bool`, `int` or `float`. Any other value is itself.
+    /// The number that a `NumPy` scalar is: a `bool`, `int` or `float`. Any other value is itself.
     pub(crate) fn plain(&self) -> Cow<'_, Self> {
         match self {
             Self::Opaque(pickle) => number(pickle).map_or(Cow::Borrowed(self), Cow::Owned),
@@ -30,14 +30,14 @@ impl Value {
 
     /// The same for one that is not needed any more.
     pub(crate) fn into_plain(self) -> Self {
-        match &self {
-            Self::Opaque(pickle) => number(pickle).unwrap_or(self),
-            _ => self,
+        match self.plain() {
+            Cow::Owned(number) => number,
+            Cow::Borrowed(_) => self,
         }
     }
 }
 
-/// The number that a NumPy scalar is, if it is one of a type that Python has as well.
+/// The number that a `NumPy` scalar is, if it is one of a type that Python has as well.
 pub(super) fn number(pickle: &Pickle) -> Option<Value> {
     let ops = pickle.ops();
     // To tell nearly all others without opening them.
@@ -67,7 +67,7 @@ pub(super) fn number(pickle: &Pickle) -> Option<Value> {
     if state.get(1).and_then(Value::as_str) == Some(">") {
         bytes.reverse();
     }
-    read(&code, &bytes)
+    read(code, &bytes)
 }
 
 /// Reads little-endian bytes by a dtype's code: its kind, and how many bytes it has.

@@ -67,9 +67,9 @@ fn split_posix(path: &str) -> (&str, &'static str, &str) {
 
 /// A drive is a letter with a colon, or a server and its share, which has a root in any case.
 fn split_windows(path: &str) -> (&str, &'static str, &str) {
-    let separators = path.match_indices('\\').map(|(at, _)| at);
+    let mut separators = path.match_indices('\\').map(|(at, _)| at);
     let end = match (path.strip_prefix("\\\\"), path.as_bytes()) {
-        (Some(_), _) => separators.skip(3).next().unwrap_or(path.len()),
+        (Some(_), _) => separators.nth(3).unwrap_or(path.len()),
         (None, [_, b':', ..]) => 2,
         _ => 0,
     };

@@ -102,7 +102,7 @@ impl Token {
     }
 
     fn from_instance(instance: Instance) -> Option<Self> {
-        if !is_managers(&instance.module) || instance.name != "Token" {
+        if !is_managers(instance.module.as_bytes()) || instance.name != "Token" {
             return None;
         }
         let Some(Value::Tuple(state)) = instance.state else { return None };
@@ -137,7 +137,7 @@ impl PickledProxy {
     pub(crate) fn read(pickle: &Pickle) -> Option<Self> {
         let limits = &Limits::default();
         let rebuild = pickle.instance(limits)?;
-        if !is_managers(&rebuild.module) || rebuild.name != "RebuildProxy" {
+        if !is_managers(rebuild.module.as_bytes()) || rebuild.name != "RebuildProxy" {
             return None;
         }
         let [Value::Opaque(class), Value::Opaque(token), _, Value::Dict(keywords)] =

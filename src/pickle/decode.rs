@@ -36,7 +36,7 @@ pub(crate) struct Instance {
     pub(crate) items: Option<Value>,
 }
 
-type IsModule = fn(&str) -> bool;
+type IsModule = fn(&[u8]) -> bool;
 
 struct Decoder<'a> {
     scan: &'a Scan,
@@ -245,7 +245,7 @@ impl<'a> Decoder<'a> {
                         Node::Instance(instance) if instance.state.is_none() => {
                             instance.state = state.into_iter().next();
                             if let Some((module, found)) = &mut self.wanted
-                                && module(&instance.module)
+                                && module(instance.module.as_bytes())
                             {
                                 found.push((**instance).clone());
                             }

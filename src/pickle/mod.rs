@@ -68,9 +68,16 @@ pub(crate) mod op {
     ];
 }
 
-/// Whether proxies and tokens come from a module.
-pub(crate) fn is_managers(module: &str) -> bool {
-    scan::MANAGERS.contains(&module)
+/// Whether proxies and tokens come from a module: Python's, or that of one of two libraries that copy it.
+#[inline]
+pub(crate) fn is_managers(module: &[u8]) -> bool {
+    // By length, for it is asked of every string.
+    match module.len() {
+        24 => module == b"multiprocessing.managers",
+        21 => module == b"multiprocess.managers",
+        17 => module == b"billiard.managers",
+        _ => false,
+    }
 }
 
 /// The newest protocol that is understood.

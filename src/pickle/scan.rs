@@ -17,7 +17,7 @@ use std::cell::OnceCell;
 
 use super::parts::Containers;
 use super::reader::{Keys, Reader, number};
-use super::{HIGHEST_PROTOCOL, OLD_NAMES, malformed, op};
+use super::{HIGHEST_PROTOCOL, OLD_NAMES, is_managers, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Limits};
 
@@ -68,10 +68,6 @@ pub(super) enum EditKind {
 
 /// The entries that the vectors of a [`Scan`] may keep from one message to the next.
 const KEPT: usize = 1 << 14;
-
-/// The modules that proxies and tokens come from: Python's, and those of two libraries that copy it.
-pub(super) const MANAGERS: [&str; 3] =
-    ["multiprocessing.managers", "multiprocess.managers", "billiard.managers"];
 
 /// What is known of a pickle's structure. Its vectors are kept from one message to the next.
 #[derive(Debug, Default)]
@@ -168,13 +164,12 @@ impl Scan {
                     self.push(end, limits)?;
                 }
                 op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
-                    self.names_managers |=
-                        MANAGERS.iter().any(|module| operand == module.as_bytes());
+                    self.names_managers |= is_managers(operand);
                     self.push(end, limits)?;
                 }
                 op::GLOBAL => {
-                    self.names_managers |=
-                        MANAGERS.iter().any(|module| operand.starts_with(module.as_bytes()));
+                    let mut lines = operand.split(|byte| *byte == b'\n');
+                    self.names_managers |= lines.next().is_some_and(is_managers);
                     self.name(start, end, protocol);
                     self.push(end, limits)?;
                 }

@@ -1,5 +1,7 @@
 //! One call of a method: its name, its arguments, and who calls.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
@@ -56,6 +58,8 @@ pub struct Call<'a> {
     args: &'a [Range],
     class: Option<&'static str>,
     context: &'a mut dyn Context,
+    /// The references taken so far, by id: a call counts an object once, however often it names it.
+    taken: RefCell<BTreeMap<String, Arc<Reference>>>,
 }
 
 impl fmt::Debug for Call<'_> {
@@ -72,7 +76,7 @@ impl<'a> Call<'a> {
         args: &'a [Range],
         context: &'a mut dyn Context,
     ) -> Self {
-        Self { request, method, args, class: None, context }
+        Self { request, method, args, class: None, context, taken: RefCell::default() }
     }
 
     /// The method's name; for a registered callable, its typeid.
@@ -135,7 +139,8 @@ impl<'a> Call<'a> {
     /// `TypeError` if it is something else, `ValueError` if it passes a limit.
     pub fn items(&self, arg: Arg<'_>) -> Result<Vec<Item>, Exception> {
         let all = self.item(arg)?;
-        let items = all.elements(self.request.message.limits).map_err(unusable)?;
+        let Message { scan, limits, .. } = self.request.message;
+        let items = all.elements(limits, &scan.budget).map_err(unusable)?;
         let items = items.ok_or_else(|| {
             let text = format!("{}() takes a list or a tuple of items", self.method);
             Exception::type_error(text)
@@ -172,7 +177,16 @@ impl<'a> Call<'a> {
     }
 
     fn references(&self, tokens: &[Token]) -> References {
-        tokens.iter().filter_map(|token| self.context.hold(token)).collect()
+        let mut taken = self.taken.borrow_mut();
+        let reference = |token: &Token| {
+            if let Some(reference) = taken.get(&token.id) {
+                return Some(reference.clone());
+            }
+            let reference = Arc::new(self.context.hold(token)?);
+            taken.insert(token.id.clone(), reference.clone());
+            Some(reference)
+        };
+        tokens.iter().filter_map(reference).collect()
     }
 
     /// Has [`Call::bind`] name the method, and count its `self`, as Python does for one of this class.

@@ -21,7 +21,7 @@ pub(super) fn items(
     // What the message spells out, item by item, is paid for.
     let dense = matches!(value, Value::Str(_) | Value::Bytes(_) | Value::ByteArray(_));
     let place = if dense || matches!(value, Value::Opaque(_)) { place } else { 0 };
-    let Held { data, mut references } = referent(call, value)?;
+    let Held { data, references } = referent(call, value)?;
     let items = match data {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items
@@ -39,7 +39,7 @@ pub(super) fn items(
         other @ Value::Opaque(_) => {
             let Held { data, references: inner } = opaque(call, &other)?;
             call.spend(data.len().saturating_mul(place))?;
-            references.extend([inner]);
+            let references = References::union([&references, &inner]);
             return Ok(Held { data, references });
         }
         other => return Err(not_iterable(&other)),
@@ -133,12 +133,11 @@ fn zip(call: &Call<'_>, sources: Vec<Held<Vec<Value>>>) -> Result<Held<Vec<Value
     let count = sources.iter().map(|source| source.data.len()).min().unwrap_or(0);
     make(call, count.saturating_mul(1 + sources.len()))?;
     let mut tuples = vec![Vec::new(); count];
-    let mut all = References::default();
-    for Held { data, references } in sources {
+    let references = References::union(sources.iter().map(|source| &source.references));
+    for Held { data, .. } in sources {
         tuples.iter_mut().zip(data).for_each(|(tuple, item)| tuple.push(item));
-        all.extend([references]);
     }
-    Ok(Held { data: tuples.into_iter().map(Value::Tuple).collect(), references: all })
+    Ok(Held { data: tuples.into_iter().map(Value::Tuple).collect(), references })
 }
 
 fn range(call: &Call<'_>, bounds: [&Value; 3]) -> Result<Vec<Value>, Exception> {

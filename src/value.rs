@@ -128,6 +128,19 @@ impl Value {
         }
     }
 
+    /// Whether containers nest in it no deeper than that.
+    pub(crate) fn fits(&self, depth: usize) -> bool {
+        let inner = depth.checked_sub(1);
+        let fit = |value: &Self| inner.is_some_and(|inner| value.fits(inner));
+        match self {
+            Self::List(items) | Self::Tuple(items) | Self::Set(items) | Self::FrozenSet(items) => {
+                items.iter().all(fit)
+            }
+            Self::Dict(pairs) => pairs.iter().all(|(key, value)| fit(key) && fit(value)),
+            _ => true,
+        }
+    }
+
     /// Python's name of the type, such as `int`. What is opaque is an `object`.
     #[must_use]
     pub fn type_name(&self) -> &'static str {

@@ -119,7 +119,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// `ValueError` if it passes a limit even so.
     pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
-        arg.kept().map(|value| self.hold(value))
+        arg.kept().map(|value| self.held(value))
     }
 
     /// An argument as an item to keep, unopened, with a hold on the objects that it names.
@@ -150,9 +150,21 @@ impl<'a> Call<'a> {
         Ok(items.into_iter().map(held).collect())
     }
 
-    /// A part of an argument as an element to keep, with a hold on the objects that it names.
-    #[must_use]
-    pub fn hold(&self, data: Value) -> Element {
+    /// A value made of an argument, or a part of one, as an element to keep, with a hold on the objects that
+    /// it names.
+    ///
+    /// # Errors
+    /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
+    /// that are kept already could grow without end.
+    pub fn hold(&self, data: Value) -> Result<Element, Exception> {
+        let depth = self.request.message.limits.depth;
+        if !data.fits(depth) {
+            return Err(unusable(Error::Limit("nesting depth", depth as u64)));
+        }
+        Ok(self.held(data))
+    }
+
+    fn held(&self, data: Value) -> Element {
         let mut tokens = Vec::new();
         if self.request.message.names_objects() {
             Token::all_in(&data, &mut tokens);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::limits::DEEPEST;
 use crate::value::{Pickle, Value};
 
 /// Counts references to shared objects: the manager.
@@ -97,14 +98,27 @@ pub type Item = Held<Pickle>;
 /// A value in a container.
 pub type Element = Held<Value>;
 
-impl<T> From<T> for Held<T> {
-    /// Data of this process's own, which names no objects.
-    fn from(data: T) -> Self {
-        Self { data, references: References::default() }
+/// Data of this process's own names no objects.
+impl From<Value> for Element {
+    /// What nests deeper than a connection's stack can hold stays unopened.
+    fn from(value: Value) -> Self {
+        let data = if value.fits(DEEPEST) { value } else { Value::Opaque(Pickle::from(&value)) };
+        Self::own(data)
+    }
+}
+
+impl From<Pickle> for Item {
+    fn from(data: Pickle) -> Self {
+        Self::own(data)
     }
 }
 
 impl<T> Held<T> {
+    /// Data that names no objects.
+    pub(crate) fn own(data: T) -> Self {
+        Self { data, references: References::default() }
+    }
+
     /// The data in another form, which names the same objects.
     #[must_use]
     pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Held<U> {

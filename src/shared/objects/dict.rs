@@ -244,7 +244,7 @@ impl SharedObject for Shared {
                 let entry = |name| {
                     Ok(Entry {
                         key: Key::new(&name, ROLE)?,
-                        name: call.hold(name),
+                        name: call.hold(name)?,
                         value: value.clone(),
                     })
                 };

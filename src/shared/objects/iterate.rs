@@ -7,6 +7,9 @@ use crate::shared::call::Call;
 use crate::shared::element::{Element, Held, References};
 use crate::value::Value;
 
+/// How deep iterators of iterators may nest, such as `zip(reversed(…))`: each takes some of the stack.
+const NESTED: usize = 16;
+
 /// The items of a value that Python can iterate over: plain data, a proxy of a container, a `range`, a
 /// `zip`, a container of [`collections`](contents), and what pickles as `list(…)`, `iter(…)` or the like. What they name lives as long as the result.
 /// They are for a container in which each takes so many bytes for its `place`, beside its own.
@@ -17,6 +20,16 @@ pub(super) fn items(
     call: &Call<'_>,
     value: Value,
     place: usize,
+) -> Result<Held<Vec<Value>>, Exception> {
+    items_within(call, value, place, NESTED)
+}
+
+/// [`items`], of what nests in at most so many iterators.
+fn items_within(
+    call: &Call<'_>,
+    value: Value,
+    place: usize,
+    levels: usize,
 ) -> Result<Held<Vec<Value>>, Exception> {
     // What the message spells out, item by item, is paid for.
     let dense = matches!(value, Value::Str(_) | Value::Bytes(_) | Value::ByteArray(_));
@@ -37,7 +50,7 @@ pub(super) fn items(
             bytes.into_iter().map(Value::from).collect()
         }
         other @ Value::Opaque(_) => {
-            let Held { data, references: inner } = opaque(call, &other)?;
+            let Held { data, references: inner } = opaque(call, &other, levels)?;
             call.spend(data.len().saturating_mul(place))?;
             let references = References::union([&references, &inner]);
             return Ok(Held { data, references });
@@ -88,7 +101,7 @@ fn not_iterable(value: &Value) -> Exception {
     Exception::type_error(format!("'{}' object is not iterable", python::type_name(value)))
 }
 
-fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception> {
+fn opaque(call: &Call<'_>, value: &Value, levels: usize) -> Result<Held<Vec<Value>>, Exception> {
     let Some(instance) = python::instance(value) else {
         return Err(Exception::type_error(
             "'object' object is not iterable: it cannot be opened here, for its items hold one another \
@@ -96,13 +109,14 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception>
         ));
     };
     let inside = |inner: &Value| {
+        let text = || format!("iterators of iterators nest deeper than the limit of {NESTED}");
+        let levels = levels.checked_sub(1).ok_or_else(|| Exception::value_error(text()))?;
         call.spend(python::size(inner))?;
-        // A value cannot hold itself: what is inside is smaller.
-        items(call, inner.clone(), 0)
+        items_within(call, inner.clone(), 0, levels)
     };
     let state = instance.state.as_ref().and_then(Value::as_i64);
     match (instance.module.as_str(), instance.name.as_str(), instance.args.as_slice()) {
-        ("builtins", "range", [from, to, step]) => range(call, [from, to, step]).map(Held::from),
+        ("builtins", "range", [from, to, step]) => range(call, [from, to, step]).map(Held::own),
         ("builtins", "list" | "set" | "frozenset" | "tuple", [inner]) => inside(inner),
         // The state of an iterator is the place that comes next.
         ("builtins", "iter", [inner]) => {
@@ -119,11 +133,11 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception>
         ("builtins", "enumerate", [inner, Value::Int(first)]) => {
             let items = inside(inner)?;
             let numbers = (i128::from(*first)..).take(items.data.len()).map(Value::from);
-            zip(call, vec![numbers.collect::<Vec<_>>().into(), items])
+            zip(call, vec![Held::own(numbers.collect()), items])
         }
         _ => {
             let items = typecode::items(value).ok_or_else(|| not_iterable(value))?;
-            make(call, items.len()).map(|()| items.into())
+            make(call, items.len()).map(|()| Held::own(items))
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn object(class: &str, attributes: Vec<(Value, Value)>) -> Value {
 /// The items of an argument that Python can iterate over, a proxy of this manager among them.
 pub(super) fn elements(call: &Call<'_>, arg: Arg<'_>) -> Result<Vec<Element>, Exception> {
     let Held { data, references: _until_held } = iterate::items(call, arg.value()?, 0)?;
-    Ok(data.into_iter().map(|item| call.hold(item)).collect())
+    data.into_iter().map(|item| call.hold(item)).collect()
 }
 
 /// Whether Python takes a value for an integer.

@@ -236,6 +236,7 @@ enum Repr {
         memo: u32,
         whole: Arc<Vec<u8>>,
         from: u32,
+        /// `u32::MAX` is the end, wherever that is.
         to: u32,
     },
 }
@@ -277,6 +278,9 @@ impl Pickle {
     pub(crate) fn ops(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Heap { whole, from, to: u32::MAX, .. } => {
+                whole.get(*from as usize..).unwrap_or_default()
+            }
             Repr::Heap { whole, from, to, .. } => {
                 whole.get(*from as usize..*to as usize).unwrap_or_default()
             }

@@ -7,7 +7,12 @@
 mod raw;
 mod support;
 
-use basemanager::{Client, Dict, Limits, List, ListProxy, Manager, Pickle, ServerHandle, Value};
+use std::sync::Arc;
+
+use basemanager::{
+    Call, Client, Dict, Error, Exception, Limits, List, ListProxy, Manager, Pickle, Queue, Return,
+    ServerHandle, SharedObject, Value,
+};
 use raw::Raw;
 
 const LIST: &str = "builtins\nlist";
@@ -117,4 +122,53 @@ fn deep_value_of_the_owner_is_stored_unopened() {
     assert!(matches!(proxy.get(1).unwrap(), Some(Value::Opaque(_))));
     let client = Client::connect(handle.address(), "key").unwrap();
     assert!(client.debug_info().unwrap().contains("shared"));
+}
+
+#[test]
+fn too_deep_argument_is_an_error_and_the_connection_goes_on() {
+    let (_handle, _, proxy, _) = serve(Limits::default());
+    proxy.push(nests(900)).unwrap();
+    let error = proxy.push(nests(1001)).unwrap_err();
+    assert!(matches!(error, Error::Conversion(_)), "{error:?}");
+    assert!(!error.may_have_taken_effect());
+    assert_eq!(proxy.len().unwrap(), 1);
+}
+
+#[test]
+fn puts_before_a_too_deep_item_are_carried_out() {
+    let queue = Queue::new();
+    let shared = queue.clone();
+    let manager = Manager::new("key").register("queue", move |_| shared.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let proxy = Client::connect(handle.address(), "key").unwrap().queue("queue").unwrap();
+    let items = [1.into(), 2.into(), nests(1001), 3.into()];
+    let results: Vec<_> = proxy.put_each(items).collect();
+    assert!(matches!(results[..], [Ok(()), Ok(()), Err(Error::Conversion(_))]), "{results:?}");
+    assert_eq!(queue.len(), 2);
+    proxy.put(4).unwrap();
+}
+
+/// An object whose method makes something too deep.
+struct Deep;
+
+impl SharedObject for Deep {
+    fn exposed(&self) -> &[&str] {
+        &["make"]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let [levels] = call.bind(1, ["levels"])?;
+        Ok(nests(levels.unwrap().to()?).into())
+    }
+}
+
+#[test]
+fn too_deep_result_is_an_error_and_the_connection_goes_on() {
+    let manager = Manager::new("key").register("deep", |_| Arc::new(Deep));
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let proxy = Client::connect(handle.address(), "key").unwrap().create("deep", &[], &[]).unwrap();
+    proxy.call("make", &[900.into()], &[]).unwrap();
+    let error = proxy.call("make", &[1001.into()], &[]).unwrap_err();
+    assert!(error.to_string().contains("nests deeper than 1000 levels"), "{error}");
+    assert_eq!(proxy.call("make", &[0.into()], &[]).unwrap(), 1.into());
 }

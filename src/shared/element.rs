@@ -102,8 +102,8 @@ pub type Element = Held<Value>;
 impl From<Value> for Element {
     /// What nests deeper than a connection's stack can hold stays unopened.
     fn from(value: Value) -> Self {
-        let data = if value.fits(DEEPEST) { value } else { Value::Opaque(Pickle::from(&value)) };
-        Self::own(data)
+        let unopened = (!value.fits(DEEPEST)).then(|| Pickle::encode(&value).ok()).flatten();
+        Self::own(unopened.map_or(value, Value::Opaque))
     }
 }
 

@@ -176,7 +176,8 @@ impl Queue {
     /// Puts an item at the end, and waits while the queue is full.
     ///
     /// # Errors
-    /// `queue.ShutDown` once the queue is shut down.
+    /// `queue.ShutDown` once the queue is shut down; [`Error::Conversion`](crate::Error::Conversion) if the
+    /// item has more than 4 GiB − 1 pickled.
     pub fn put(&self, item: impl Into<Value>) -> Result<()> {
         self.put_within(&item.into(), None)
     }
@@ -272,6 +273,6 @@ impl Queue {
     }
 
     fn put_within(&self, item: &Value, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.0.put(Pickle::from(item).into(), &mut Patience::new(timeout))?)
+        Ok(self.0.put(Pickle::encode(item)?.into(), &mut Patience::new(timeout))?)
     }
 }

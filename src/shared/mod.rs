@@ -137,6 +137,12 @@ impl<T: SharedObject> From<Arc<T>> for Return {
     }
 }
 
+/// A count as Python takes it: less than none is none. One that no memory can hold, which fewer bits may be
+/// enough for than it has, stays more than there is of anything.
+pub(crate) fn saturated(count: i64) -> usize {
+    usize::try_from(count.max(0)).unwrap_or(usize::MAX)
+}
+
 macro_rules! return_values {
     ($($type:ty),*) => {
         $(impl From<$type> for Return {

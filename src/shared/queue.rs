@@ -13,9 +13,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Return;
 use super::call::{Call, Owner};
 use super::wait::Patience;
+use super::{Return, saturated};
 use crate::error::{Exception, Result};
 use crate::limits::Limits;
 use crate::value::{Pickle, Value};
@@ -170,7 +170,7 @@ impl Queue {
         let [maxsize] = call.bind(0, ["maxsize"])?;
         let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
         // As in Python, less than none is without bounds.
-        Ok(Self::bounded(maxsize.try_into().unwrap_or(0)))
+        Ok(Self::bounded(saturated(maxsize)))
     }
 
     /// Puts an item at the end, and waits while the queue is full.

@@ -97,7 +97,7 @@ fn initial(call: &Call<'_>, typecode: Typecode, items: Value) -> Result<Vec<Valu
     let items = match (items, typecode.is_text()) {
         (Value::Str(_), false) => return refusal("str"),
         (Value::Bytes(bytes) | Value::ByteArray(bytes), _) => {
-            call.spend(bytes.len() / typecode.size() * size_of::<Value>())?;
+            call.spend((bytes.len() / typecode.size()).saturating_mul(size_of::<Value>()))?;
             return typecode.unpack(&bytes);
         }
         (items, is_text) => match Typecode::unpickle(&items) {

@@ -5,6 +5,7 @@ use crate::error::Exception;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
 use crate::shared::element::{Element, Held, References};
+use crate::shared::saturated;
 use crate::value::Value;
 
 /// How deep iterators of iterators may nest, such as `zip(reversed(…))`: each takes some of the stack.
@@ -120,11 +121,11 @@ fn opaque(call: &Call<'_>, value: &Value, levels: usize) -> Result<Held<Vec<Valu
         ("builtins", "list" | "set" | "frozenset" | "tuple", [inner]) => inside(inner),
         // The state of an iterator is the place that comes next.
         ("builtins", "iter", [inner]) => {
-            let next = usize::try_from(state.unwrap_or(0)).unwrap_or(0);
+            let next = saturated(state.unwrap_or(0));
             Ok(inside(inner)?.map(|items| items.into_iter().skip(next).collect()))
         }
         ("builtins", "reversed", [inner]) => {
-            let left = usize::try_from(state.map_or(0, |next| next.saturating_add(1))).unwrap_or(0);
+            let left = saturated(state.map_or(0, |next| next.saturating_add(1)));
             Ok(inside(inner)?.map(|items| items.into_iter().take(left).rev().collect()))
         }
         ("builtins", "zip", sources) if instance.state.is_none() => {

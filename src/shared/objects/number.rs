@@ -68,7 +68,7 @@ pub(super) fn count(arg: &Arg<'_>, least: i64, refusal: &str) -> Result<usize, E
     let value = arg.value()?;
     match (value.as_i64(), &value) {
         (Some(count), _) if count >= least => {
-            usize::try_from(count).map_err(|_| Exception::value_error(refusal))
+            usize::try_from(count).map_err(|_| Exception::builtin("OverflowError", "int too large"))
         }
         (Some(_), _) => Err(Exception::value_error(refusal)),
         (None, Value::BigInt(int)) if int.is_negative() => Err(Exception::value_error(refusal)),

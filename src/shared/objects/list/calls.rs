@@ -6,7 +6,7 @@ use crate::shared::call::{Arg, Call};
 use crate::shared::element::Element;
 use crate::shared::objects::sequence::{self, Subscript};
 use crate::shared::objects::{args, python};
-use crate::shared::{Return, SharedObject};
+use crate::shared::{Return, SharedObject, saturated};
 use crate::value::Value;
 
 const TOO_LARGE: &str = "Python int too large to convert to C ssize_t";
@@ -190,7 +190,7 @@ fn no_key(key: &Value) -> Result<(), Exception> {
 fn times(call: &Call<'_>) -> Result<usize, Exception> {
     let [times] = args::special(call)?;
     let times = python::integer(times, "cannot fit 'int' into an index-sized integer")?;
-    Ok(usize::try_from(times).unwrap_or(0))
+    Ok(saturated(times))
 }
 
 /// A bound of `index()`, which must be a number.

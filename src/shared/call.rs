@@ -284,6 +284,28 @@ impl<'a> Call<'a> {
         named.map(|(name, range)| (name, self.arg(range)))
     }
 
+    /// A timeout in seconds that a client gave, or `None`, for ever, if it was left out or is Python's `None`.
+    /// [`Duration::from_secs_f64`] must not be given a client's number: it panics if that is negative, not a
+    /// number, or too large.
+    ///
+    /// ```
+    /// use basemanager::{Call, Exception, Monitor, Return};
+    ///
+    /// /// `wait(timeout=None)`: whether it came true in time.
+    /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
+    ///     let [timeout] = call.bind(0, ["timeout"])?;
+    ///     let timeout = call.timeout(timeout)?;
+    ///     let came = truth.wait(0, &mut call.patience(timeout), |truth| *truth)?;
+    ///     Ok(came.is_some().into())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Arg::timeout`].
+    pub fn timeout(&self, arg: Option<Arg<'_>>) -> Result<Option<Duration>, Exception> {
+        arg.map_or(Ok(None), |arg| arg.timeout())
+    }
+
     /// The exception for a method that `exposed` names but `call` does not know.
     #[must_use]
     pub fn no_such_method(&self) -> Exception {
@@ -358,28 +380,47 @@ impl Arg<'_> {
         Ok(self.value()?.truthy())
     }
 
-    /// A time in seconds; `None` stays `None`.
+    /// A time in seconds; `None` stays `None`. [`Call::timeout`] reads one that may be left out.
     ///
     /// # Errors
-    /// `TypeError` if it is no number, `ValueError` if it is negative or not finite.
+    /// What Python raises: `TypeError` if it is no number, `ValueError` if it is negative or not a number
+    /// (nan), `OverflowError` if it is infinite or more than 292 years.
     pub fn timeout(&self) -> Result<Option<Duration>, Exception> {
         let value = self.value()?;
         if value.is_none() {
             return Ok(None);
         }
         let name = value.type_name();
-        let seconds = f64::try_from(value)
-            .map_err(|_| Exception::type_error(format!("a timeout is a number, not '{name}'")))?;
+        let seconds = match &value {
+            // Beyond any limit, even where no float is as large.
+            Value::BigInt(int) if int.is_negative() => Ok(f64::NEG_INFINITY),
+            Value::BigInt(_) => Ok(f64::INFINITY),
+            _ => f64::try_from(value),
+        };
+        let refusal = |_| Exception::type_error(format!("a timeout is a number, not '{name}'"));
+        let seconds = seconds.map_err(refusal)?;
         if seconds < 0.0 {
             return Err(Exception::value_error("'timeout' must be a non-negative number"));
         }
-        // Infinity and what Duration cannot hold wait as long as can be.
-        match Duration::try_from_secs_f64(seconds) {
-            _ if seconds.is_nan() => Err(Exception::value_error("a timeout is a number, not nan")),
-            Ok(timeout) => Ok(Some(timeout)),
-            Err(_) => Ok(Some(Duration::MAX)),
-        }
+        duration(seconds).map(Some)
     }
+}
+
+/// Seconds as a time; less than none is none.
+///
+/// # Errors
+/// `ValueError` for nan, `OverflowError` for more than `CPython` can count.
+pub(crate) fn duration(seconds: f64) -> Result<Duration, Exception> {
+    /// What `CPython` counts in nanoseconds, 63 bits of them.
+    const MOST: f64 = 9_223_372_036.0;
+    if seconds.is_nan() {
+        return Err(Exception::value_error("Invalid value NaN (not a number)"));
+    }
+    if seconds > MOST {
+        let text = "timestamp out of range for C PyTime_t";
+        return Err(Exception::builtin("OverflowError", text));
+    }
+    Ok(Duration::from_secs_f64(seconds.max(0.0)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]

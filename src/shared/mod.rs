@@ -24,6 +24,12 @@ use wait::Patience;
 /// Many connections call at once, each on its own thread: the object locks what it needs. A method
 /// that has to wait does so with a [`Monitor`](crate::Monitor).
 ///
+/// # Panics
+/// A method that panics costs its caller this call, which raises `RemoteError` there, if the program unwinds
+/// on panic, as is the default. A program built with `panic = "abort"` ends as a whole, with every object and
+/// every item in its queues: there, a method must not panic, whatever its arguments are. Read them with
+/// [`Arg::to`](crate::Arg::to) and [`Call::timeout`], which refuse what does not fit.
+///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};
 /// use basemanager::{Call, Exception, Return, SharedObject};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Exception;
 use crate::shared::call::Arg;
+pub(super) use crate::shared::call::duration;
 use crate::value::Value;
 
 /// How a `TypeError` names what is no number, given its type.
@@ -36,20 +37,6 @@ pub(super) fn number(arg: &Arg<'_>, refusal: Refusal) -> Result<f64, Exception> 
         _ => None,
     }
     .ok_or_else(|| Exception::type_error(refusal(name)))
-}
-
-/// Seconds as a time; less than none is none.
-pub(super) fn duration(seconds: f64) -> Result<Duration, Exception> {
-    /// What CPython counts in nanoseconds, 63 bits of them.
-    const MOST: f64 = 9_223_372_036.0;
-    if seconds.is_nan() {
-        return Err(Exception::value_error("Invalid value NaN (not a number)"));
-    }
-    if seconds > MOST {
-        let text = "timestamp out of range for C PyTime_t";
-        return Err(Exception::builtin("OverflowError", text));
-    }
-    Ok(Duration::from_secs_f64(seconds.max(0.0)))
 }
 
 /// A timeout in seconds; without one, or with `None`, for ever.

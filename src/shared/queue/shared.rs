@@ -261,14 +261,14 @@ impl SharedObject for Shared {
             }
             "put_many" => {
                 let [items, within] = call.bind(1, ["items", "timeout"])?;
-                let within = within.map_or(Ok(None), |within| within.timeout())?;
+                let within = call.timeout(within)?;
                 // Bound as required.
                 let items = items.map_or(Ok(Vec::new()), |items| call.items(items))?;
                 Ok(self.put_many(items, &mut call.patience(within))?.into())
             }
             "get_many" => {
                 let [most, within] = call.bind(1, ["max", "timeout"])?;
-                let within = within.map_or(Ok(None), |within| within.timeout())?;
+                let within = call.timeout(within)?;
                 let most: i64 = most.map_or(Ok(1), |most| most.to())?;
                 if most <= 0 {
                     return Err(Exception::value_error("'max' must be positive"));

@@ -196,11 +196,29 @@ fn eq_float(int: i64, float: f64) -> bool {
 /// Whether each of some distinct members is among others, in any order.
 pub(crate) fn is_subset(members: &[Value], of: &[Value]) -> bool {
     // The same in the same order is common, and quick to tell.
-    if members.len() <= of.len() && members.iter().zip(of).all(|(a, b)| a == b) {
+    if members.len() <= of.len() && members.iter().zip(of).all(|(a, b)| in_same_order(a, b)) {
         return true;
     }
     let mut left: HashSet<Key> = of.iter().map(Key::of).collect();
     members.iter().all(|member| left.remove(&Key::of(member)))
+}
+
+/// Whether two values are equal with all that is in them in the same order. Unlike `==` it never compares in
+/// another way then, which would go over a set in a set in a set as often as it is deep.
+fn in_same_order(a: &Value, b: &Value) -> bool {
+    let all = |a: &[Value], b: &[Value]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| in_same_order(a, b))
+    };
+    match (a, b) {
+        (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => all(a, b),
+        (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => all(a, b),
+        (Value::Dict(a), Value::Dict(b)) => {
+            let mut pairs = a.iter().zip(b);
+            a.len() == b.len()
+                && pairs.all(|((a, x), (b, y))| in_same_order(a, b) && in_same_order(x, y))
+        }
+        _ => a == b,
+    }
 }
 
 /// Whether each of some keys has the same value among others, in any order.

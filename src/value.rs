@@ -19,6 +19,9 @@ use std::sync::Arc;
 
 pub use bigint::BigInt;
 pub(crate) use key::Key;
+#[cfg(feature = "objects")]
+pub(crate) use repr::Pair;
+pub(crate) use repr::beginning;
 
 /// A Python value.
 ///

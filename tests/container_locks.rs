@@ -44,3 +44,37 @@ fn comparing_deep_sets_takes_time_by_their_depth_only() {
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     }
 }
+
+#[test]
+fn beginning_of_an_object_is_the_beginning_of_its_repr() {
+    let (handle, list, proxy) = serve();
+    let client = Client::connect(handle.address(), "key").unwrap();
+    let pairs = Value::Dict((0..40).map(|n| (n.into(), "it's\n".into())).collect());
+    let items: Value = (0..40).map(|n| Value::from((n, "é"))).collect();
+    let bare = |typeid: &str| client.create(typeid, &[], &[]).unwrap();
+    let with = |typeid: &str, value: &Value| {
+        client.create(typeid, std::slice::from_ref(value), &[]).unwrap()
+    };
+    let attributes = [("a", items.clone()), ("a1", 1.into()), ("_hidden", 2.into())];
+    list.push("first");
+    let objects = [
+        proxy.proxy().clone(),
+        bare("list"),
+        bare("dict"),
+        bare("set"),
+        bare("Namespace"),
+        with("list", &items),
+        with("dict", &pairs),
+        with("set", &items),
+        client.create("Namespace", &[], &attributes).unwrap(),
+        client.create("Value", &["i".into(), items.clone()], &[]).unwrap(),
+        client.create("Array", &["i".into(), Value::List(vec![])], &[]).unwrap(),
+        client.create("Array", &["i".into(), (0..40).collect()], &[]).unwrap(),
+        client.create("Array", &["u".into(), "text".into()], &[]).unwrap(),
+    ];
+    let shown = client.debug_info().unwrap();
+    for object in &objects {
+        let beginning: String = object.repr().unwrap().chars().take(75).collect();
+        assert!(shown.lines().any(|line| line.trim_start() == beginning), "{beginning}: {shown}");
+    }
+}

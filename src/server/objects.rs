@@ -27,6 +27,9 @@ use crate::shared::wait::lock;
 /// How long a client that was handed a new object is given to take its own reference.
 pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
 
+/// The characters of each object's representation that `_debug_info()` shows, as in `CPython`.
+const SHOWN: usize = 75;
+
 /// An object that clients can name.
 pub(super) struct Entry {
     pub(super) id: String,
@@ -204,7 +207,7 @@ impl Objects {
         drop(table);
         rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
-            let repr: String = entry.object.repr().chars().take(75).collect();
+            let repr = entry.object.short_repr(SHOWN);
             format!("  {}:       refcount={references}\n    {repr}", entry.id)
         };
         rows.iter().map(show).collect::<Vec<_>>().join("\n")

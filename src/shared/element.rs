@@ -152,3 +152,19 @@ impl<T: fmt::Debug> fmt::Debug for Held<T> {
         self.data.fmt(f)
     }
 }
+
+/// About how many bytes a value takes in a container.
+pub(crate) fn size(value: &Value) -> usize {
+    let inside = match value {
+        Value::Str(text) => text.len(),
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes.len(),
+        Value::BigInt(int) => int.to_le_bytes().len(),
+        Value::Opaque(pickle) => pickle.len(),
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
+            items.iter().map(size).sum()
+        }
+        Value::Dict(items) => items.iter().map(|(key, value)| size(key) + size(value)).sum(),
+        _ => 0,
+    };
+    size_of::<Element>() + inside
+}

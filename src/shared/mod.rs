@@ -79,6 +79,18 @@ pub trait SharedObject: Any + Send + Sync {
         "<shared object>".to_owned()
     }
 
+    /// The first `max` characters of [`repr`](Self::repr), which `_debug_info()` shows of each object. An object
+    /// that holds much writes no more than these.
+    fn short_repr(&self, max: usize) -> String {
+        self.repr().chars().take(max).collect()
+    }
+
+    /// About how many bytes a copy of the object takes. A call that copies it is refused before, if that is more
+    /// than the call may make ([`Limits::expansion`](crate::Limits::expansion)). Defaults to 0: not known.
+    fn size(&self) -> usize {
+        0
+    }
+
     /// A copy of the object as plain data (`proxy._getvalue()`). What it names lives until the client has
     /// it, if its references come with it; a [`Value`] of this process's own is an element without any.
     ///

@@ -192,6 +192,22 @@ impl SharedObject for Shared {
         format!("array('{code}', {items})")
     }
 
+    fn short_repr(&self, max: usize) -> String {
+        let items = self.lock();
+        if items.is_empty() || self.typecode.is_text() {
+            drop(items);
+            return self.repr().chars().take(max).collect();
+        }
+        python::beginning(max, |out| {
+            write!(out, "array('{}', ", self.typecode.0)?;
+            python::write_items(out, "[", items.iter(), "])")
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.lock().len().saturating_mul(size_of::<Element>())
+    }
+
     fn value(&self) -> Result<Element, Exception> {
         Ok(self.typecode.pickle(&self.lock()).into())
     }

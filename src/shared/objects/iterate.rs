@@ -73,12 +73,17 @@ fn make(call: &Call<'_>, items: usize) -> Result<(), Exception> {
 /// # Errors
 /// `MemoryError` if the copy is more than the call may make.
 pub(super) fn referent(call: &Call<'_>, value: Value) -> Result<Element, Exception> {
-    let copy = match call.object(&value) {
-        Some(object) => object.value().ok(),
-        None => contents(&value).map(Element::from),
+    let (copy, paid) = match call.object(&value) {
+        Some(object) => {
+            // Before the copy is made.
+            let size = object.size();
+            call.spend(size)?;
+            (object.value().ok(), size)
+        }
+        None => (contents(&value).map(Element::from), 0),
     };
     let Some(copy) = copy else { return Ok(value.into()) };
-    call.spend(python::size(&copy))?;
+    call.spend(python::size(&copy).saturating_sub(paid))?;
     Ok(copy)
 }
 

@@ -70,6 +70,16 @@ impl SharedObject for Shared {
         list(&*self.lock()).to_string()
     }
 
+    fn short_repr(&self, max: usize) -> String {
+        let items = self.lock();
+        let shown = items.iter().map(|item| &item.data);
+        python::beginning(max, |out| python::write_items(out, "[", shown, "]"))
+    }
+
+    fn size(&self) -> usize {
+        self.lock().iter().map(|item| python::size(item)).sum()
+    }
+
     fn value(&self) -> Result<Element, Exception> {
         Ok(list(&*self.lock()))
     }

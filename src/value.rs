@@ -4,11 +4,13 @@
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
 //!
 //! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
-//! and back, `key.rs` finds equal ones among many, and `repr.rs` prints a value as Python would.
+//! and back, `key.rs` finds equal ones among many, `nesting.rs` bounds what goes over
+//! values in values, and `repr.rs` prints a value as Python would.
 
 mod bigint;
 mod convert;
 mod key;
+mod nesting;
 mod repr;
 
 use std::collections::{HashMap, HashSet, TryReserveError};
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 pub use bigint::BigInt;
 pub(crate) use key::Key;
+use nesting::in_same_order;
 #[cfg(feature = "objects")]
 pub(crate) use repr::Pair;
 pub(crate) use repr::beginning;
@@ -131,19 +134,6 @@ impl Value {
         }
     }
 
-    /// Whether containers nest in it no deeper than that.
-    pub(crate) fn fits(&self, depth: usize) -> bool {
-        let inner = depth.checked_sub(1);
-        let fit = |value: &Self| inner.is_some_and(|inner| value.fits(inner));
-        match self {
-            Self::List(items) | Self::Tuple(items) | Self::Set(items) | Self::FrozenSet(items) => {
-                items.iter().all(fit)
-            }
-            Self::Dict(pairs) => pairs.iter().all(|(key, value)| fit(key) && fit(value)),
-            _ => true,
-        }
-    }
-
     /// Python's name of the type, such as `int`. What is opaque is an `object`.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
@@ -204,24 +194,6 @@ pub(crate) fn is_subset(members: &[Value], of: &[Value]) -> bool {
     }
     let mut left: HashSet<Key> = of.iter().map(Key::of).collect();
     members.iter().all(|member| left.remove(&Key::of(member)))
-}
-
-/// Whether two values are equal with all that is in them in the same order. Unlike `==` it never compares in
-/// another way then, which would go over a set in a set in a set as often as it is deep.
-fn in_same_order(a: &Value, b: &Value) -> bool {
-    let all = |a: &[Value], b: &[Value]| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| in_same_order(a, b))
-    };
-    match (a, b) {
-        (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => all(a, b),
-        (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => all(a, b),
-        (Value::Dict(a), Value::Dict(b)) => {
-            let mut pairs = a.iter().zip(b);
-            a.len() == b.len()
-                && pairs.all(|((a, x), (b, y))| in_same_order(a, b) && in_same_order(x, y))
-        }
-        _ => a == b,
-    }
 }
 
 /// Whether each of some keys has the same value among others, in any order.

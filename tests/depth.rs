@@ -1,7 +1,7 @@
 //! However deep a client nests something, and however it grows in the manager: no thread's stack overflows.
 
 #![cfg(feature = "objects")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "support/raw.rs"]
 mod raw;

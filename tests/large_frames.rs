@@ -1,7 +1,7 @@
 //! Messages of 2 GiB and more, whose frames have the long header.
 
 #![cfg(target_pointer_width = "64")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 #[path = "support/raw.rs"]
 mod raw;

@@ -359,9 +359,9 @@ mod tests {
     use crate::value::{Key, Pickle, Value};
 
     /// Goes over a value in every way.
-    fn use_all(value: Value) {
+    fn use_all(value: &Value) {
         let copy = value.clone();
-        assert!(copy == value && Key::of(&copy) == Key::of(&value));
+        assert!(copy == *value && Key::of(&copy) == Key::of(value));
         assert!(!copy.to_string().is_empty() && !format!("{copy:?}").is_empty());
         assert!(!Pickle::from(&copy).is_empty() && copy.fits(usize::MAX));
         Token::all_in(&copy, &mut Vec::new());
@@ -379,7 +379,7 @@ mod tests {
             let deep = (0..DEEPEST + 20).fold(Value::None, |inner, _| wrap(inner));
             // The rest is for what calls.
             let small = thread::Builder::new().stack_size(STACK / 4 * 3);
-            assert!(small.spawn(move || use_all(deep)).is_ok_and(|thread| thread.join().is_ok()));
+            assert!(small.spawn(move || use_all(&deep)).is_ok_and(|thread| thread.join().is_ok()));
         }
     }
 }

@@ -7,9 +7,7 @@
 mod programs;
 mod support;
 
-use basemanager::{
-    Client, Dict, Error, Limits, List, Manager, Namespace, Return, Set, SharedValue, Value,
-};
+use basemanager::{Client, Dict, Error, Limits, List, Manager, Namespace, Set, SharedValue, Value};
 use programs::memory;
 
 const PARTS: u32 = 16;
@@ -31,19 +29,14 @@ fn refused_call_copies_no_container() {
     }
     let value = SharedValue::new("i", list.to_vec());
     let plain = Value::List(list.to_vec());
-    let objects: [(&str, Box<dyn Fn() -> Return + Send + Sync>); 6] = [
-        ("large_list", Box::new(move || list.clone().into())),
-        ("large_dict", Box::new(move || dict.clone().into())),
-        ("large_set", Box::new(move || set.clone().into())),
-        ("large_namespace", Box::new(move || namespace.clone().into())),
-        ("large_value", Box::new(move || value.clone().into())),
-        ("large_plain", Box::new(move || plain.clone().into())),
-    ];
     let limits = Limits::default().expansion(4 << 20);
     let manager = Manager::new("key").register_sync_types().limits(limits);
-    let manager = objects
-        .into_iter()
-        .fold(manager, |manager, (typeid, object)| manager.register(typeid, move |_| object()));
+    let manager = manager.register("large_list", move |_| list.clone());
+    let manager = manager.register("large_dict", move |_| dict.clone());
+    let manager = manager.register("large_set", move |_| set.clone());
+    let manager = manager.register("large_namespace", move |_| namespace.clone());
+    let manager = manager.register("large_value", move |_| value.clone());
+    let manager = manager.register("large_plain", move |_| plain.clone());
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
     let names = ["list", "dict", "set", "namespace", "value", "plain"];

@@ -71,9 +71,10 @@ impl FrameReader {
             self.large = Arc::default();
         }
         loop {
-            let passed = self.refused.min((self.end - self.start) as u64);
-            self.refused -= passed;
-            self.start += usize::try_from(passed).unwrap_or_default();
+            let there = self.end - self.start;
+            let passed = usize::try_from(self.refused).map_or(there, |refused| refused.min(there));
+            self.refused -= passed as u64;
+            self.start += passed;
             let unread = self.unread();
             if self.refused == 0
                 && let Some((header, length)) = parse_header(unread)?
@@ -209,8 +210,9 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(usize, u64)>> {
     }
 }
 
-/// Appends a frame to `out`; `write` appends its payload, or all but `apart` bytes of it.
-pub(crate) fn append(out: &mut Vec<u8>, apart: usize, write: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a frame to `out`; `write` appends its payload, or all but `apart` bytes of it. Returns by how many
+/// bytes the payload was moved afterwards, to make room for the long header.
+pub(crate) fn append(out: &mut Vec<u8>, apart: usize, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     let at = out.len();
     out.extend([0; HEADER]);
     write(out);
@@ -219,10 +221,12 @@ pub(crate) fn append(out: &mut Vec<u8>, apart: usize, write: impl FnOnce(&mut Ve
         if let Some(header) = out.get_mut(at..at + HEADER) {
             BigEndian::write_i32(header, short);
         }
+        0
     } else {
         let mut header = [0xff; LONG_HEADER];
         BigEndian::write_u64(&mut header[HEADER..], length as u64);
         out.splice(at..at + HEADER, header);
+        LONG_HEADER - HEADER
     }
 }
 
@@ -334,6 +338,17 @@ mod tests {
             let (frames, error) = read_all(&mut &long(length)[..], 7);
             assert!(frames.is_empty());
             assert_eq!(error.to_string(), "frame size exceeds the limit of 7");
+        }
+    }
+
+    #[test]
+    fn payload_of_2_gib_moves_for_the_long_header() {
+        for (apart, moved) in [(0, 0), (0x7fff_fffc, 0), (0x7fff_fffd, 8), (0x7fff_fffe, 8)] {
+            let mut out = b"before".to_vec();
+            assert_eq!(append(&mut out, apart, |out| out.extend(b"abc")), moved, "{apart}");
+            let (header, length) = parse_header(&out[6..]).unwrap().unwrap();
+            assert_eq!((header, length), (HEADER + moved, 3 + apart as u64));
+            assert_eq!(out[6 + header..], *b"abc");
         }
     }
 

@@ -56,7 +56,8 @@
 //!
 //! Implement [`SharedObject`]; its documentation has a whole one. Methods run on the caller's
 //! connection's thread; one that waits does so with a [`Monitor`], which notices when its caller has
-//! gone and when the manager ends.
+//! gone and when the manager ends. A panic in a method costs its caller one call; in a program built with
+//! `panic = "abort"` it ends the manager.
 //!
 //! # Python's own types
 //!

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use crate::error::{Error, Result};
 
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])* $name:ident: $default:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $default:expr, up to $most:expr;)*) => {
         /// How much of each resource one message may use. Every limit has an error that names it:
-        /// [`Error::Limit`](crate::Error::Limit). None can be more than 4 GiB − 1.
+        /// [`Error::Limit`](crate::Error::Limit). None can be more than 4 GiB − 1, which is all that
+        /// positions in a message can be.
         ///
         /// ```
         /// use basemanager::Limits;
@@ -26,46 +27,53 @@ macro_rules! limits {
 
         impl Limits {
             /// For what has been within limits already.
-            pub(crate) const NONE: Self = Self { $($name: u32::MAX as usize,)* };
+            pub(crate) const NONE: Self = Self { $($name: $most,)* };
 
             $($(#[doc = $doc])*
             #[must_use]
             pub fn $name(mut self, most: usize) -> Self {
-                self.$name = most.min(u32::MAX as usize);
+                self.$name = most.min($most);
                 self
             })*
         }
     };
 }
 
+/// The deepest nesting that a limit can allow. Whatever goes over a value does so by recursion: a
+/// connection's stack holds 700 levels of the hungriest, and a little is added to what a limit has passed.
+pub(crate) const DEEPEST: usize = 500;
+
+const MOST: usize = u32::MAX as usize;
+
 limits! {
     /// The bytes of one message. Defaults to 256 MiB.
-    frame_size: 256 << 20;
+    frame_size: 256 << 20, up to MOST;
 
     /// The pickle operations of one message. Defaults to 100 million.
-    operations: 100_000_000;
+    operations: 100_000_000, up to MOST;
 
     /// The entries of a pickle's stack. Defaults to 1,048,576 (2²⁰), and so many elements a tuple or
     /// frozenset can have, less what lies below it. Lists, dicts and sets are pickled in batches of
     /// 1000, and can have more.
-    stack: 1 << 20;
+    stack: 1 << 20, up to MOST;
 
     /// The entries of a pickle's memo. Defaults to 10 million.
-    memo: 10_000_000;
+    memo: 10_000_000, up to MOST;
 
-    /// How deep containers nest in a decoded [`Value`](crate::Value). Defaults to 200. What is only
-    /// forwarded may nest deeper.
-    depth: 200;
+    /// How deep containers nest in a decoded [`Value`](crate::Value), and in what a container stores.
+    /// Defaults to 200, and is at most 500: more would overflow the stack of a connection's thread.
+    /// What is only forwarded may nest deeper.
+    depth: 200, up to DEEPEST;
 
     /// The bytes of memory that may become of one message, beyond 16 times its own size. What is
     /// referred to many times is opened as often, and a call can make much of little:
     /// `list(range(10**9))`, `l *= 10**9`, `l.extend(l)`. What would pass it is refused before it is
     /// made; Python sees a `MemoryError`. What a container holds in all is not limited. Defaults to
     /// 256 MiB.
-    expansion: 256 << 20;
+    expansion: 256 << 20, up to MOST;
 
     /// The decimal digits of a decoded integer. Defaults to 4300, as `sys.set_int_max_str_digits`.
-    digits: 4300;
+    digits: 4300, up to MOST;
 }
 
 /// Every message may become so many times its own size.

@@ -117,13 +117,16 @@ impl<'a> Request<'a> {
     }
 
     /// Appends a request, in its frame.
+    ///
+    /// # Errors
+    /// [`Error::Conversion`] if an argument cannot be pickled; then nothing is appended.
     pub(crate) fn append(
         out: &mut Vec<u8>,
         ident: Option<&str>,
         method: &str,
         args: &[Value],
         kwargs: &[(&str, Value)],
-    ) {
+    ) -> Result<()> {
         append(out, 0, 4, |writer| {
             match ident {
                 Some(ident) => writer.str(ident),
@@ -136,7 +139,8 @@ impl<'a> Request<'a> {
                 |writer, name| writer.str(name),
                 Writer::value,
             );
-        });
+        })
+        .map(drop)
     }
 }
 
@@ -152,7 +156,10 @@ pub(crate) enum Reply {
 
 impl Reply {
     /// Appends the reply, in its frame.
-    pub(crate) fn append(&self, out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// [`Error::Conversion`] if it cannot be pickled; then nothing is appended.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Return(value) => tagged(out, "#RETURN", |writer| writer.value(value)),
             Self::Error(exception) => tagged(out, "#ERROR", |writer| writer.exception(exception)),
@@ -176,24 +183,27 @@ impl Reply {
 
     /// Appends `#RETURN` with an item that stays unopened. One that is large is left out, not to copy it:
     /// its place comes back.
-    pub(crate) fn append_item(out: &mut Vec<u8>, item: &Pickle) -> Option<usize> {
+    pub(crate) fn append_item(out: &mut Vec<u8>, item: &Pickle) -> Result<Option<usize>> {
         if item.len() < APART {
-            tagged(out, "#RETURN", |writer| writer.pickle(item));
-            return None;
+            return tagged(out, "#RETURN", |writer| writer.pickle(item)).map(|()| None);
         }
         let mut place = 0;
-        append(out, item.len(), 2, |writer| {
+        let moved = append(out, item.len(), 2, |writer| {
             writer.str("#RETURN");
             place = writer.position();
-        });
-        Some(place)
+        })?;
+        Ok(Some(place + moved))
     }
 
     /// Appends `#RETURN` with a list of items that stay unopened.
-    pub(crate) fn append_items<T>(out: &mut Vec<u8>, items: &[T], pickle: impl Fn(&T) -> &Pickle) {
+    pub(crate) fn append_items<T>(
+        out: &mut Vec<u8>,
+        items: &[T],
+        pickle: impl Fn(&T) -> &Pickle,
+    ) -> Result<()> {
         tagged(out, "#RETURN", |writer| {
             writer.list(items, |writer, item| writer.pickle(pickle(item)));
-        });
+        })
     }
 
     /// Reads a reply from a message.
@@ -235,20 +245,29 @@ impl Reply {
     }
 }
 
-fn tagged(out: &mut Vec<u8>, kind: &str, result: impl FnOnce(&mut Writer)) {
+fn tagged(out: &mut Vec<u8>, kind: &str, result: impl FnOnce(&mut Writer)) -> Result<()> {
     append(out, 0, 2, |writer| {
         writer.str(kind);
         result(writer);
-    });
+    })
+    .map(drop)
 }
 
-/// Appends a frame with a pickled tuple of `count` parts, `apart` bytes of which are left out.
-fn append(out: &mut Vec<u8>, apart: usize, count: usize, parts: impl FnOnce(&mut Writer)) {
-    frame::append(out, apart, |out| {
+/// Appends a frame with a pickled tuple of `count` parts, `apart` bytes of which are left out. Returns by how
+/// many bytes they were moved afterwards.
+fn append(
+    out: &mut Vec<u8>,
+    apart: usize,
+    count: usize,
+    parts: impl FnOnce(&mut Writer),
+) -> Result<usize> {
+    let (at, mut result) = (out.len(), Ok(()));
+    let moved = frame::append(out, apart, |out| {
         let mut writer = Writer::append_to(std::mem::take(out));
         writer.tuple(count, parts);
-        *out = writer.into_buffer();
+        (*out, result) = writer.into_buffer();
     });
+    result.inspect_err(|_| out.truncate(at)).map(|()| moved)
 }
 
 #[cfg(test)]
@@ -274,6 +293,19 @@ mod tests {
         assert_eq!(parse(500).unwrap(), 501);
         let refused = parse(10_000).unwrap_err();
         assert!(matches!(refused, Error::Limit("expansion", _)), "{refused:?}");
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn item_of_2_gib_is_spliced_behind_the_long_header() {
+        for (length, header) in [(APART, 4), (0x7fff_ff00, 4), (0x8000_0000, 12)] {
+            // Memory that nobody touches takes none.
+            let item = Pickle::from_vec(vec![0; length], 0);
+            let mut out = b"before".to_vec();
+            let place = Reply::append_item(&mut out, &item).unwrap().unwrap();
+            assert_eq!(out[6 + header..place], *b"\x80\x04\x8c\x07#RETURN");
+            assert_eq!(out[place..], *b"\x86.");
+        }
     }
 
     #[test]

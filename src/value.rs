@@ -5,11 +5,13 @@
 //!
 //! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
 //! and back, `key.rs` finds equal ones among many (`path.rs` for paths, `numpy.rs` for `NumPy`'s
-//! numbers), `range.rs` writes a `range` out, and `repr.rs` prints a value as Python would.
+//! numbers), `nesting.rs` bounds what goes over values in values, `range.rs` writes a `range` out, and
+//! `repr.rs` prints a value as Python would.
 
 mod bigint;
 mod convert;
 mod key;
+mod nesting;
 mod numpy;
 mod path;
 mod range;
@@ -23,7 +25,11 @@ use std::sync::Arc;
 
 pub use bigint::BigInt;
 pub(crate) use key::Key;
+use nesting::in_same_order;
 pub(crate) use range::Steps;
+#[cfg(feature = "objects")]
+pub(crate) use repr::Pair;
+pub(crate) use repr::beginning;
 
 /// A Python value.
 ///
@@ -194,7 +200,7 @@ fn eq_float(int: i64, float: f64) -> bool {
 /// Whether each of some distinct members is among others, in any order.
 pub(crate) fn is_subset(members: &[Value], of: &[Value]) -> bool {
     // The same in the same order is common, and quick to tell.
-    if members.len() <= of.len() && members.iter().zip(of).all(|(a, b)| a == b) {
+    if members.len() <= of.len() && members.iter().zip(of).all(|(a, b)| in_same_order(a, b)) {
         return true;
     }
     let mut left: HashSet<Key> = of.iter().map(Key::of).collect();
@@ -234,6 +240,7 @@ enum Repr {
         memo: u32,
         whole: Arc<Vec<u8>>,
         from: u32,
+        /// `u32::MAX` is the end, wherever that is.
         to: u32,
     },
 }
@@ -275,6 +282,9 @@ impl Pickle {
     pub(crate) fn ops(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Heap { whole, from, to: u32::MAX, .. } => {
+                whole.get(*from as usize..).unwrap_or_default()
+            }
             Repr::Heap { whole, from, to, .. } => {
                 whole.get(*from as usize..*to as usize).unwrap_or_default()
             }

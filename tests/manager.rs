@@ -1263,3 +1263,39 @@ fn proxies_are_send_and_sync() {
     check::<Queue>();
     check::<Error>();
 }
+
+#[test]
+fn timeout_argument_refuses_what_python_refuses() {
+    let read = |call: &mut Call<'_>| {
+        let [timeout] = call.bind(0, ["timeout"])?;
+        let timeout = call.timeout(timeout)?;
+        Ok(Value::from(timeout.map(|timeout| timeout.as_secs_f64())))
+    };
+    let handle = start(Manager::new(KEY).register("read", read));
+    let client = client(&handle);
+    assert!(client.create("read", &[], &[]).unwrap().value().unwrap().is_none());
+    for (timeout, seconds) in [
+        (Value::None, Value::None),
+        (0.into(), 0.0.into()),
+        (true.into(), 1.0.into()),
+        (2.5.into(), 2.5.into()),
+        (9_223_372_036_i64.into(), 9_223_372_036.0.into()),
+    ] {
+        let read = client.create("read", &[], &[("timeout", timeout)]).unwrap();
+        assert_eq!(read.value().unwrap(), seconds);
+    }
+    for (timeout, class) in [
+        ((-1).into(), "ValueError"),
+        (f64::NAN.into(), "ValueError"),
+        (f64::NEG_INFINITY.into(), "ValueError"),
+        ((-(1_i128 << 100)).into(), "ValueError"),
+        (f64::INFINITY.into(), "OverflowError"),
+        (1e10.into(), "OverflowError"),
+        ((1_i128 << 100).into(), "OverflowError"),
+        ("1".into(), "TypeError"),
+        ([1].into(), "TypeError"),
+    ] {
+        let text = remote(client.create("read", &[Value::clone(&timeout)], &[]));
+        assert!(text.contains(class), "{timeout}: {text}");
+    }
+}

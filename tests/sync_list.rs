@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use basemanager::{
-    ArrayProxy, Client, DictProxy, Error, EventProxy, List, ListProxy, Manager, NamespaceProxy,
-    Proxy, QueueProxy, ServerHandle, Value, ValueProxy,
+    ArrayProxy, Client, DictProxy, Error, EventProxy, Limits, List, ListProxy, Manager,
+    NamespaceProxy, Pickle, Proxy, QueueProxy, ServerHandle, Value, ValueProxy,
 };
 use support::{PATIENCE, newest_python, pythons, snippet};
 
@@ -265,5 +265,42 @@ fn no_item_is_lost_or_doubled_among_many_clients() {
     });
     assert_eq!(taken.into_inner(), ALL);
     assert_eq!(sum.into_inner(), ALL * (ALL - 1) / 2);
+    assert!(list.is_empty().unwrap());
+}
+
+/// Python's `iter(items)`, or `reversed(items)`, that is to go on at a place.
+fn iterator_at(function: &str, items: &[u8], place: i64) -> Value {
+    let place = [b"\x8a\x08", &place.to_le_bytes()[..]].concat();
+    let name = format!("cbuiltins\n{function}\n");
+    let pickle = [b"\x80\x04", name.as_bytes(), items, b"\x85R", &place, b"b."].concat();
+    Pickle::from_bytes(&pickle, &Limits::default()).unwrap().into()
+}
+
+// What it gets wrong where memory has 32 bits: a count that does not fit them is none, or wraps.
+#[test]
+fn count_beyond_32_bits_is_as_many_as_there_can_be() {
+    let (_handle, client) = serve();
+    let list = list(&client);
+    list.extend([1, 2, 3]).unwrap();
+    for times in [(1 << 62) + 1, 1 << 32, (1 << 32) + 1, i64::MAX] {
+        for method in ["__mul__", "__imul__"] {
+            let error = list.proxy().call(method, &[times.into()], &[]).unwrap_err();
+            assert!(raised(error).starts_with("MemoryError"), "{method} {times}");
+        }
+        assert_eq!(list.len().unwrap(), 3);
+        let nothing = iterator_at("iter", b"](K\x01K\x02e", times);
+        list.proxy().call("extend", &[nothing], &[]).unwrap();
+        assert_eq!(list.len().unwrap(), 3);
+        let both = iterator_at("reversed", b"](K\x01K\x02e", times);
+        list.proxy().call("extend", &[both], &[]).unwrap();
+        assert_eq!(list.pop().unwrap(), Some(1.into()));
+        assert_eq!(list.pop().unwrap(), Some(2.into()));
+        let queue: QueueProxy = client.create("Queue", &[times.into()], &[]).unwrap().into();
+        assert!(!queue.is_full().unwrap());
+        queue.put_many([1, 2]).unwrap();
+        let many = queue.proxy().call("get_many", &[times.into()], &[]).unwrap();
+        assert_eq!(many, [1, 2].into());
+    }
+    list.proxy().call("__imul__", &[(-1_i64 << 33).into()], &[]).unwrap();
     assert!(list.is_empty().unwrap());
 }

@@ -83,7 +83,7 @@ impl Connection {
         kwargs: &[(&str, Value)],
         wait: Option<Duration>,
     ) -> Result<Reply> {
-        Request::append(&mut self.out, ident, method, args, kwargs);
+        Request::append(&mut self.out, ident, method, args, kwargs)?;
         let Some(wait) = wait else {
             self.send()?;
             return self.receive(settings);
@@ -96,8 +96,8 @@ impl Connection {
     }
 
     /// Adds a request to those that [`send`](Self::send) sends.
-    pub(super) fn request(&mut self, ident: &str, method: &str, args: &[Value]) {
-        Request::append(&mut self.out, Some(ident), method, args, &[]);
+    pub(super) fn request(&mut self, ident: &str, method: &str, args: &[Value]) -> Result<()> {
+        Request::append(&mut self.out, Some(ident), method, args, &[])
     }
 
     /// Sends what was requested.

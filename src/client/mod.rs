@@ -283,15 +283,20 @@ struct Session {
 }
 
 impl Session {
-    /// Adds calls with one argument each to those under way. If that fails so does [`receive`](Self::receive), in its turn.
-    fn send(&mut self, id: &str, method: &str, args: &[Value]) {
-        if let Some(connection) = &mut self.connection {
-            for arg in args {
-                connection.request(id, method, std::slice::from_ref(arg));
-            }
-            // Replies to earlier calls may have come all the same.
-            let _ = connection.send();
-        }
+    /// Adds calls with one argument each to those under way, up to the first whose argument cannot be sent.
+    /// Returns how many, and why no more. If the connection fails so does [`receive`](Self::receive), in its
+    /// turn.
+    fn send(&mut self, id: &str, method: &str, args: &[Value]) -> (usize, Result<()>) {
+        let Some(connection) = &mut self.connection else { return (args.len(), Ok(())) };
+        let mut sent = 0;
+        let result = args.iter().try_for_each(|arg| {
+            connection.request(id, method, std::slice::from_ref(arg))?;
+            sent += 1;
+            Ok(())
+        });
+        // Replies to earlier calls may have come all the same.
+        let _ = connection.send();
+        (sent, result)
     }
 
     /// The reply to the oldest call under way.

@@ -117,7 +117,13 @@ impl QueueProxy {
     where
         I: IntoIterator<Item: Into<Value>>,
     {
-        PutEach { queue: self.clone(), items: Some(items.into_iter()), session: None, under_way: 0 }
+        PutEach {
+            queue: self.clone(),
+            items: Some(items.into_iter()),
+            session: None,
+            under_way: 0,
+            unsendable: None,
+        }
     }
 
     /// A consumer with a connection of its own, for a queue that takes back what is not done
@@ -303,6 +309,8 @@ pub struct PutEach<I> {
     session: Option<Session>,
     /// How many were sent whose reply has not been read.
     under_way: usize,
+    /// Why the next item cannot be sent.
+    unsendable: Option<Error>,
 }
 
 impl<I> PutEach<I>
@@ -321,8 +329,12 @@ where
             Some(session) => session,
             none => none.insert(self.queue.proxy().session()?),
         };
-        session.send(self.queue.proxy().id(), "put", &fresh);
-        self.under_way += fresh.len();
+        let (sent, result) = session.send(self.queue.proxy().id(), "put", &fresh);
+        self.under_way += sent;
+        if let Err(error) = result {
+            self.items = None;
+            self.unsendable = Some(error);
+        }
         Ok(())
     }
 
@@ -351,7 +363,10 @@ where
             self.items = None;
             return Some(Err(error));
         }
-        self.under_way = self.under_way.checked_sub(1)?;
+        let Some(under_way) = self.under_way.checked_sub(1) else {
+            return self.unsendable.take().map(Err);
+        };
+        self.under_way = under_way;
         Some(self.receive())
     }
 }

@@ -9,6 +9,9 @@ use crate::pickle::{Instance, Writer, is_managers};
 use crate::transport::Address;
 use crate::value::{Pickle, Value};
 
+/// The most bytes that a proxy is taken to have: its class, its token and the names of its methods.
+const LARGEST: usize = 64 << 10;
+
 /// The module of tokens and proxies that are written here.
 const MANAGERS: &str = "multiprocessing.managers";
 
@@ -175,7 +178,9 @@ impl PickledProxy {
 impl fmt::Display for Pickle {
     /// For a proxy what Python's `repr()` says, for anything else the size only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(PickledProxy { class, token, .. }) = PickledProxy::read(self) else {
+        // What is larger is not opened to be shown.
+        let proxy = (self.len() <= LARGEST).then(|| PickledProxy::read(self)).flatten();
+        let Some(PickledProxy { class, token, .. }) = proxy else {
             return write!(f, "<opaque pickle, {} bytes>", self.len());
         };
         let Token { typeid, id, .. } = token;

@@ -96,7 +96,7 @@ impl Pickle {
         Some(scan.decoder(self.ops(), limits).run(all).ok()?.node)
     }
 
-    /// The objects that have state, however deep in it, whose class is of such a module.
+    /// The objects that have state, however deep in it, whose class is of such a module: each once.
     pub(crate) fn instances_of(&self, module: IsModule) -> Vec<Instance> {
         let limits = Limits::default();
         let scanned = self.scan(&Limits::NONE.expansion(limits.expansion));
@@ -246,6 +246,8 @@ impl<'a> Decoder<'a> {
                             instance.state = state.into_iter().next();
                             if let Some((module, found)) = &mut self.wanted
                                 && module(instance.module.as_bytes())
+                                // Not where a reference leads to it again.
+                                && object.1 as usize == self.bytes.len()
                             {
                                 found.push((**instance).clone());
                             }

@@ -4,29 +4,60 @@
 
 use super::scan::{EditKind, Scan};
 use super::{HIGHEST_PROTOCOL, op};
-use crate::error::Exception;
-use crate::limits::Limits;
+use crate::error::{Error, Exception, Result};
+use crate::limits::{DEEPEST, Limits};
 use crate::value::{Pickle, Value};
 
 /// Appends pickled objects to a buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Writer {
     out: Vec<u8>,
     /// The puts so far: the first key that a spliced pickle may use.
     memo: u32,
+    /// How much deeper values may nest.
+    depth: usize,
+    /// How long the buffer may become.
+    most: usize,
+    /// What could not be written: the buffer is of no use then.
+    failed: Option<Error>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        let (out, depth, most) = (Vec::new(), usize::MAX, usize::MAX);
+        Self { out, memo: 0, depth, most, failed: None }
+    }
 }
 
 impl Writer {
     /// Begins a whole pickle at the end of `out`.
     pub(crate) fn append_to(mut out: Vec<u8>) -> Self {
         out.extend([op::PROTO, 4]);
-        Self { out, memo: 0 }
+        // What is kept is less deep; a reply adds a little.
+        Self { out, depth: 2 * DEEPEST, ..Self::default() }
     }
 
     /// Ends a whole pickle that [`Writer::append_to`] began.
-    pub(crate) fn into_buffer(mut self) -> Vec<u8> {
+    pub(crate) fn into_buffer(mut self) -> (Vec<u8>, Result<()>) {
         self.out.push(op::STOP);
-        self.out
+        (self.out, self.failed.map_or(Ok(()), Err))
+    }
+
+    /// The pickle of a value that is to be kept, and to be opened some day.
+    pub(super) fn encode(value: &Value) -> Result<Pickle> {
+        let mut writer = Self { most: u32::MAX as usize, ..Self::default() };
+        writer.value(value);
+        if writer.out.len() > writer.most {
+            writer.fail(too_long());
+        }
+        match writer.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(writer.into_pickle()),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
     }
 
     /// The object written, as a whole pickle.
@@ -54,7 +85,10 @@ impl Writer {
         } else {
             self.shifted(ops);
         }
-        self.memo += pickle.memo();
+        match self.memo.checked_add(pickle.memo()) {
+            Some(memo) => self.memo = memo,
+            None => self.fail(Error::Conversion("more than 2³² objects are memoized".to_owned())),
+        }
     }
 
     fn shifted(&mut self, ops: &[u8]) {
@@ -75,6 +109,12 @@ impl Writer {
     }
 
     pub(crate) fn value(&mut self, value: &Value) {
+        let Some(depth) = self.depth.checked_sub(1) else {
+            let text =
+                format!("a value that nests deeper than {} levels cannot be sent", 2 * DEEPEST);
+            return self.fail(Error::Conversion(text));
+        };
+        self.depth = depth;
         match value {
             Value::None => self.out.push(op::NONE),
             Value::Bool(true) => self.out.push(op::NEWTRUE),
@@ -107,6 +147,7 @@ impl Writer {
             }
             Value::Opaque(pickle) => self.pickle(pickle),
         }
+        self.depth += 1;
     }
 
     /// `count` objects, which `items` writes, as a tuple.
@@ -214,15 +255,21 @@ impl Writer {
     fn long(&mut self, bytes: &[u8]) {
         if let Ok(length) = u8::try_from(bytes.len()) {
             self.out.extend([op::LONG1, length]);
-        } else {
+        } else if let Ok(length) = i32::try_from(bytes.len()) {
             self.out.push(op::LONG4);
-            self.out.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+            self.out.extend(length.to_le_bytes());
+        } else {
+            let text = "an int of 2 GiB or more cannot be pickled".to_owned();
+            return self.fail(Error::Conversion(text));
         }
         self.out.extend_from_slice(bytes);
     }
 
     /// Bytes behind their length, in the shortest of three forms.
     fn counted(&mut self, [short, long, longest]: [u8; 3], bytes: &[u8]) {
+        if self.out.len().saturating_add(bytes.len()) > self.most {
+            return self.fail(too_long());
+        }
         match (u8::try_from(bytes.len()), u32::try_from(bytes.len())) {
             (Ok(length), _) if short != longest => self.out.extend([short, length]),
             (_, Ok(length)) if long != longest => {
@@ -236,6 +283,10 @@ impl Writer {
         }
         self.out.extend_from_slice(bytes);
     }
+}
+
+fn too_long() -> Error {
+    Error::Conversion("a value of more than 4 GiB − 1 pickled cannot be kept".to_owned())
 }
 
 /// Appends a memo reference.

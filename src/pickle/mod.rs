@@ -123,6 +123,14 @@ impl Pickle {
         self.decode(limits).unwrap_or(Value::Opaque(self))
     }
 
+    /// The pickle of a value of this process's own, to be kept.
+    ///
+    /// # Errors
+    /// [`Error::Conversion`] if no message can hold it.
+    pub(crate) fn encode(value: &Value) -> Result<Self> {
+        Writer::encode(value)
+    }
+
     fn scan(&self, limits: &Limits) -> Result<(Scan, Range)> {
         let mut scan = Scan::default();
         let all = scan.object(self.ops(), limits)?;

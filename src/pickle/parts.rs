@@ -3,7 +3,7 @@
 use super::scan::{EditKind, Range, Scan, tail};
 use super::{Instance, op};
 use crate::error::{Error, Result};
-use crate::limits::Limits;
+use crate::limits::{Budget, Limits};
 use crate::value::{Pickle, Steps, Value};
 
 /// Objects whose slot is at most this deep have their parts recorded: those of a request
@@ -146,23 +146,24 @@ impl Scan {
 
 impl Pickle {
     /// The elements of a list, tuple or `range`, each as a pickle of its own; `None` of anything else. What they
-    /// share is in each: together they may have the size of a frame.
-    pub(crate) fn elements(&self, limits: &Limits) -> Result<Option<Vec<Self>>> {
+    /// share is in each: together they may have the size of a frame, and they are paid for from the budget.
+    pub(crate) fn elements(&self, limits: &Limits, budget: &Budget) -> Result<Option<Vec<Self>>> {
         let mut scan = Scan::default();
         scan.all_parts = true;
         let root = scan.object(self.ops(), limits)?;
         let Some(parts) = scan.children(self.ops(), root, Shape::Sequence) else {
             return self.range().map_or(Ok(None), |range| {
-                scan.budget.spend(range.total().saturating_mul(size_of::<Self>()))?;
-                Ok(Some(range.map(|int| Self::from(&Value::from(int))).collect()))
+                budget.spend(range.total().saturating_mul(size_of::<Self>()))?;
+                range.map(|int| Self::encode(&Value::from(int))).collect::<Result<_>>().map(Some)
             });
         };
-        scan.budget.spend(parts.len().saturating_mul(size_of::<Self>()))?;
+        budget.spend(parts.len().saturating_mul(size_of::<Self>()))?;
         let mut left = limits.frame_size;
         let element = |part: &Range| {
             let element = scan.cut(self.ops(), *part, limits)?;
             let over = || Error::Limit("frame size", limits.frame_size as u64);
             left = left.checked_sub(element.len()).ok_or_else(over)?;
+            budget.spend(element.len())?;
             Ok(element)
         };
         parts.iter().map(element).collect::<Result<_>>().map(Some)

@@ -16,11 +16,11 @@ use crate::handshake;
 use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
-use crate::shared::element::{Element, Held};
+use crate::shared::element::{self, Element, Held};
 use crate::shared::wait::Interrupted;
 use crate::shared::{Return, SharedObject};
 use crate::transport::{Timed, deadline};
-use crate::value::Value;
+use crate::value::{Value, beginning};
 
 /// The functions of the manager itself.
 const FUNCTIONS: [&str; 9] = [
@@ -361,6 +361,14 @@ impl SharedObject for Plain {
 
     fn repr(&self) -> String {
         self.0.data.to_string()
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        beginning(max, |out| write!(out, "{}", *self.0))
+    }
+
+    fn size(&self) -> usize {
+        element::size(&self.0)
     }
 
     fn value(&self) -> Result<Element, Exception> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::objects::{Entry, let_go};
 use super::{Core, guarded};
+use crate::error::Error;
 use crate::frame::Source;
 use crate::message::{Reply, Token};
 use crate::shared::SharedObject;
@@ -102,13 +103,26 @@ impl Link {
     }
 
     pub(super) fn reply(&mut self, reply: &Reply) {
-        reply.append(&mut self.out);
+        if let Err(error) = reply.append(&mut self.out) {
+            self.unsendable(&error);
+        }
+    }
+
+    fn unsendable(&mut self, error: &Error) {
+        // A text can be sent.
+        let _ = Reply::Unserializable(error.to_string()).append(&mut self.out);
     }
 
     /// Replies with an item; its object gets it back if the reply cannot be sent.
     pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Item) {
+        let place = match Reply::append_item(&mut self.out, &item.data) {
+            Ok(place) => place,
+            Err(error) => {
+                self.refuse(&from, vec![item], &error);
+                return let_go(from);
+            }
+        };
         let Held { data, references } = item;
-        let place = Reply::append_item(&mut self.out, &data);
         self.spliced += place.map_or(0, |_| data.len());
         let passing = self.pass(references);
         let end = self.out.len() + self.spliced;
@@ -117,12 +131,22 @@ impl Link {
 
     /// Replies with a list of items; each goes back if the reply cannot be sent.
     pub(super) fn reply_items(&mut self, from: &Arc<Entry>, items: Vec<Item>) {
-        Reply::append_items(&mut self.out, &items, |item| &item.data);
+        if let Err(error) = Reply::append_items(&mut self.out, &items, |item| &item.data) {
+            return self.refuse(from, items, &error);
+        }
         let end = self.out.len() + self.spliced;
         for Held { data, references } in items {
             let passing = self.pass(references);
             self.handed.push(Handed { end, place: None, from: from.clone(), data, passing });
         }
+    }
+
+    /// Gives back items that cannot be sent.
+    fn refuse(&mut self, from: &Arc<Entry>, items: Vec<Item>, error: &Error) {
+        for item in items.into_iter().rev() {
+            let _ = guarded(|| from.object.take_back(item, self.connection.id));
+        }
+        self.unsendable(error);
     }
 
     /// Replies with an element.

@@ -42,8 +42,9 @@ const DROPPED: Duration = Duration::from_millis(100);
 const TOLD: Duration = Duration::from_secs(1);
 /// The pause after the system could not give another connection or thread.
 const EXHAUSTED: Duration = Duration::from_millis(50);
-/// A connection's stack: no peer can make it deep.
-const STACK: usize = 512 * 1024;
+/// A connection's stack: what a peer can make deep is limited to what this holds. Unoptimized code takes up
+/// to four times as much of it.
+const STACK: usize = if cfg!(debug_assertions) { 2 << 20 } else { 512 * 1024 };
 
 /// Who is told of what goes wrong.
 pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;
@@ -348,4 +349,37 @@ pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         format!("the manager's code panicked: {}", text.unwrap_or_default())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::DEEPEST;
+    use crate::message::Token;
+    use crate::value::{Key, Pickle, Value};
+
+    /// Goes over a value in every way.
+    fn use_all(value: &Value) {
+        let copy = value.clone();
+        assert!(copy == *value && Key::of(&copy) == Key::of(value));
+        assert!(!copy.to_string().is_empty() && !format!("{copy:?}").is_empty());
+        assert!(!Pickle::from(&copy).is_empty() && copy.fits(usize::MAX));
+        Token::all_in(&copy, &mut Vec::new());
+    }
+
+    #[test]
+    fn deepest_value_fits_the_stack_of_a_connection() {
+        let wraps: [fn(Value) -> Value; 3] = [
+            |inner| Value::List(vec![inner]),
+            |inner| Value::FrozenSet(vec![inner]),
+            |inner| Value::Dict(vec![(1.into(), inner)]),
+        ];
+        for wrap in wraps {
+            // Replies add a little, as iterators of iterators do.
+            let deep = (0..DEEPEST + 20).fold(Value::None, |inner, _| wrap(inner));
+            // The rest is for what calls.
+            let small = thread::Builder::new().stack_size(STACK / 4 * 3);
+            assert!(small.spawn(move || use_all(&deep)).is_ok_and(|thread| thread.join().is_ok()));
+        }
+    }
 }

@@ -21,11 +21,14 @@ use super::guarded;
 use crate::error::{Error, Result};
 use crate::shared::SharedObject;
 use crate::shared::call::ConnectionId;
-use crate::shared::element::{Reference, References};
+use crate::shared::element::References;
 use crate::shared::wait::lock;
 
 /// How long a client that was handed a new object is given to take its own reference.
 pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// The characters of each object's representation that `_debug_info()` shows, as in `CPython`.
+const SHOWN: usize = 75;
 
 /// An object that clients can name.
 pub(super) struct Entry {
@@ -200,15 +203,9 @@ impl Objects {
     /// The objects that clients, or data that is kept here, hold references to.
     pub(super) fn count(&self) -> usize {
         let passing = lock(&self.passing);
-        let replies = passing.values().flatten();
-        let mut copies: Vec<&Arc<Reference>> = replies.flat_map(References::iter).collect();
-        copies.sort_unstable_by_key(|reference| Arc::as_ptr(reference));
         let mut passing_only: HashMap<&str, usize> = HashMap::new();
-        for copies in copies.chunk_by(|a, b| Arc::ptr_eq(a, b)) {
-            let only = |reference: &&&Arc<_>| Arc::strong_count(reference) == copies.len();
-            if let Some(reference) = copies.first().filter(only) {
-                *passing_only.entry(&reference.id).or_default() += 1;
-            }
+        for reference in References::held_by_only(passing.values().flatten()) {
+            *passing_only.entry(&reference.id).or_default() += 1;
         }
         let passing_only = |id: &str| passing_only.get(id).copied().unwrap_or_default();
         let table = lock(&self.table);
@@ -227,7 +224,7 @@ impl Objects {
         drop(table);
         rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
-            let repr: String = entry.object.repr().chars().take(75).collect();
+            let repr = entry.object.short_repr(SHOWN);
             format!("  {}:       refcount={references}\n    {repr}", entry.id)
         };
         rows.iter().map(show).collect::<Vec<_>>().join("\n")
@@ -272,7 +269,7 @@ mod tests {
     use crate::server::STACK;
     use crate::shared::Return;
     use crate::shared::call::Call;
-    use crate::shared::element::Keeper;
+    use crate::shared::element::{Keeper, Reference};
 
     impl Keeper for Objects {
         fn release(&self, id: &str) {

@@ -1,5 +1,7 @@
 //! One call of a method: its name, its arguments, and who calls.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
@@ -56,6 +58,8 @@ pub struct Call<'a> {
     args: &'a [Range],
     class: Option<&'static str>,
     context: &'a mut dyn Context,
+    /// The references taken so far, by id: a call counts an object once, however often it names it.
+    taken: RefCell<BTreeMap<String, Arc<Reference>>>,
 }
 
 impl fmt::Debug for Call<'_> {
@@ -72,7 +76,7 @@ impl<'a> Call<'a> {
         args: &'a [Range],
         context: &'a mut dyn Context,
     ) -> Self {
-        Self { request, method, args, class: None, context }
+        Self { request, method, args, class: None, context, taken: RefCell::default() }
     }
 
     /// The method's name; for a registered callable, its typeid.
@@ -115,7 +119,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// `ValueError` if it passes a limit even so.
     pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
-        arg.kept().map(|value| self.hold(value))
+        arg.kept().map(|value| self.held(value))
     }
 
     /// An argument as an item to keep, unopened, with a hold on the objects that it names.
@@ -135,7 +139,8 @@ impl<'a> Call<'a> {
     /// `TypeError` if it is something else, `ValueError` if it passes a limit.
     pub fn items(&self, arg: Arg<'_>) -> Result<Vec<Item>, Exception> {
         let all = self.item(arg)?;
-        let items = all.elements(self.request.message.limits).map_err(unusable)?;
+        let Message { scan, limits, .. } = self.request.message;
+        let items = all.elements(limits, &scan.budget).map_err(unusable)?;
         let items = items.ok_or_else(|| {
             let text = format!("{}() takes a list or a tuple of items", self.method);
             Exception::type_error(text)
@@ -145,9 +150,21 @@ impl<'a> Call<'a> {
         Ok(items.into_iter().map(held).collect())
     }
 
-    /// A part of an argument as an element to keep, with a hold on the objects that it names.
-    #[must_use]
-    pub fn hold(&self, data: Value) -> Element {
+    /// A value made of an argument, or a part of one, as an element to keep, with a hold on the objects that
+    /// it names.
+    ///
+    /// # Errors
+    /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
+    /// that are kept already could grow without end.
+    pub fn hold(&self, data: Value) -> Result<Element, Exception> {
+        let depth = self.request.message.limits.depth;
+        if !data.fits(depth) {
+            return Err(unusable(Error::Limit("nesting depth", depth as u64)));
+        }
+        Ok(self.held(data))
+    }
+
+    fn held(&self, data: Value) -> Element {
         let mut tokens = Vec::new();
         if self.request.message.names_objects() {
             Token::all_in(&data, &mut tokens);
@@ -172,7 +189,16 @@ impl<'a> Call<'a> {
     }
 
     fn references(&self, tokens: &[Token]) -> References {
-        tokens.iter().filter_map(|token| self.context.hold(token)).collect()
+        let mut taken = self.taken.borrow_mut();
+        let reference = |token: &Token| {
+            if let Some(reference) = taken.get(&token.id) {
+                return Some(reference.clone());
+            }
+            let reference = Arc::new(self.context.hold(token)?);
+            taken.insert(token.id.clone(), reference.clone());
+            Some(reference)
+        };
+        tokens.iter().filter_map(reference).collect()
     }
 
     /// Has [`Call::bind`] name the method, and count its `self`, as Python does for one of this class.
@@ -258,6 +284,28 @@ impl<'a> Call<'a> {
         named.map(|(name, range)| (name, self.arg(range)))
     }
 
+    /// A timeout in seconds that a client gave, or `None`, for ever, if it was left out or is Python's `None`.
+    /// [`Duration::from_secs_f64`] must not be given a client's number: it panics if that is negative, not a
+    /// number, or too large.
+    ///
+    /// ```
+    /// use basemanager::{Call, Exception, Monitor, Return};
+    ///
+    /// /// `wait(timeout=None)`: whether it came true in time.
+    /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
+    ///     let [timeout] = call.bind(0, ["timeout"])?;
+    ///     let timeout = call.timeout(timeout)?;
+    ///     let came = truth.wait(0, &mut call.patience(timeout), |truth| *truth)?;
+    ///     Ok(came.is_some().into())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Arg::timeout`].
+    pub fn timeout(&self, arg: Option<Arg<'_>>) -> Result<Option<Duration>, Exception> {
+        arg.map_or(Ok(None), |arg| arg.timeout())
+    }
+
     /// The exception for a method that `exposed` names but `call` does not know.
     #[must_use]
     pub fn no_such_method(&self) -> Exception {
@@ -333,28 +381,47 @@ impl Arg<'_> {
         Ok(self.value()?.truthy())
     }
 
-    /// A time in seconds; `None` stays `None`.
+    /// A time in seconds; `None` stays `None`. [`Call::timeout`] reads one that may be left out.
     ///
     /// # Errors
-    /// `TypeError` if it is no number, `ValueError` if it is negative or not finite.
+    /// What Python raises: `TypeError` if it is no number, `ValueError` if it is negative or not a number
+    /// (nan), `OverflowError` if it is infinite or more than 292 years.
     pub fn timeout(&self) -> Result<Option<Duration>, Exception> {
         let value = self.value()?;
         if value.is_none() {
             return Ok(None);
         }
         let name = value.type_name();
-        let seconds = f64::try_from(value)
-            .map_err(|_| Exception::type_error(format!("a timeout is a number, not '{name}'")))?;
+        let seconds = match &value {
+            // Beyond any limit, even where no float is as large.
+            Value::BigInt(int) if int.is_negative() => Ok(f64::NEG_INFINITY),
+            Value::BigInt(_) => Ok(f64::INFINITY),
+            _ => f64::try_from(value),
+        };
+        let refusal = |_| Exception::type_error(format!("a timeout is a number, not '{name}'"));
+        let seconds = seconds.map_err(refusal)?;
         if seconds < 0.0 {
             return Err(Exception::value_error("'timeout' must be a non-negative number"));
         }
-        // Infinity and what Duration cannot hold wait as long as can be.
-        match Duration::try_from_secs_f64(seconds) {
-            _ if seconds.is_nan() => Err(Exception::value_error("a timeout is a number, not nan")),
-            Ok(timeout) => Ok(Some(timeout)),
-            Err(_) => Ok(Some(Duration::MAX)),
-        }
+        duration(seconds).map(Some)
     }
+}
+
+/// Seconds as a time; less than none is none.
+///
+/// # Errors
+/// `ValueError` for nan, `OverflowError` for more than `CPython` can count.
+pub(crate) fn duration(seconds: f64) -> Result<Duration, Exception> {
+    /// What `CPython` counts in nanoseconds, 63 bits of them.
+    const MOST: f64 = 9_223_372_036.0;
+    if seconds.is_nan() {
+        return Err(Exception::value_error("Invalid value NaN (not a number)"));
+    }
+    if seconds > MOST {
+        let text = "timestamp out of range for C PyTime_t";
+        return Err(Exception::builtin("OverflowError", text));
+    }
+    Ok(Duration::from_secs_f64(seconds.max(0.0)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]

@@ -7,6 +7,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
+use crate::limits::DEEPEST;
 use crate::value::{Pickle, Value};
 
 /// Counts references to shared objects: the manager.
@@ -26,44 +28,62 @@ impl Drop for Reference {
     }
 }
 
-/// Nearly always none, which takes no memory of their own. A clone shares them: an object is given back
-/// when the last one is dropped.
+/// References to objects, each object once. Nearly always none, which takes no memory of their own. A clone
+/// shares the list: an object is released when the last list with it is dropped.
 #[derive(Clone, Default)]
 pub(crate) struct References(
-    #[expect(clippy::box_collection, reason = "one word: every item of every queue has it")]
-    Option<Box<Vec<Arc<Reference>>>>,
+    // One word: every item of every queue has it.
+    Option<Arc<Vec<Arc<Reference>>>>,
 );
 
-impl FromIterator<Reference> for References {
-    fn from_iter<I: IntoIterator<Item = Reference>>(references: I) -> Self {
-        Self::new(references.into_iter().map(Arc::new).collect())
+impl FromIterator<Arc<Reference>> for References {
+    fn from_iter<I: IntoIterator<Item = Arc<Reference>>>(references: I) -> Self {
+        let mut references: Vec<_> = references.into_iter().collect();
+        references.sort_unstable_by_key(Arc::as_ptr);
+        references.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        Self((!references.is_empty()).then(|| Arc::new(references)))
     }
 }
 
 impl References {
-    fn new(references: Vec<Arc<Reference>>) -> Self {
-        Self((!references.is_empty()).then(|| Box::new(references)))
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Reference>> {
-        self.0.iter().flat_map(|references| references.iter())
+    /// All of these. Many elements of a container share one list, which is not gone over for each.
+    pub(crate) fn union<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let lists = distinct(all);
+        match lists.as_slice() {
+            [] => Self::default(),
+            [(only, _)] => Self(Some(Arc::clone(only))),
+            lists => lists.iter().flat_map(|(list, _)| list.iter().cloned()).collect(),
+        }
+    }
+
+    /// Those references that nothing else holds but the given lists.
+    pub(crate) fn held_by_only<'a>(all: impl IntoIterator<Item = &'a Self>) -> Vec<&'a Reference> {
+        let mut lists = distinct(all);
+        lists.retain(|(list, copies)| Arc::strong_count(list) == *copies);
+        let mut copies: Vec<_> = lists.into_iter().flat_map(|(list, _)| list.iter()).collect();
+        copies.sort_unstable_by_key(|reference| Arc::as_ptr(reference));
+        let copies = copies.chunk_by(|a, b| Arc::ptr_eq(a, b));
+        let only = copies.filter_map(|copies| {
+            let reference = *copies.first()?;
+            (Arc::strong_count(reference) == copies.len()).then_some(&**reference)
+        });
+        only.collect()
     }
 }
 
-impl Extend<Self> for References {
-    fn extend<I: IntoIterator<Item = Self>>(&mut self, others: I) {
-        for others in others {
-            match (&mut self.0, others.0) {
-                (Some(own), Some(others)) => own.extend(*others),
-                (own @ None, others) => *own = others,
-                (Some(_), None) => {}
-            }
-        }
-    }
+/// The lists among these, each with how often it is there.
+fn distinct<'a>(
+    all: impl IntoIterator<Item = &'a References>,
+) -> Vec<(&'a Arc<Vec<Arc<Reference>>>, usize)> {
+    let mut lists: Vec<_> =
+        all.into_iter().filter_map(|references| references.0.as_ref()).collect();
+    lists.sort_unstable_by_key(|list| Arc::as_ptr(list));
+    let lists = lists.chunk_by(|a, b| Arc::ptr_eq(a, b));
+    lists.filter_map(|copies| Some((*copies.first()?, copies.len()))).collect()
 }
 
 /// Data that a client sent. Objects that it names live at least as long as it, or a clone, is kept.
@@ -80,22 +100,25 @@ pub type Item = Held<Pickle>;
 pub type Element = Held<Value>;
 
 impl<T: Into<Value>> From<T> for Element {
-    /// Data of this process's own, which names no objects.
+    /// Data of this process's own, which names no objects. What nests deeper than a connection's stack can
+    /// hold stays unopened.
     fn from(data: T) -> Self {
-        Self::unnamed(data.into())
+        let value = data.into();
+        let unopened = (!value.fits(DEEPEST)).then(|| Pickle::encode(&value).ok()).flatten();
+        Self::own(unopened.map_or(value, Value::Opaque))
     }
 }
 
 impl From<Pickle> for Item {
     /// The same, unopened.
     fn from(data: Pickle) -> Self {
-        Self::unnamed(data)
+        Self::own(data)
     }
 }
 
 impl From<Vec<Value>> for Held<Vec<Value>> {
     fn from(data: Vec<Value>) -> Self {
-        Self::unnamed(data)
+        Self::own(data)
     }
 }
 
@@ -106,18 +129,21 @@ impl From<Item> for Element {
     }
 }
 
-impl From<Element> for Item {
-    fn from(element: Element) -> Self {
-        element.map(|value| match value {
+impl TryFrom<Element> for Item {
+    type Error = Error;
+
+    fn try_from(Held { data, references }: Element) -> Result<Self> {
+        let data = match data {
             Value::Opaque(pickle) => pickle,
-            value => Pickle::from(&value),
-        })
+            value => Pickle::encode(&value)?,
+        };
+        Ok(Self { data, references })
     }
 }
 
 impl<T> Held<T> {
     /// Data that names no objects.
-    fn unnamed(data: T) -> Self {
+    pub(crate) fn own(data: T) -> Self {
         Self { data, references: References::default() }
     }
 
@@ -133,11 +159,11 @@ impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
     fn from_iter<I: IntoIterator<Item = &'a Element>>(elements: I) -> Self {
         let mut references = Vec::new();
         let copy = |element: &'a Element| {
-            references.extend(element.references.iter().cloned());
+            references.extend((!element.references.is_empty()).then_some(&element.references));
             element.data.clone()
         };
         let data = elements.into_iter().map(copy).collect();
-        Self { data, references: References::new(references) }
+        Self { data, references: References::union(references) }
     }
 }
 
@@ -153,4 +179,20 @@ impl<T: fmt::Debug> fmt::Debug for Held<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.data.fmt(f)
     }
+}
+
+/// About how many bytes a value takes in a container.
+pub(crate) fn size(value: &Value) -> usize {
+    let inside = match value {
+        Value::Str(text) => text.len(),
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes.len(),
+        Value::BigInt(int) => int.to_le_bytes().len(),
+        Value::Opaque(pickle) => pickle.len(),
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
+            items.iter().map(size).sum()
+        }
+        Value::Dict(items) => items.iter().map(|(key, value)| size(key) + size(value)).sum(),
+        _ => 0,
+    };
+    size_of::<Element>() + inside
 }

@@ -24,6 +24,12 @@ use wait::Patience;
 /// Many connections call at once, each on its own thread: the object locks what it needs. A method
 /// that has to wait does so with a [`Monitor`](crate::Monitor).
 ///
+/// # Panics
+/// A method that panics costs its caller this call, which raises `RemoteError` there, if the program unwinds
+/// on panic, as is the default. A program built with `panic = "abort"` ends as a whole, with every object and
+/// every item in its queues: there, a method must not panic, whatever its arguments are. Read them with
+/// [`Arg::to`](crate::Arg::to) and [`Call::timeout`], which refuse what does not fit.
+///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};
 /// use basemanager::{Call, Exception, Return, SharedObject};
@@ -73,6 +79,18 @@ pub trait SharedObject: Any + Send + Sync {
     /// Python's `repr()` of the object, which `print(proxy)` shows.
     fn repr(&self) -> String {
         "<shared object>".to_owned()
+    }
+
+    /// The first `max` characters of [`repr`](Self::repr), which `_debug_info()` shows of each object. An object
+    /// that holds much writes no more than these.
+    fn short_repr(&self, max: usize) -> String {
+        self.repr().chars().take(max).collect()
+    }
+
+    /// About how many bytes a copy of the object takes. A call that copies it is refused before, if that is more
+    /// than the call may make ([`Limits::expansion`](crate::Limits::expansion)). Defaults to 0: not known.
+    fn size(&self) -> usize {
+        0
     }
 
     /// A copy of the object as plain data (`proxy._getvalue()`). What it names lives until the client has
@@ -137,6 +155,12 @@ impl<T: SharedObject> From<Arc<T>> for Return {
     fn from(object: Arc<T>) -> Self {
         Self::Shared(object)
     }
+}
+
+/// A count as Python takes it: less than none is none. One that no memory can hold, which fewer bits may be
+/// enough for than it has, stays more than there is of anything.
+pub(crate) fn saturated(count: i64) -> usize {
+    usize::try_from(count.max(0)).unwrap_or(usize::MAX)
 }
 
 macro_rules! return_values {

@@ -13,10 +13,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Return;
 use super::call::{Call, Owner};
 use super::element::Element;
 use super::wait::Patience;
+use super::{Return, saturated};
 use crate::error::{Exception, Result};
 use crate::limits::Limits;
 use crate::value::Value;
@@ -171,14 +171,15 @@ impl Queue {
         let [maxsize] = call.bind(0, ["maxsize"])?;
         let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
         // As in Python, less than none is without bounds.
-        Ok(Self::bounded(maxsize.try_into().unwrap_or(0)))
+        Ok(Self::bounded(saturated(maxsize)))
     }
 
     /// Puts an item at the end, and waits while the queue is full. One that a client sent comes as
     /// [`Call::item`], which keeps the shared objects that it names.
     ///
     /// # Errors
-    /// `queue.ShutDown` once the queue is shut down.
+    /// `queue.ShutDown` once the queue is shut down; [`Error::Conversion`](crate::Error::Conversion) if the
+    /// item has more than 4 GiB − 1 pickled.
     pub fn put(&self, item: impl Into<Element>) -> Result<()> {
         self.put_within(item.into(), None)
     }
@@ -274,6 +275,6 @@ impl Queue {
     }
 
     fn put_within(&self, item: Element, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.0.put(item.into(), &mut Patience::new(timeout))?)
+        Ok(self.0.put(item.try_into()?, &mut Patience::new(timeout))?)
     }
 }

@@ -114,6 +114,12 @@ fn write(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn write_sorted<T>(kind: u8, parts: &[T], write: impl Fn(&T, &mut Vec<u8>), out: &mut Vec<u8>) {
+    if let [only] = parts {
+        // Nothing to sort: it need not be copied, at each level again.
+        out.push(kind);
+        write_count(1, out);
+        return write(only, out);
+    }
     let form = |part| {
         let mut form = Vec::new();
         write(part, &mut form);

@@ -35,8 +35,29 @@ impl Display for Value {
     }
 }
 
+/// The first `max` characters of what is written: the writer stops there.
+pub(crate) fn beginning(
+    max: usize,
+    write: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result,
+) -> String {
+    struct Beginning(String, usize);
+    impl fmt::Write for Beginning {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for char in text.chars() {
+                self.1 = self.1.checked_sub(1).ok_or(fmt::Error)?;
+                self.0.push(char);
+            }
+            Ok(())
+        }
+    }
+    let mut beginning = Beginning(String::new(), max);
+    // An error says that it is full.
+    let _ = write(&mut beginning);
+    beginning.0
+}
+
 /// An item of a dict.
-struct Pair<'a>(&'a Value, &'a Value);
+pub(crate) struct Pair<'a>(pub(crate) &'a Value, pub(crate) &'a Value);
 
 impl Display for Pair<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -66,7 +66,7 @@ impl Other {
         let Held { data, references: _until_held } = iterate::items(call, value, PLACE)?;
         for item in data {
             match Key::new(&item, ROLE) {
-                Ok(key) => other.members.push((key, call.hold(item))),
+                Ok(key) => other.members.push((key, call.hold(item)?)),
                 Err(error) => {
                     other.failed = Some(error);
                     break;

@@ -97,7 +97,7 @@ fn initial(call: &Call<'_>, typecode: Typecode, items: Value) -> Result<Vec<Valu
     let items = match (items, typecode.is_text()) {
         (Value::Str(_), false) => return refusal("str"),
         (Value::Bytes(bytes) | Value::ByteArray(bytes), _) => {
-            call.spend(bytes.len() / typecode.size() * size_of::<Value>())?;
+            call.spend((bytes.len() / typecode.size()).saturating_mul(size_of::<Value>()))?;
             return typecode.unpack(&bytes);
         }
         (items, is_text) => match Typecode::unpickle(&items) {
@@ -190,6 +190,22 @@ impl SharedObject for Shared {
             Value::List(items.clone())
         };
         format!("array('{code}', {items})")
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        let items = self.lock();
+        if items.is_empty() || self.typecode.is_text() {
+            drop(items);
+            return self.repr().chars().take(max).collect();
+        }
+        python::beginning(max, |out| {
+            write!(out, "array('{}', ", self.typecode.0)?;
+            python::write_items(out, "[", items.iter(), "])")
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.lock().len().saturating_mul(size_of::<Element>())
     }
 
     fn value(&self) -> Result<Element, Exception> {

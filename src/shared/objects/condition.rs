@@ -88,7 +88,7 @@ impl Condition {
             let name = proxy.type_name();
             Exception::attribute_error(format!("'{name}' object has no attribute 'acquire'"))
         })?;
-        Ok(Self::on(lock, call.hold(proxy)))
+        Ok(Self::on(lock, call.hold(proxy)?))
     }
 
     fn on(lock: Arc<lock::Shared>, proxy: Element) -> Self {

@@ -11,7 +11,7 @@ use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
 use crate::shared::{Return, SharedObject};
-use crate::value::{Key, Value};
+use crate::value::{Key, Pair, Value};
 use update::entry;
 
 /// A dict that threads and clients share. A clone is the same dict.
@@ -237,9 +237,9 @@ impl SharedObject for Shared {
                 let Value::Dict(other) = other.value()? else {
                     return Ok(iterate::not_implemented().into());
                 };
-                let own = self.lock().clone();
                 let other = other.into_iter().map(|(name, value)| entry(call, name, value));
                 let other = other.collect::<Result<Entries, _>>()?;
+                let own = self.lock().clone();
                 let (left, right) = if method == "__or__" { (own, other) } else { (other, own) };
                 let union: Entries = left.into_iter().chain(right.into_iter()).collect();
                 Ok(Return::Element(pairs(&union).map(Value::Dict)))
@@ -253,7 +253,7 @@ impl SharedObject for Shared {
                 let entry = |name| {
                     Ok(Entry {
                         key: Key::new(&name, ROLE)?,
-                        name: call.hold(name),
+                        name: call.hold(name)?,
                         value: value.clone(),
                     })
                 };
@@ -277,6 +277,17 @@ impl SharedObject for Shared {
 
     fn repr(&self) -> String {
         self.copy().data.to_string()
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        let entries = self.lock();
+        let shown = entries.iter().map(|entry| Pair(&entry.name, &entry.value));
+        python::beginning(max, |out| python::write_items(out, "{", shown, "}"))
+    }
+
+    fn size(&self) -> usize {
+        let entries = self.lock();
+        entries.iter().map(|entry| python::size(&entry.name) + python::size(&entry.value)).sum()
     }
 
     fn value(&self) -> Result<Element, Exception> {

@@ -5,7 +5,11 @@ use crate::error::Exception;
 use crate::pickle::Writer;
 use crate::shared::call::Call;
 use crate::shared::element::{Element, Held, References};
+use crate::shared::saturated;
 use crate::value::{Steps, Value};
+
+/// How deep iterators of iterators may nest, such as `zip(reversed(…))`: each takes some of the stack.
+const NESTED: usize = 16;
 
 /// The items of a value that Python can iterate over: plain data, a proxy of a container, a `range`, a
 /// `zip`, a container of [`collections`](contents), and what pickles as `list(…)`, `iter(…)` or the like. What they name lives as long as the result.
@@ -18,10 +22,20 @@ pub(super) fn items(
     value: Value,
     place: usize,
 ) -> Result<Held<Vec<Value>>, Exception> {
+    items_within(call, value, place, NESTED)
+}
+
+/// [`items`], of what nests in at most so many iterators.
+fn items_within(
+    call: &Call<'_>,
+    value: Value,
+    place: usize,
+    levels: usize,
+) -> Result<Held<Vec<Value>>, Exception> {
     // What the message spells out, item by item, is paid for.
     let dense = matches!(value, Value::Str(_) | Value::Bytes(_) | Value::ByteArray(_));
     let place = if dense || matches!(value, Value::Opaque(_)) { place } else { 0 };
-    let Held { data, mut references } = referent(call, value)?;
+    let Held { data, references } = referent(call, value)?;
     let items = match data {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items
@@ -37,9 +51,9 @@ pub(super) fn items(
             bytes.into_iter().map(Value::from).collect()
         }
         other @ Value::Opaque(_) => {
-            let Held { data, references: inner } = opaque(call, &other)?;
+            let Held { data, references: inner } = opaque(call, &other, levels)?;
             call.spend(data.len().saturating_mul(place))?;
-            references.extend([inner]);
+            let references = References::union([&references, &inner]);
             return Ok(Held { data, references });
         }
         other => return Err(not_iterable(&other)),
@@ -59,12 +73,17 @@ fn make(call: &Call<'_>, items: usize) -> Result<(), Exception> {
 /// # Errors
 /// `MemoryError` if the copy is more than the call may make.
 pub(super) fn referent(call: &Call<'_>, value: Value) -> Result<Element, Exception> {
-    let copy = match call.object(&value) {
-        Some(object) => object.value().ok(),
-        None => contents(&value).map(Element::from),
+    let (copy, paid) = match call.object(&value) {
+        Some(object) => {
+            // Before the copy is made.
+            let size = object.size();
+            call.spend(size)?;
+            (object.value().ok(), size)
+        }
+        None => (contents(&value).map(Element::from), 0),
     };
     let Some(copy) = copy else { return Ok(value.into()) };
-    call.spend(python::size(&copy))?;
+    call.spend(python::size(&copy).saturating_sub(paid))?;
     Ok(copy)
 }
 
@@ -88,7 +107,7 @@ fn not_iterable(value: &Value) -> Exception {
     Exception::type_error(format!("'{}' object is not iterable", python::type_name(value)))
 }
 
-fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception> {
+fn opaque(call: &Call<'_>, value: &Value, levels: usize) -> Result<Held<Vec<Value>>, Exception> {
     let Some(instance) = python::instance(value) else {
         return Err(Exception::type_error(
             "'object' object is not iterable: it cannot be opened here, for its items hold one another \
@@ -96,21 +115,22 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception>
         ));
     };
     let inside = |inner: &Value| {
+        let text = || format!("iterators of iterators nest deeper than the limit of {NESTED}");
+        let levels = levels.checked_sub(1).ok_or_else(|| Exception::value_error(text()))?;
         call.spend(python::size(inner))?;
-        // A value cannot hold itself: what is inside is smaller.
-        items(call, inner.clone(), 0)
+        items_within(call, inner.clone(), 0, levels)
     };
     let state = instance.state.as_ref().and_then(Value::as_i64);
     match (instance.module.as_str(), instance.name.as_str(), instance.args.as_slice()) {
-        ("builtins", "range", [from, to, step]) => range(call, [from, to, step]).map(Held::from),
+        ("builtins", "range", [from, to, step]) => range(call, [from, to, step]).map(Held::own),
         ("builtins", "list" | "set" | "frozenset" | "tuple", [inner]) => inside(inner),
         // The state of an iterator is the place that comes next.
         ("builtins", "iter", [inner]) => {
-            let next = usize::try_from(state.unwrap_or(0)).unwrap_or(0);
+            let next = saturated(state.unwrap_or(0));
             Ok(inside(inner)?.map(|items| items.into_iter().skip(next).collect()))
         }
         ("builtins", "reversed", [inner]) => {
-            let left = usize::try_from(state.map_or(0, |next| next.saturating_add(1))).unwrap_or(0);
+            let left = saturated(state.map_or(0, |next| next.saturating_add(1)));
             Ok(inside(inner)?.map(|items| items.into_iter().take(left).rev().collect()))
         }
         ("builtins", "zip", sources) if instance.state.is_none() => {
@@ -119,11 +139,11 @@ fn opaque(call: &Call<'_>, value: &Value) -> Result<Held<Vec<Value>>, Exception>
         ("builtins", "enumerate", [inner, Value::Int(first)]) => {
             let items = inside(inner)?;
             let numbers = (i128::from(*first)..).take(items.data.len()).map(Value::from);
-            zip(call, vec![numbers.collect::<Vec<_>>().into(), items])
+            zip(call, vec![Held::own(numbers.collect()), items])
         }
         _ => {
             let items = typecode::items(value).ok_or_else(|| not_iterable(value))?;
-            make(call, items.len()).map(|()| items.into())
+            make(call, items.len()).map(|()| Held::own(items))
         }
     }
 }
@@ -133,12 +153,11 @@ fn zip(call: &Call<'_>, sources: Vec<Held<Vec<Value>>>) -> Result<Held<Vec<Value
     let count = sources.iter().map(|source| source.data.len()).min().unwrap_or(0);
     make(call, count.saturating_mul(1 + sources.len()))?;
     let mut tuples = vec![Vec::new(); count];
-    let mut all = References::default();
-    for Held { data, references } in sources {
+    let references = References::union(sources.iter().map(|source| &source.references));
+    for Held { data, .. } in sources {
         tuples.iter_mut().zip(data).for_each(|(tuple, item)| tuple.push(item));
-        all.extend([references]);
     }
-    Ok(Held { data: tuples.into_iter().map(Value::Tuple).collect(), references: all })
+    Ok(Held { data: tuples.into_iter().map(Value::Tuple).collect(), references })
 }
 
 fn range(call: &Call<'_>, bounds: [&Value; 3]) -> Result<Vec<Value>, Exception> {

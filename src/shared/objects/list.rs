@@ -182,7 +182,8 @@ impl Shared {
             let text = format!("can only concatenate list (not \"{name}\") to list");
             return Err(Exception::type_error(text));
         };
-        let more: Vec<Element> = more.into_iter().map(|item| call.hold(item)).collect();
+        let more = more.into_iter().map(|item| call.hold(item));
+        let more = more.collect::<Result<Vec<Element>, _>>()?;
         Ok(list(self.lock().iter().chain(&more)))
     }
 

@@ -1,6 +1,7 @@
 //! Python's `multiprocessing.managers.Namespace`: attributes, shared.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{args, python};
@@ -139,9 +140,33 @@ impl SharedObject for Shared {
         format!("Namespace({})", shown.join(", "))
     }
 
+    fn short_repr(&self, max: usize) -> String {
+        let attributes = self.lock();
+        let shown = attributes.iter().filter(|(name, _)| !name.starts_with('_'));
+        let mut shown: Vec<_> = shown.collect();
+        shown.sort_by_key(|(name, _)| format!("{name}="));
+        python::beginning(max, |out| {
+            out.write_str("Namespace")?;
+            let shown = shown.into_iter().map(|(name, value)| Attribute(name, value));
+            python::write_items(out, "(", shown, ")")
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.lock().values().map(|value| python::size(value)).sum()
+    }
+
     /// An instance of `multiprocessing.managers.Namespace`.
     fn value(&self) -> Result<Element, Exception> {
         Ok(self.all().map(|attributes| python::object("Namespace", attributes)))
+    }
+}
+
+struct Attribute<'a>(&'a str, &'a Value);
+
+impl fmt::Display for Attribute<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.0, self.1)
     }
 }
 

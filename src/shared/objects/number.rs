@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Exception;
 use crate::shared::call::Arg;
+pub(super) use crate::shared::call::duration;
 use crate::value::Value;
 
 /// How a `TypeError` names what is no number, given its type.
@@ -38,20 +39,6 @@ pub(super) fn number(arg: &Arg<'_>, refusal: Refusal) -> Result<f64, Exception> 
     .ok_or_else(|| Exception::type_error(refusal(name)))
 }
 
-/// Seconds as a time; less than none is none.
-pub(super) fn duration(seconds: f64) -> Result<Duration, Exception> {
-    /// What CPython counts in nanoseconds, 63 bits of them.
-    const MOST: f64 = 9_223_372_036.0;
-    if seconds.is_nan() {
-        return Err(Exception::value_error("Invalid value NaN (not a number)"));
-    }
-    if seconds > MOST {
-        let text = "timestamp out of range for C PyTime_t";
-        return Err(Exception::builtin("OverflowError", text));
-    }
-    Ok(Duration::from_secs_f64(seconds.max(0.0)))
-}
-
 /// A timeout in seconds; without one, or with `None`, for ever.
 pub(super) fn timeout(
     arg: Option<Arg<'_>>,
@@ -68,7 +55,7 @@ pub(super) fn count(arg: &Arg<'_>, least: i64, refusal: &str) -> Result<usize, E
     let value = arg.value()?;
     match (value.as_i64(), &value) {
         (Some(count), _) if count >= least => {
-            usize::try_from(count).map_err(|_| Exception::value_error(refusal))
+            usize::try_from(count).map_err(|_| Exception::builtin("OverflowError", "int too large"))
         }
         (Some(_), _) => Err(Exception::value_error(refusal)),
         (None, Value::BigInt(int)) if int.is_negative() => Err(Exception::value_error(refusal)),

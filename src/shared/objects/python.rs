@@ -1,14 +1,18 @@
 //! What Python's built-in types do with any argument: name its type, iterate over it, take it for an
 //! integer.
 
+use std::fmt;
+
 use super::iterate;
 use crate::error::Exception;
 use crate::limits::Limits;
 use crate::message::PickledProxy;
 use crate::pickle::{Instance, Writer};
 use crate::shared::call::{Arg, Call};
+pub(super) use crate::shared::element::size;
 use crate::shared::element::{Element, Held};
 use crate::value::Value;
+pub(super) use crate::value::beginning;
 
 /// Python's name of a value's type, as an error says it.
 pub(super) fn type_name(value: &Value) -> String {
@@ -48,7 +52,7 @@ pub(super) fn object(class: &str, attributes: Vec<(Value, Value)>) -> Value {
 /// The items of an argument that Python can iterate over, a proxy of this manager among them.
 pub(super) fn elements(call: &Call<'_>, arg: Arg<'_>) -> Result<Vec<Element>, Exception> {
     let Held { data, references: _until_held } = iterate::items(call, arg.value()?, 0)?;
-    Ok(data.into_iter().map(|item| call.hold(item)).collect())
+    data.into_iter().map(|item| call.hold(item)).collect()
 }
 
 /// Whether Python takes a value for an integer.
@@ -71,18 +75,17 @@ pub(super) fn integer(arg: Arg<'_>, too_large: &str) -> Result<i64, Exception> {
     value.as_i64().ok_or_else(|| Exception::builtin("OverflowError", too_large))
 }
 
-/// About how many bytes a value takes.
-pub(super) fn size(value: &Value) -> usize {
-    let inside = match value {
-        Value::Str(text) => text.len(),
-        Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes.len(),
-        Value::BigInt(int) => int.to_le_bytes().len(),
-        Value::Opaque(pickle) => pickle.len(),
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
-            items.iter().map(size).sum()
-        }
-        Value::Dict(items) => items.iter().map(|(key, value)| size(key) + size(value)).sum(),
-        _ => 0,
-    };
-    size_of::<Element>() + inside
+/// Writes items between brackets, with commas.
+pub(super) fn write_items<T: fmt::Display>(
+    out: &mut dyn fmt::Write,
+    open: &str,
+    items: impl IntoIterator<Item = T>,
+    close: &str,
+) -> fmt::Result {
+    out.write_str(open)?;
+    for (at, item) in items.into_iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        write!(out, "{comma}{item}")?;
+    }
+    out.write_str(close)
 }

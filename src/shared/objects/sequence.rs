@@ -3,6 +3,7 @@
 use super::python::{instance, is_int, type_name};
 use crate::error::Exception;
 use crate::shared::call::Arg;
+use crate::shared::saturated;
 use crate::value::Value;
 
 /// A bound of a slice; one out of range is as far as can be.
@@ -22,9 +23,11 @@ pub(super) fn place(index: i64, len: usize) -> Option<usize> {
 
 /// The place that a bound means: inside the sequence, or at its end.
 pub(super) fn clamp(bound: i64, len: usize) -> usize {
-    let from_end =
-        || len.saturating_sub(usize::try_from(bound.unsigned_abs()).unwrap_or(usize::MAX));
-    if bound < 0 { from_end() } else { usize::try_from(bound).unwrap_or(usize::MAX).min(len) }
+    if bound < 0 {
+        len.saturating_sub(saturated(bound.saturating_neg()))
+    } else {
+        saturated(bound).min(len)
+    }
 }
 
 /// What `sequence[…]` is given.
@@ -87,7 +90,7 @@ impl Slice {
 
     /// The places that it names in a sequence of this length, in its order.
     pub(super) fn places(&self, len: usize) -> Vec<usize> {
-        let stride = usize::try_from(self.step.unsigned_abs()).unwrap_or(usize::MAX);
+        let stride = saturated(self.step.saturating_abs());
         if self.step > 0 {
             let start = self.start.map_or(0, |start| clamp(start, len));
             let stop = self.stop.map_or(len, |stop| clamp(stop, len));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::algebra::{self, Members, Operation, Other, ROLE};
-use super::{args, iterate};
+use super::{args, iterate, python};
 use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
@@ -289,6 +289,19 @@ impl SharedObject for Shared {
 
     fn repr(&self) -> String {
         self.copy().data.to_string()
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        let members = self.lock();
+        if members.len() == 0 {
+            return "set()".chars().take(max).collect();
+        }
+        let shown = members.iter().map(|entry| &entry.name.data);
+        python::beginning(max, |out| python::write_items(out, "{", shown, "}"))
+    }
+
+    fn size(&self) -> usize {
+        self.lock().iter().map(|entry| python::size(&entry.name)).sum()
     }
 
     fn value(&self) -> Result<Element, Exception> {

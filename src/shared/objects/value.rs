@@ -97,6 +97,15 @@ impl SharedObject for Shared {
         format!("Value({}, {})", *self.typecode, **lock(&self.value))
     }
 
+    fn short_repr(&self, max: usize) -> String {
+        let value = lock(&self.value);
+        python::beginning(max, |out| write!(out, "Value({}, {})", *self.typecode, **value))
+    }
+
+    fn size(&self) -> usize {
+        python::size(&lock(&self.value))
+    }
+
     /// An instance of `multiprocessing.managers.Value`.
     fn value(&self) -> Result<Element, Exception> {
         let copies: Held<Vec<Value>> = [&self.typecode, &*lock(&self.value)].into_iter().collect();

@@ -9,7 +9,7 @@ use crate::shared::call::{Arg, Call, ConnectionId, Owner};
 use crate::shared::element::Item;
 use crate::shared::sync::MutexGuard;
 use crate::shared::wait::{CHECK, Interrupted, Monitor, Patience};
-use crate::shared::{Return, SharedObject};
+use crate::shared::{Return, SharedObject, saturated};
 use crate::value::{Pickle, Value};
 
 /// What threads wait for.
@@ -261,17 +261,19 @@ impl SharedObject for Shared {
             }
             "put_many" => {
                 let [items, within] = call.bind(1, ["items", "timeout"])?;
-                let within = within.map_or(Ok(None), |within| within.timeout())?;
+                let within = call.timeout(within)?;
                 // Bound as required.
                 let items = items.map_or(Ok(Vec::new()), |items| call.items(items))?;
                 Ok(self.put_many(items, &mut call.patience(within))?.into())
             }
             "get_many" => {
                 let [most, within] = call.bind(1, ["max", "timeout"])?;
-                let within = within.map_or(Ok(None), |within| within.timeout())?;
+                let within = call.timeout(within)?;
                 let most: i64 = most.map_or(Ok(1), |most| most.to())?;
-                let most = usize::try_from(most).ok().filter(|most| *most > 0);
-                let most = most.ok_or_else(|| Exception::value_error("'max' must be positive"))?;
+                if most <= 0 {
+                    return Err(Exception::value_error("'max' must be positive"));
+                }
+                let most = saturated(most);
                 self.watch(call);
                 let owner = Owner::of(call);
                 self.get_many(most, owner, &mut call.patience(within)).map(Return::Items)

@@ -14,7 +14,7 @@ pub(super) fn entry(
     name: Value,
     value: Value,
 ) -> Result<Entry<Element>, Exception> {
-    Ok(Entry { key: Key::new(&name, ROLE)?, name: call.hold(name), value: call.hold(value) })
+    Ok(Entry { key: Key::new(&name, ROLE)?, name: call.hold(name)?, value: call.hold(value)? })
 }
 
 impl Shared {

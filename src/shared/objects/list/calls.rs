@@ -6,7 +6,7 @@ use crate::shared::call::{Arg, Call};
 use crate::shared::element::Element;
 use crate::shared::objects::sequence::{self, Subscript};
 use crate::shared::objects::{args, python};
-use crate::shared::{Return, SharedObject};
+use crate::shared::{Return, SharedObject, saturated};
 use crate::value::Value;
 
 const TOO_LARGE: &str = "Python int too large to convert to C ssize_t";
@@ -68,6 +68,16 @@ impl SharedObject for Shared {
 
     fn repr(&self) -> String {
         list(&*self.lock()).to_string()
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        let items = self.lock();
+        let shown = items.iter().map(|item| &item.data);
+        python::beginning(max, |out| python::write_items(out, "[", shown, "]"))
+    }
+
+    fn size(&self) -> usize {
+        self.lock().iter().map(|item| python::size(item)).sum()
     }
 
     fn value(&self) -> Result<Element, Exception> {
@@ -190,7 +200,7 @@ fn no_key(key: &Value) -> Result<(), Exception> {
 fn times(call: &Call<'_>) -> Result<usize, Exception> {
     let [times] = args::special(call)?;
     let times = python::integer(times, "cannot fit 'int' into an index-sized integer")?;
-    Ok(usize::try_from(times).unwrap_or(0))
+    Ok(saturated(times))
 }
 
 /// A bound of `index()`, which must be a number.

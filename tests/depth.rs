@@ -1,0 +1,174 @@
+//! However deep a client nests something, and however it grows in the manager: no thread's stack overflows.
+
+#![cfg(feature = "objects")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+#[path = "support/raw.rs"]
+mod raw;
+mod support;
+
+use std::sync::Arc;
+
+use basemanager::{
+    Call, Client, Dict, Error, Exception, Limits, List, ListProxy, Manager, Pickle, Queue, Return,
+    ServerHandle, SharedObject, Value,
+};
+use raw::Raw;
+
+const LIST: &str = "builtins\nlist";
+const ZIP: &str = "builtins\nzip";
+
+/// A manager with a list that lasts, a proxy of it, and a client that says what it likes.
+fn serve(limits: Limits) -> (ServerHandle, List, ListProxy, Raw) {
+    let list = List::new();
+    let (shared, manager) = (list.clone(), Manager::new("key").register_sync_types());
+    let manager = manager.register("shared", move |_| shared.clone()).limits(limits);
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), "key").unwrap();
+    let proxy = client.create("shared", &[], &[]).unwrap().into();
+    let raw = Raw::accepted(&handle.address().to_string(), "key");
+    (handle, list, proxy, raw)
+}
+
+/// An object that nests `levels` calls of a function, each with the one before as its argument.
+fn nested(function: &str, levels: usize, innermost: &[u8]) -> Vec<u8> {
+    let functions = format!("c{function}\n").repeat(levels);
+    [functions.as_bytes(), innermost, &b"\x85R".repeat(levels)].concat()
+}
+
+/// Calls a method of the list with these arguments; `Err` is a reply that is no result, as it came.
+fn call(raw: &mut Raw, method: &str, arguments: &[&[u8]]) -> Result<(), String> {
+    let length = [u8::try_from(method.len()).unwrap()];
+    let name = [b"\x8c", &length[..], method.as_bytes()].concat();
+    let arguments = arguments.concat();
+    raw.frame(&[b"\x80\x04(\x8c\x06shared", &name[..], b"(", &arguments, b"t}t."].concat());
+    let reply = raw.read().unwrap();
+    let returned = reply.starts_with(b"\x80\x04\x8c\x07#RETURN");
+    if returned { Ok(()) } else { Err(reply.escape_ascii().to_string()) }
+}
+
+fn ops(value: impl Into<Value>) -> Vec<u8> {
+    let bytes = Pickle::from(&value.into()).to_bytes();
+    bytes[2..bytes.len() - 1].to_vec()
+}
+
+fn nests(levels: usize) -> Value {
+    let wrap = |inner, level: usize| match level % 3 {
+        0 => Value::Dict(vec![(1.into(), inner)]),
+        1 => Value::Tuple(vec![inner]),
+        _ => Value::List(vec![inner]),
+    };
+    (0..levels).fold(1.into(), wrap)
+}
+
+#[test]
+fn iterators_of_iterators_too_deep_are_refused() {
+    let (_handle, _, proxy, mut raw) = serve(Limits::default());
+    for function in [LIST, ZIP, "builtins\niter", "builtins\nreversed"] {
+        let few = nested(function, 16, b"](K\x01e");
+        assert_eq!(call(&mut raw, "extend", &[&few]), Ok(()), "{function}");
+        for levels in [17, 99, 1000] {
+            let many = nested(function, levels, b"](K\x01e");
+            let refused = call(&mut raw, "extend", &[&many]).unwrap_err();
+            assert!(refused.contains("#ERROR"), "{function} {levels}: {refused}");
+        }
+    }
+    assert_eq!(proxy.len().unwrap(), 3); // reversed(…) without a state is at its end
+}
+
+#[test]
+fn list_assigned_zips_of_itself_grows_no_deeper_than_the_limit() {
+    for (limits, depth) in [(Limits::default(), 200), (Limits::default().depth(3000), 500)] {
+        let (_handle, list, proxy, mut raw) = serve(limits);
+        list.push(1);
+        let all = b"cbuiltins\nslice\nNNN\x87R";
+        let own = ops(Value::from(proxy.proxy()));
+        let zips = nested(ZIP, 15, &own);
+        let mut results = (0..60).map(|_| call(&mut raw, "__setitem__", &[all, &zips]));
+        let refused = results.find_map(Result::err).expect("refused");
+        let reason = format!("nesting depth exceeds the limit of {depth}");
+        assert!(refused.contains(&reason), "{refused}");
+        // What it has grown to is gone over in every way.
+        let own = ops(list.get(0).unwrap());
+        for (method, arguments) in [
+            ("count", vec![&own[..]]),
+            ("__contains__", vec![&own]),
+            ("append", vec![&own]),
+            ("sort", vec![]),
+            ("copy", vec![]),
+            ("__reversed__", vec![]),
+            ("__mul__", vec![b"K\x02"]),
+            ("__repr__", vec![]),
+            ("#GETVALUE", vec![]),
+        ] {
+            assert_eq!(call(&mut raw, method, &arguments), Ok(()), "{method}");
+        }
+        assert_eq!(call(&mut raw, "clear", &[]), Ok(()));
+        assert_eq!(proxy.len().unwrap(), 0);
+    }
+}
+
+#[test]
+fn deep_value_of_the_owner_is_stored_unopened() {
+    let (handle, list, proxy, _) = serve(Limits::default());
+    list.push(nests(501));
+    assert!(matches!(list.get(0), Some(Value::Opaque(_))));
+    list.push(nests(500));
+    assert!(matches!(list.get(1), Some(Value::Tuple(_) | Value::List(_) | Value::Dict(_))));
+    let dict = Dict::new();
+    dict.insert(1, nests(501)).unwrap();
+    assert!(matches!(dict.get(1).unwrap(), Some(Value::Opaque(_))));
+    // This client opens less, and says so.
+    assert!(matches!(proxy.get(1).unwrap(), Some(Value::Opaque(_))));
+    let client = Client::connect(handle.address(), "key").unwrap();
+    assert!(client.debug_info().unwrap().contains("shared"));
+}
+
+#[test]
+fn too_deep_argument_is_an_error_and_the_connection_goes_on() {
+    let (_handle, _, proxy, _) = serve(Limits::default());
+    proxy.push(nests(900)).unwrap();
+    let error = proxy.push(nests(1001)).unwrap_err();
+    assert!(matches!(error, Error::Conversion(_)), "{error:?}");
+    assert!(!error.may_have_taken_effect());
+    assert_eq!(proxy.len().unwrap(), 1);
+}
+
+#[test]
+fn puts_before_a_too_deep_item_are_carried_out() {
+    let queue = Queue::new();
+    let shared = queue.clone();
+    let manager = Manager::new("key").register("queue", move |_| shared.clone());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let proxy = Client::connect(handle.address(), "key").unwrap().queue("queue").unwrap();
+    let items = [1.into(), 2.into(), nests(1001), 3.into()];
+    let results: Vec<_> = proxy.put_each(items).collect();
+    assert!(matches!(results[..], [Ok(()), Ok(()), Err(Error::Conversion(_))]), "{results:?}");
+    assert_eq!(queue.len(), 2);
+    proxy.put(4).unwrap();
+}
+
+/// An object whose method makes something too deep.
+struct Deep;
+
+impl SharedObject for Deep {
+    fn exposed(&self) -> &[&str] {
+        &["make"]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let [levels] = call.bind(1, ["levels"])?;
+        Ok(nests(levels.unwrap().to()?).into())
+    }
+}
+
+#[test]
+fn too_deep_result_is_an_error_and_the_connection_goes_on() {
+    let manager = Manager::new("key").register("deep", |_| Arc::new(Deep));
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let proxy = Client::connect(handle.address(), "key").unwrap().create("deep", &[], &[]).unwrap();
+    proxy.call("make", &[900.into()], &[]).unwrap();
+    let error = proxy.call("make", &[1001.into()], &[]).unwrap_err();
+    assert!(error.to_string().contains("nests deeper than 1000 levels"), "{error}");
+    assert_eq!(proxy.call("make", &[0.into()], &[]).unwrap(), 1.into());
+}

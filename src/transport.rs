@@ -226,6 +226,17 @@ fn is_stale(path: &Path) -> bool {
         && matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
+/// Refuses a socket that has connected to itself. TCP allows that where nobody listens on a port from the range
+/// that the system assigns to clients, and it keeps the manager from listening there.
+fn not_to_itself(stream: TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
+    if stream.local_addr()? != target {
+        return Ok(stream);
+    }
+    // Closing a socket with unread data resets it. Otherwise the port would stay occupied for a minute.
+    let _ = (&stream).write(&[0]);
+    Err(io::ErrorKind::ConnectionRefused.into())
+}
+
 /// A connected socket. `&Stream` reads and writes too, as std's sockets do.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -260,7 +271,7 @@ impl Stream {
                             Some(left) => TcpStream::connect_timeout(&target, left),
                             None => TcpStream::connect(target),
                         };
-                    match stream {
+                    match stream.and_then(|stream| not_to_itself(stream, target)) {
                         Ok(stream) => {
                             stream.set_nodelay(true).map_err(doing())?;
                             return Ok(Self::Tcp(stream));
@@ -392,5 +403,33 @@ impl Write for Timed<'_> {
 impl Source for Timed<'_> {
     fn ack_now(&self) {
         Source::ack_now(&self.0);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A port to which nothing is bound, even like those from which Linux connects.
+    fn free_port() -> SocketAddr {
+        (20_000..30_000)
+            .map(|half| SocketAddr::from((Ipv4Addr::LOCALHOST, half * 2)))
+            .find(|address| TcpListener::bind(address).is_ok())
+            .unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn connect_to_itself_is_refused_and_leaves_the_port_free() {
+        let target = free_port();
+        let address = Address::from(target);
+        // The system tries its 14,000 ports in turn.
+        for attempt in 0..40_000 {
+            let error = Stream::connect(&address, Some(Duration::from_secs(1))).unwrap_err();
+            let Error::Io(_, cause) = error else { unreachable!("{error:?}") };
+            assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused, "attempt {attempt}");
+        }
+        Listener::bind(Some(&address), 0).unwrap();
     }
 }

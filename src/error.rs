@@ -83,7 +83,9 @@ impl Error {
     /// The same error, of a manager that was there before.
     pub(crate) fn unreachable(self) -> Self {
         match self {
-            Self::Io(_, cause) if is_gone(cause.kind()) => Self::Unreachable(cause),
+            Self::Io(_, cause) if is_gone(cause.kind()) || cause.kind() == ErrorKind::TimedOut => {
+                Self::Unreachable(cause)
+            }
             other => other,
         }
     }
@@ -154,7 +156,7 @@ impl From<io::Error> for Error {
     /// Sorts what a socket reports into "gone", "too late" and the rest.
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            kind if is_gone(kind) => Self::Disconnected,
+            kind if is_gone(kind) || is_given_up(&error) => Self::Disconnected,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
             _ => Self::Io(Cow::Borrowed(UNDER_WAY), error),
         }
@@ -186,6 +188,12 @@ fn is_gone(kind: ErrorKind) -> bool {
             | ErrorKind::NetworkUnreachable
             | ErrorKind::NetworkDown
     )
+}
+
+/// Whether the kernel has given the connection up, because the peer acknowledges nothing any more (`ETIMEDOUT`).
+/// On Unix a read or write that exceeds the socket's own timeout fails with `EAGAIN` instead.
+fn is_given_up(error: &io::Error) -> bool {
+    cfg!(unix) && error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_some()
 }
 
 /// A Python exception as data: where its class is defined, its name, and its arguments.
@@ -301,6 +309,19 @@ mod tests {
             assert!(refused().is_unanswered(), "{kind}: it may come back");
             assert!(refused().unreachable().is_disconnected(), "{kind}");
             assert!(!refused().unreachable().may_have_taken_effect(), "{kind}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn timeout_of_the_kernel_is_a_disconnection() {
+        let kernel = || io::Error::from_raw_os_error(110);
+        assert_eq!(kernel().kind(), ErrorKind::TimedOut);
+        assert!(matches!(Error::from(kernel()), Error::Disconnected));
+        let connecting = Error::io("connect")(kernel()).unreachable();
+        assert!(connecting.is_disconnected() && connecting.is_timeout(), "{connecting:?}");
+        for ours in [ErrorKind::TimedOut, ErrorKind::WouldBlock] {
+            assert!(matches!(Error::from(io::Error::from(ours)), Error::TimedOut), "{ours}");
         }
     }
 }

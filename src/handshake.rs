@@ -37,6 +37,9 @@ const LEGACY_ANSWER: usize = 16;
 /// The most bytes a frame may have before its sender is known.
 const FRAME: usize = 256;
 
+/// How much of another protocol an error shows.
+const SHOWN: usize = 40;
+
 type Nonce = [u8; 40];
 
 /// The secret that a manager and its clients share. `Debug` does not show it.
@@ -102,8 +105,9 @@ pub(crate) fn accept<S: Source + Write>(
     authkey: &[u8],
 ) -> Result<()> {
     let nonce = random()?;
-    challenge(reader, stream, authkey, &nonce)?;
-    answer(reader, stream, authkey, Some(&nonce))
+    let proved = challenge(reader, stream, authkey, &nonce);
+    let done = proved.and_then(|()| answer(reader, stream, authkey, Some(&nonce)));
+    done.map_err(|error| name_protocol(error, reader.received()))
 }
 
 /// The client's side: we prove ourselves first.
@@ -112,8 +116,41 @@ pub(crate) fn connect<S: Source + Write>(
     stream: &mut S,
     authkey: &[u8],
 ) -> Result<()> {
-    answer(reader, stream, authkey, None)?;
-    challenge(reader, stream, authkey, &random()?)
+    let nonce = random()?;
+    let proved = answer(reader, stream, authkey, None);
+    let done = proved.and_then(|()| challenge(reader, stream, authkey, &nonce));
+    done.map_err(|error| name_protocol(error, reader.received()))
+}
+
+/// Names the protocol of a peer that sent something else than a handshake, and shows how that began.
+fn name_protocol(error: Error, received: &[u8]) -> Error {
+    const HTTP: [&[u8]; 9] = [
+        b"HTTP/",
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"CONNECT ",
+        b"PRI ",
+    ];
+    if !matches!(error, Error::Protocol(_) | Error::Limit(..)) {
+        return error;
+    }
+    let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
+    let name = match received {
+        // A handshake or an alert, of any version.
+        [0x15 | 0x16, 3, ..] => "TLS",
+        _ if received.starts_with(b"SSH-") => "SSH",
+        _ if HTTP.iter().any(|start| received.starts_with(start)) => "HTTP",
+        _ => {
+            return refused(format!(
+                "the peer speaks another protocol; it sent \"{began}\": {error}"
+            ));
+        }
+    };
+    refused(format!("the peer speaks {name}; it sent \"{began}\""))
 }
 
 /// Unpredictable bytes, from the operating system.

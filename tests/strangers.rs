@@ -79,6 +79,23 @@ fn a_frame_over_256_bytes_ends_a_strangers_connection() {
 }
 
 #[test]
+fn another_protocol_is_named_in_the_log() {
+    let (_handle, address, log) = start(Manager::new(KEY));
+    for (bytes, shown) in [
+        (&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], "HTTP; it sent \"GET / HTTP/1.1\\r\\n"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH; it sent \"SSH-2.0"),
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc", "TLS; it sent \"\\x16\\x03\\x01"),
+        (b"*1\r\n$4\r\nPING\r\n", "another protocol; it sent \"*1\\r\\n$4"),
+    ] {
+        let mut stranger = Raw::stranger(&address);
+        stranger.read().unwrap();
+        stranger.send(bytes);
+        assert_eq!(stranger.read(), None);
+        log.until(&format!("the peer speaks {shown}"));
+    }
+}
+
+#[test]
 fn strangers_take_no_more_places_than_they_are_granted() {
     let manager = Manager::new(KEY).max_handshakes(8).handshake_timeout(PATIENCE * 2);
     let (_handle, address, log) = start(manager);

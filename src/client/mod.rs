@@ -72,6 +72,7 @@ pub struct Connector {
     address: Address,
     authkey: Authkey,
     connect_timeout: Duration,
+    greeting_timeout: Duration,
     call_timeout: Option<Duration>,
     reconnects: u32,
     reconnect_pause: Duration,
@@ -86,6 +87,15 @@ impl Connector {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the manager may take to send its first byte once the connection is there. A manager speaks first; most
+    /// other services wait for their clients to, so that without a bound both sides would wait for all of the
+    /// [`connect_timeout`](Self::connect_timeout). Defaults to 5 s, and is never longer than that.
+    #[must_use]
+    pub fn greeting_timeout(mut self, timeout: Duration) -> Self {
+        self.greeting_timeout = timeout;
         self
     }
 
@@ -124,7 +134,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`Error::Io`] if nobody listens there, or nobody answers; [`Error::Authentication`] if the keys
-    /// differ.
+    /// differ, or another service answers: the text names its protocol.
     pub fn connect(self) -> Result<Client> {
         let connection = Connection::open(&self)?;
         let client = Client(Arc::new(Shared {
@@ -155,6 +165,7 @@ impl Client {
             address: address.into(),
             authkey: authkey.into(),
             connect_timeout: Duration::from_secs(20),
+            greeting_timeout: Duration::from_secs(5),
             call_timeout: None,
             reconnects: 0,
             reconnect_pause: Duration::ZERO,

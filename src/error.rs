@@ -118,6 +118,15 @@ impl Error {
         matches!(self, Self::Exception(exception) if exception.is(module, name))
     }
 
+    /// Why a connection ended, with the cause, for the log.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Authentication(why) => why.clone(),
+            Self::Io(_, cause) => format!("{self}: {cause}"),
+            other => other.to_string(),
+        }
+    }
+
     /// Names the operation that an [`io::Error`] interrupted.
     pub(crate) fn io(doing: impl Into<Cow<'static, str>>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();

@@ -199,7 +199,7 @@ fn answer<S: Source + Write>(
 
 fn respond(authkey: &[u8], message: &[u8]) -> Result<Vec<u8>> {
     if message.len() == LEGACY_MESSAGE {
-        return Ok(legacy_mac(authkey, message)?.finalize().into_bytes().to_vec());
+        return Ok(legacy_mac(authkey, message, "manager")?.finalize().into_bytes().to_vec());
     }
     if message.len() < LEGACY_MESSAGE {
         return Err(unexpected("challenge", message));
@@ -211,7 +211,7 @@ fn respond(authkey: &[u8], message: &[u8]) -> Result<Vec<u8>> {
 
 fn verify(authkey: &[u8], message: &[u8], answer: &[u8]) -> Result<()> {
     let right = if answer.len() == LEGACY_ANSWER {
-        legacy_mac(authkey, message)?.verify_slice(answer).is_ok()
+        legacy_mac(authkey, message, "client")?.verify_slice(answer).is_ok()
     } else {
         mac::<Hmac<Sha256>>(authkey, message)?.verify_slice(strip_digest(answer)?).is_ok()
     };
@@ -256,15 +256,15 @@ fn unexpected(wanted: &str, got: &[u8]) -> Error {
 /// ```
 /// Such a peer takes our `{sha256}` and nonce as one long message, and answers that in its own way.
 #[cfg(feature = "legacy-md5")]
-fn legacy_mac(authkey: &[u8], message: &[u8]) -> Result<Hmac<md5::Md5>> {
+fn legacy_mac(authkey: &[u8], message: &[u8], _: &str) -> Result<Hmac<md5::Md5>> {
     mac(authkey, message)
 }
 
 /// Always an error, whatever its type: this build does not speak the dialect of Python up to 3.11.
 #[cfg(not(feature = "legacy-md5"))]
-fn legacy_mac(_: &[u8], _: &[u8]) -> Result<Hmac<Sha256>> {
-    let remedy = "build with the cargo feature `legacy-md5` to speak it";
-    Err(refused(format!("the peer speaks HMAC-MD5, as Python up to 3.11 does; {remedy}")))
+fn legacy_mac(_: &[u8], _: &[u8], peer: &str) -> Result<Hmac<Sha256>> {
+    let remedy = "build with feature legacy-md5";
+    Err(refused(format!("HMAC-MD5 {peer} (Python 3.11 or older); {remedy}")))
 }
 
 #[cfg(test)]

@@ -176,15 +176,28 @@ impl Listener {
         }
     }
 
-    pub(crate) fn accept(&self) -> io::Result<Stream> {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {
-                let stream = listener.accept()?.0;
+                let (stream, peer) = listener.accept()?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok((Stream::Tcp(stream), Peer(Some(peer))))
             }
             #[cfg(unix)]
-            Self::Unix(_, listener) => Ok(Stream::Unix(listener.accept()?.0)),
+            Self::Unix(_, listener) => Ok((Stream::Unix(listener.accept()?.0), Peer(None))),
+        }
+    }
+}
+
+/// Where a connection came from, for the log. Nothing tells the clients of a Unix socket apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(Option<SocketAddr>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("a client of the Unix socket"),
         }
     }
 }

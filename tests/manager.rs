@@ -1173,10 +1173,10 @@ fn strangers_are_logged_and_change_nothing() {
     let (manager, log) = Log::of(Manager::new(KEY));
     let handle = start(manager);
     assert!(matches!(Client::connect(handle.address(), "wrong"), Err(Error::Authentication(_))));
-    log.until("authentication failed");
+    log.until(": the peer holds another authkey");
     let mut web = TcpStream::connect(handle.address().to_string()).unwrap();
     web.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    log.until("frame size");
+    log.until("HTTP");
     client(&handle);
 }
 

@@ -37,9 +37,13 @@ const FUNCTIONS: [&str; 9] = [
 
 /// Serves a connection until it ends.
 pub(super) fn serve(seat: &mut Seat, connection: Arc<Connection>) {
+    let peer = connection.peer;
     match converse(seat, connection) {
         Ok(()) | Err(Error::Disconnected) => {}
-        Err(error) => seat.core.log(format_args!("a connection ended: {error}")),
+        Err(error) => {
+            let event = if seat.leave.proved { "closed" } else { "rejected" };
+            seat.core.log(format_args!("{event} {peer}: {}", error.reason()));
+        }
     }
 }
 

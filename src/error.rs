@@ -218,7 +218,8 @@ pub struct Exception {
     pub module: Cow<'static, str>,
     /// The class's qualified name, such as `ValueError`.
     pub name: Cow<'static, str>,
-    /// The exception's `args`.
+    /// The exception's `args`. An exception whose `__reduce__` calls something else than its class is not rebuilt here:
+    /// then these are the texts in its pickle, and the pickle ([`Value::Opaque`]).
     pub args: Vec<Value>,
 }
 
@@ -276,12 +277,36 @@ impl Exception {
         Self { module: Cow::Borrowed("queue"), name: Cow::Borrowed("ShutDown"), args: Vec::new() }
     }
 
+    fn is_os_error(&self) -> bool {
+        self.module == "builtins" && OS_ERRORS.contains(&&*self.name)
+    }
+
     /// Whether this is an exception of that class itself (subclasses are not known here).
     #[must_use]
     pub fn is(&self, module: &str, name: &str) -> bool {
         self.module == module && self.name == name
     }
 }
+
+/// `OSError` and the built-in classes derived from it.
+const OS_ERRORS: [&str; 16] = [
+    "BlockingIOError",
+    "BrokenPipeError",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "FileExistsError",
+    "FileNotFoundError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "NotADirectoryError",
+    "OSError",
+    "PermissionError",
+    "ProcessLookupError",
+    "TimeoutError",
+];
 
 impl fmt::Display for Exception {
     /// As the last line of a Python traceback.
@@ -292,6 +317,21 @@ impl fmt::Display for Exception {
         f.write_str(&self.name)?;
         match self.args.as_slice() {
             [] => Ok(()),
+            [Value::Str(text), Value::Opaque(_)] => write!(f, ": {text}"),
+            // These two have a `__str__` of their own.
+            [key] if self.is("builtins", "KeyError") => write!(f, ": {key}"),
+            [number, text, files @ ..] if self.is_os_error() => {
+                write!(f, ": [Errno {number}] ")?;
+                match text {
+                    Value::Str(text) => f.write_str(text)?,
+                    other => write!(f, "{other}")?,
+                }
+                match files {
+                    [] | [Value::None] => Ok(()),
+                    [file] | [file, _] => write!(f, ": {file}"),
+                    [file, _, second, ..] => write!(f, ": {file} -> {second}"),
+                }
+            }
             [Value::Str(text)] => write!(f, ": {text}"),
             [value] => write!(f, ": {value}"),
             args => write!(f, ": {}", Value::Tuple(args.to_vec())),

@@ -480,6 +480,7 @@ print(\"KeyError: no object has the id 'nobody'\" in text('incref', 'nobody'))
 print(\"KeyError: no object has the id 'nobody'\" in text('decref', 'nobody'))
 print(\"KeyError: no object has the id 'nobody'\" in text('get_methods', Token('t', None, 'nobody')))
 print(\"'explode' unrecognized\" in text('explode'), 'create, debug_info' in text('explode'))
+print(\"'explode' unrecognized\" in text('explode', 1), \"'' unrecognized\" in text('', 1, 2))
 print('TypeError' in text('incref'), 'TypeError' in text('dummy', 1), 'TypeError' in text('create'))
 print('TypeError' in text('create', 1), 'TypeError' in text('get_methods', 1))
 p = m.probe()
@@ -495,6 +496,7 @@ except RemoteError as error:
         "True",
         "True",
         "True",
+        "True True",
         "True True",
         "True True True",
         "True True",

@@ -213,6 +213,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
             let entry = core.objects.get(&token.id).ok_or_else(|| unknown(&token.id))?;
             Ok(Value::Tuple(entry.exposed.iter().map(|name| name.as_str().into()).collect()))
         }
+        method if !FUNCTIONS.contains(&method) => Err(unrecognized(method)),
         method => {
             call.bind(0, none).map_err(text)?;
             match method {
@@ -226,13 +227,15 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
                     call.shut_down_manager();
                     Ok(Value::None)
                 }
-                _ => Err(format!(
-                    "AssertionError: '{method}' unrecognized; the manager's functions are: {}",
-                    FUNCTIONS.join(", ")
-                )),
+                _ => Err(unrecognized(method)),
             }
         }
     }
+}
+
+fn unrecognized(function: &str) -> String {
+    let functions = FUNCTIONS.join(", ");
+    format!("AssertionError: '{function}' unrecognized; the manager's functions are: {functions}")
 }
 
 fn unknown(ident: &str) -> String {

@@ -156,7 +156,8 @@ impl Manager {
         self
     }
 
-    /// The permissions of a Unix socket's file. Defaults to `0o600`: its owner alone can connect.
+    /// The permissions of a Unix socket's file. Defaults to `0o600`: its owner alone can connect. An abstract
+    /// socket (`@name`) has no file and no permissions.
     #[must_use]
     pub fn socket_mode(mut self, mode: u32) -> Self {
         self.socket_mode = mode;

@@ -1,8 +1,10 @@
 //! Floor 1: addresses, and the sockets behind them: TCP everywhere, Unix sockets where there are any.
 
+mod address;
+
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -10,87 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::frame::Source;
-
-/// Where a manager listens.
-///
-/// Text with a `/` in it is the path of a Unix socket; anything else is `host:port`, an IPv6 host in
-/// brackets. Port 0 lets the system choose a free one.
-///
-/// ```
-/// use basemanager::Address;
-/// assert_eq!(Address::from("[::1]:5000"), Address::Tcp("[::1]:5000".into()));
-/// assert_eq!(Address::from("/run/tasks"), Address::Unix("/run/tasks".into()));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// `host:port`, resolved when it is used.
-    Tcp(String),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl From<&str> for Address {
-    fn from(text: &str) -> Self {
-        if text.contains('/') { Self::Unix(text.into()) } else { Self::Tcp(text.to_owned()) }
-    }
-}
-
-impl From<String> for Address {
-    fn from(text: String) -> Self {
-        Self::from(text.as_str())
-    }
-}
-
-impl From<&String> for Address {
-    fn from(text: &String) -> Self {
-        Self::from(text.as_str())
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Self {
-        Self::Tcp(address.to_string())
-    }
-}
-
-impl From<PathBuf> for Address {
-    fn from(path: PathBuf) -> Self {
-        Self::Unix(path)
-    }
-}
-
-impl From<&Address> for Address {
-    fn from(address: &Address) -> Self {
-        address.clone()
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(text) => f.write_str(text),
-            Self::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
-
-impl Address {
-    /// Host and port, as Python has them in a token; `None` for a Unix socket.
-    pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
-        let Self::Tcp(text) = self else { return None };
-        let (host, port) = text.rsplit_once(':')?;
-        Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
-    }
-
-    fn resolve(text: &str) -> Result<Vec<SocketAddr>> {
-        match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
-            Some(Ok(_)) => {}
-            _ => return Err(Error::Invalid(format!("address {text:?}: expected host:port"))),
-        }
-        let found = text.to_socket_addrs().map_err(Error::io(format!("resolve {text}")))?;
-        Ok(found.collect())
-    }
-}
+pub use address::Address;
 
 /// A listening socket. Dropping it closes it and removes a Unix socket's file.
 #[derive(Debug)]
@@ -109,7 +31,13 @@ impl Listener {
             Some(Address::Tcp(text)) => TcpListener::bind(&*Address::resolve(text)?)
                 .map(Self::Tcp)
                 .map_err(Error::io(format!("listen on {text}"))),
-            Some(Address::Unix(path)) => Self::bind_unix(path, mode),
+            Some(Address::Unix(path)) => {
+                address::check_length(path)?;
+                match address::abstract_name(path) {
+                    Some(name) => Self::bind_abstract(path, name),
+                    None => Self::bind_unix(path, mode),
+                }
+            }
             None => Self::bind_private(mode),
         }
     }
@@ -134,6 +62,19 @@ impl Listener {
         while listener.accept().is_ok() {}
         listener.set_nonblocking(false).map_err(doing())?;
         Ok(Self::Unix(file, listener))
+    }
+
+    /// There is no file: nothing to remove, no mode to set, and no socket that a killed manager left behind.
+    #[cfg(target_os = "linux")]
+    fn bind_abstract(path: &Path, name: &str) -> Result<Self> {
+        let listener = address::of_abstract(name).and_then(|at| UnixListener::bind_addr(&at));
+        let listener = listener.map_err(Error::io(format!("listen on @{name}")))?;
+        Ok(Self::Unix(SocketFile { path: path.to_owned(), node: None, directory: None }, listener))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn bind_abstract(_: &Path, name: &str) -> Result<Self> {
+        Err(address::no_abstract(name))
     }
 
     #[cfg(unix)]
@@ -278,6 +219,7 @@ impl Stream {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 let until = timeout.map(deadline);
                 for target in Address::resolve(text)? {
+                    address::check_reachable(text, target)?;
                     let stream =
                         match until.map(|until| until.saturating_duration_since(Instant::now())) {
                             Some(left) if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
@@ -295,7 +237,20 @@ impl Stream {
                 Err(doing()(last))
             }
             #[cfg(unix)]
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix).map_err(doing()),
+            Address::Unix(path) => {
+                address::check_length(path)?;
+                match address::abstract_name(path) {
+                    #[cfg(target_os = "linux")]
+                    Some(name) => {
+                        address::of_abstract(name).and_then(|at| UnixStream::connect_addr(&at))
+                    }
+                    #[cfg(not(target_os = "linux"))]
+                    Some(name) => return Err(address::no_abstract(name)),
+                    None => UnixStream::connect(path),
+                }
+                .map(Self::Unix)
+                .map_err(doing())
+            }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(doing()(io::ErrorKind::Unsupported.into())),
         }

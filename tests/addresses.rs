@@ -4,7 +4,6 @@
 mod support;
 
 use std::process;
-use std::thread;
 
 use basemanager::{Address, Client, Error, Manager, Queue, ServerHandle};
 use support::{Process, TempDir, pythons};
@@ -138,6 +137,18 @@ fn abstract_socket_serves_clients_of_either_language() {
     }
 }
 
+#[cfg(all(target_os = "linux", feature = "objects"))]
+const STORE_PROXY: &str = "
+import multiprocessing
+from multiprocessing.managers import SyncManager
+multiprocessing.current_process().authkey = b'producer'
+m = SyncManager(address, b'producer')
+m.connect()
+outer = m.list()
+outer.append(m.list([7]))
+print(outer[0][0], repr(outer[0]._token.address), flush=True)
+";
+
 /// A proxy that is stored names the manager as Python does.
 #[cfg(all(target_os = "linux", feature = "objects"))]
 #[test]
@@ -149,21 +160,10 @@ fn abstract_socket_is_written_with_a_nul_in_tokens() {
     let outer = client.create("list", &[], &[]).unwrap();
     let inner = client.create("list", &[], &[]).unwrap();
     outer.call("append", &[(&inner).into()], &[]).unwrap();
-    const CODE: &str = "
-import multiprocessing
-from multiprocessing.managers import SyncManager
-multiprocessing.current_process().authkey = b'producer'
-m = SyncManager(address, b'producer')
-m.connect()
-outer = m.list()
-outer.append(m.list([7]))
-print(outer[0][0], repr(outer[0]._token.address), flush=True)
-";
     for python in pythons() {
-        let mut client = python_with(python, &format!(r"'\0{name}'"), CODE);
+        let mut client = python_with(python, &format!(r"'\0{name}'"), STORE_PROXY);
         assert_eq!(client.line(), format!(r"7 '\x00{name}'"), "{python}");
     }
     let first = outer.call("__getitem__", &[0.into()], &[]).unwrap();
     assert!(client.proxy_of(&first).unwrap().is_some());
-    thread::spawn(move || drop(inner)).join().unwrap();
 }

@@ -1,5 +1,5 @@
 //! What a Rust client makes of the exceptions that a Python manager raises.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

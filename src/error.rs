@@ -83,7 +83,9 @@ impl Error {
     /// The same error, of a manager that was there before.
     pub(crate) fn unreachable(self) -> Self {
         match self {
-            Self::Io(_, cause) if is_gone(cause.kind()) => Self::Unreachable(cause),
+            Self::Io(_, cause) if is_gone(cause.kind()) || cause.kind() == ErrorKind::TimedOut => {
+                Self::Unreachable(cause)
+            }
             other => other,
         }
     }
@@ -114,6 +116,15 @@ impl Error {
 
     fn raised(&self, module: &str, name: &str) -> bool {
         matches!(self, Self::Exception(exception) if exception.is(module, name))
+    }
+
+    /// Why a connection ended, with the cause, for the log.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Authentication(why) => why.clone(),
+            Self::Io(_, cause) => format!("{self}: {cause}"),
+            other => other.to_string(),
+        }
     }
 
     /// Names the operation that an [`io::Error`] interrupted.
@@ -154,7 +165,7 @@ impl From<io::Error> for Error {
     /// Sorts what a socket reports into "gone", "too late" and the rest.
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            kind if is_gone(kind) => Self::Disconnected,
+            kind if is_gone(kind) || is_given_up(&error) => Self::Disconnected,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
             _ => Self::Io(Cow::Borrowed(UNDER_WAY), error),
         }
@@ -188,6 +199,12 @@ fn is_gone(kind: ErrorKind) -> bool {
     )
 }
 
+/// Whether the kernel has given the connection up, because the peer acknowledges nothing any more (`ETIMEDOUT`).
+/// On Unix a read or write that exceeds the socket's own timeout fails with `EAGAIN` instead.
+fn is_given_up(error: &io::Error) -> bool {
+    cfg!(unix) && error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_some()
+}
+
 /// A Python exception as data: where its class is defined, its name, and its arguments.
 ///
 /// ```
@@ -201,7 +218,8 @@ pub struct Exception {
     pub module: Cow<'static, str>,
     /// The class's qualified name, such as `ValueError`.
     pub name: Cow<'static, str>,
-    /// The exception's `args`.
+    /// The exception's `args`. An exception whose `__reduce__` calls something else than its class is not rebuilt here:
+    /// then these are the texts in its pickle, and the pickle ([`Value::Opaque`]).
     pub args: Vec<Value>,
 }
 
@@ -259,12 +277,36 @@ impl Exception {
         Self { module: Cow::Borrowed("queue"), name: Cow::Borrowed("ShutDown"), args: Vec::new() }
     }
 
+    fn is_os_error(&self) -> bool {
+        self.module == "builtins" && OS_ERRORS.contains(&&*self.name)
+    }
+
     /// Whether this is an exception of that class itself (subclasses are not known here).
     #[must_use]
     pub fn is(&self, module: &str, name: &str) -> bool {
         self.module == module && self.name == name
     }
 }
+
+/// `OSError` and the built-in classes derived from it.
+const OS_ERRORS: [&str; 16] = [
+    "BlockingIOError",
+    "BrokenPipeError",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "FileExistsError",
+    "FileNotFoundError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "NotADirectoryError",
+    "OSError",
+    "PermissionError",
+    "ProcessLookupError",
+    "TimeoutError",
+];
 
 impl fmt::Display for Exception {
     /// As the last line of a Python traceback.
@@ -275,6 +317,21 @@ impl fmt::Display for Exception {
         f.write_str(&self.name)?;
         match self.args.as_slice() {
             [] => Ok(()),
+            [Value::Str(text), Value::Opaque(_)] => write!(f, ": {text}"),
+            // These two have a `__str__` of their own.
+            [key] if self.is("builtins", "KeyError") => write!(f, ": {key}"),
+            [number, text, files @ ..] if self.is_os_error() => {
+                write!(f, ": [Errno {number}] ")?;
+                match text {
+                    Value::Str(text) => f.write_str(text)?,
+                    other => write!(f, "{other}")?,
+                }
+                match files {
+                    [] | [Value::None] => Ok(()),
+                    [file] | [file, _] => write!(f, ": {file}"),
+                    [file, _, second, ..] => write!(f, ": {file} -> {second}"),
+                }
+            }
             [Value::Str(text)] => write!(f, ": {text}"),
             [value] => write!(f, ": {value}"),
             args => write!(f, ": {}", Value::Tuple(args.to_vec())),
@@ -301,6 +358,19 @@ mod tests {
             assert!(refused().is_unanswered(), "{kind}: it may come back");
             assert!(refused().unreachable().is_disconnected(), "{kind}");
             assert!(!refused().unreachable().may_have_taken_effect(), "{kind}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn timeout_of_the_kernel_is_a_disconnection() {
+        let kernel = || io::Error::from_raw_os_error(110);
+        assert_eq!(kernel().kind(), ErrorKind::TimedOut);
+        assert!(matches!(Error::from(kernel()), Error::Disconnected));
+        let connecting = Error::io("connect")(kernel()).unreachable();
+        assert!(connecting.is_disconnected() && connecting.is_timeout(), "{connecting:?}");
+        for ours in [ErrorKind::TimedOut, ErrorKind::WouldBlock] {
+            assert!(matches!(Error::from(io::Error::from(ours)), Error::TimedOut), "{ours}");
         }
     }
 }

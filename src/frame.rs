@@ -109,7 +109,13 @@ impl FrameReader {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    fn fill<S: Source>(&mut self, source: &mut S) -> Result<usize> {
+    /// What has arrived so far, if that was no more than one read brings.
+    pub(crate) fn received(&self) -> &[u8] {
+        self.buffer.get(..self.end).unwrap_or_default()
+    }
+
+    /// Waits until something arrives, and keeps it for the next frame; 0 at the end of the stream.
+    pub(crate) fn fill<S: Source>(&mut self, source: &mut S) -> Result<usize> {
         if self.end == self.buffer.len() && self.end < BUFFER {
             self.buffer.resize(BUFFER, 0);
         }

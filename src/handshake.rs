@@ -37,6 +37,9 @@ const LEGACY_ANSWER: usize = 16;
 /// The most bytes a frame may have before its sender is known.
 const FRAME: usize = 256;
 
+/// How much of another protocol an error shows.
+const SHOWN: usize = 40;
+
 type Nonce = [u8; 40];
 
 /// The secret that a manager and its clients share. `Debug` does not show it.
@@ -102,8 +105,9 @@ pub(crate) fn accept<S: Source + Write>(
     authkey: &[u8],
 ) -> Result<()> {
     let nonce = random()?;
-    challenge(reader, stream, authkey, &nonce)?;
-    answer(reader, stream, authkey, Some(&nonce))
+    let proved = challenge(reader, stream, authkey, &nonce);
+    let done = proved.and_then(|()| answer(reader, stream, authkey, Some(&nonce)));
+    done.map_err(|error| name_protocol(error, reader.received()))
 }
 
 /// The client's side: we prove ourselves first.
@@ -112,8 +116,41 @@ pub(crate) fn connect<S: Source + Write>(
     stream: &mut S,
     authkey: &[u8],
 ) -> Result<()> {
-    answer(reader, stream, authkey, None)?;
-    challenge(reader, stream, authkey, &random()?)
+    let nonce = random()?;
+    let proved = answer(reader, stream, authkey, None);
+    let done = proved.and_then(|()| challenge(reader, stream, authkey, &nonce));
+    done.map_err(|error| name_protocol(error, reader.received()))
+}
+
+/// Names the protocol of a peer that sent something else than a handshake, and shows how that began.
+fn name_protocol(error: Error, received: &[u8]) -> Error {
+    const HTTP: [&[u8]; 9] = [
+        b"HTTP/",
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"CONNECT ",
+        b"PRI ",
+    ];
+    if !matches!(error, Error::Protocol(_) | Error::Limit(..)) {
+        return error;
+    }
+    let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
+    let name = match received {
+        // A handshake or an alert, of any version.
+        [0x15 | 0x16, 3, ..] => "TLS",
+        _ if received.starts_with(b"SSH-") => "SSH",
+        _ if HTTP.iter().any(|start| received.starts_with(start)) => "HTTP",
+        _ => {
+            return refused(format!(
+                "the peer speaks another protocol; it sent \"{began}\": {error}"
+            ));
+        }
+    };
+    refused(format!("the peer speaks {name}; it sent \"{began}\""))
 }
 
 /// Unpredictable bytes, from the operating system.
@@ -162,7 +199,7 @@ fn answer<S: Source + Write>(
 
 fn respond(authkey: &[u8], message: &[u8]) -> Result<Vec<u8>> {
     if message.len() == LEGACY_MESSAGE {
-        return Ok(legacy_mac(authkey, message)?.finalize().into_bytes().to_vec());
+        return Ok(legacy_mac(authkey, message, "manager")?.finalize().into_bytes().to_vec());
     }
     if message.len() < LEGACY_MESSAGE {
         return Err(unexpected("challenge", message));
@@ -174,7 +211,7 @@ fn respond(authkey: &[u8], message: &[u8]) -> Result<Vec<u8>> {
 
 fn verify(authkey: &[u8], message: &[u8], answer: &[u8]) -> Result<()> {
     let right = if answer.len() == LEGACY_ANSWER {
-        legacy_mac(authkey, message)?.verify_slice(answer).is_ok()
+        legacy_mac(authkey, message, "client")?.verify_slice(answer).is_ok()
     } else {
         mac::<Hmac<Sha256>>(authkey, message)?.verify_slice(strip_digest(answer)?).is_ok()
     };
@@ -219,15 +256,15 @@ fn unexpected(wanted: &str, got: &[u8]) -> Error {
 /// ```
 /// Such a peer takes our `{sha256}` and nonce as one long message, and answers that in its own way.
 #[cfg(feature = "legacy-md5")]
-fn legacy_mac(authkey: &[u8], message: &[u8]) -> Result<Hmac<md5::Md5>> {
+fn legacy_mac(authkey: &[u8], message: &[u8], _: &str) -> Result<Hmac<md5::Md5>> {
     mac(authkey, message)
 }
 
 /// Always an error, whatever its type: this build does not speak the dialect of Python up to 3.11.
 #[cfg(not(feature = "legacy-md5"))]
-fn legacy_mac(_: &[u8], _: &[u8]) -> Result<Hmac<Sha256>> {
-    let remedy = "build with the cargo feature `legacy-md5` to speak it";
-    Err(refused(format!("the peer speaks HMAC-MD5, as Python up to 3.11 does; {remedy}")))
+fn legacy_mac(_: &[u8], _: &[u8], peer: &str) -> Result<Hmac<Sha256>> {
+    let remedy = "build with feature legacy-md5";
+    Err(refused(format!("HMAC-MD5 {peer} (Python 3.11 or older); {remedy}")))
 }
 
 #[cfg(test)]

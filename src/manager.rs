@@ -156,7 +156,8 @@ impl Manager {
         self
     }
 
-    /// The permissions of a Unix socket's file. Defaults to `0o600`: its owner alone can connect.
+    /// The permissions of a Unix socket's file. Defaults to `0o600`: its owner alone can connect. An abstract
+    /// socket (`@name`) has no file and no permissions.
     #[must_use]
     pub fn socket_mode(mut self, mode: u32) -> Self {
         self.socket_mode = mode;
@@ -186,7 +187,13 @@ impl Manager {
         self
     }
 
-    /// Who is told of connections that were refused or broke, a line each. Defaults to nobody.
+    /// Who is told of connections that were refused or broke, a line each: `rejected` before the client has proved
+    /// its key, `closed` after that, then the client's address and the reason. Defaults to nobody.
+    ///
+    /// ```text
+    /// rejected 10.0.0.7:51234: HMAC-MD5 client (Python 3.11 or older); build with feature legacy-md5
+    /// closed 10.0.0.8:40022: the peer did not answer in time
+    /// ```
     #[must_use]
     pub fn log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.settings.log = Some(Box::new(log));

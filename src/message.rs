@@ -221,13 +221,10 @@ impl Reply {
         if kind == "#RETURN" {
             return message.kept(result).map(Self::Return);
         }
-        match (kind, message.value(result)?) {
+        match (kind, message.kept(result)?) {
             ("#TRACEBACK", Value::Str(text)) => Ok(Self::Traceback(text)),
             ("#UNSERIALIZABLE", Value::Str(text)) => Ok(Self::Unserializable(text)),
-            ("#ERROR", Value::Opaque(pickle)) => Ok(match pickle.instance(limits) {
-                Some(class) => Self::Error(Exception::new(class.module, class.name, class.args)),
-                None => Self::Traceback("an exception that cannot be read here".to_owned()),
-            }),
+            ("#ERROR", Value::Opaque(pickle)) => Ok(Self::Error(exception(pickle, limits))),
             ("#PROXY", Value::Tuple(parts)) => Self::proxy(parts, limits)
                 .ok_or_else(|| Error::Protocol("a proxy reply without a token".to_owned())),
             (kind, value) => {
@@ -243,6 +240,27 @@ impl Reply {
         };
         Some(Self::Proxy(names(exposed)?, Token::read(&token, limits)?))
     }
+}
+
+/// An exception, usually pickled as a call of its class. If its `__reduce__` calls something else, its class is the
+/// first name in the pickle that looks like one, and its arguments are the texts in it and the pickle itself.
+fn exception(pickle: Pickle, limits: &Limits) -> Exception {
+    let is_class = |name: &str| name.trim_start_matches('_').starts_with(char::is_uppercase);
+    if let Some(called) = pickle.instance(limits) {
+        // A function that is given a class, such as copyreg's, rebuilds an instance of that.
+        let rebuilds = match called.args.first() {
+            Some(Value::Opaque(first)) => !is_class(&called.name) && first.global().is_some(),
+            _ => false,
+        };
+        if !rebuilds {
+            return Exception::new(called.module, called.name, called.args);
+        }
+    }
+    let named = pickle.named(limits);
+    let class = named.globals.iter().find(|(_, name)| is_class(name));
+    let (module, name) = class.or(named.globals.first()).cloned().unwrap_or_default();
+    let text = named.texts.join(", ");
+    Exception::new(module, name, vec![text.into(), Value::Opaque(pickle)])
 }
 
 fn tagged(out: &mut Vec<u8>, kind: &str, result: impl FnOnce(&mut Writer)) -> Result<()> {

@@ -1,96 +1,20 @@
 //! Floor 1: addresses, and the sockets behind them: TCP everywhere, Unix sockets where there are any.
 
+mod address;
+
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::frame::Source;
-
-/// Where a manager listens.
-///
-/// Text with a `/` in it is the path of a Unix socket; anything else is `host:port`, an IPv6 host in
-/// brackets. Port 0 lets the system choose a free one.
-///
-/// ```
-/// use basemanager::Address;
-/// assert_eq!(Address::from("[::1]:5000"), Address::Tcp("[::1]:5000".into()));
-/// assert_eq!(Address::from("/run/tasks"), Address::Unix("/run/tasks".into()));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// `host:port`, resolved when it is used.
-    Tcp(String),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl From<&str> for Address {
-    fn from(text: &str) -> Self {
-        if text.contains('/') { Self::Unix(text.into()) } else { Self::Tcp(text.to_owned()) }
-    }
-}
-
-impl From<String> for Address {
-    fn from(text: String) -> Self {
-        Self::from(text.as_str())
-    }
-}
-
-impl From<&String> for Address {
-    fn from(text: &String) -> Self {
-        Self::from(text.as_str())
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Self {
-        Self::Tcp(address.to_string())
-    }
-}
-
-impl From<PathBuf> for Address {
-    fn from(path: PathBuf) -> Self {
-        Self::Unix(path)
-    }
-}
-
-impl From<&Address> for Address {
-    fn from(address: &Address) -> Self {
-        address.clone()
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(text) => f.write_str(text),
-            Self::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
-
-impl Address {
-    /// Host and port, as Python has them in a token; `None` for a Unix socket.
-    pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
-        let Self::Tcp(text) = self else { return None };
-        let (host, port) = text.rsplit_once(':')?;
-        Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
-    }
-
-    fn resolve(text: &str) -> Result<Vec<SocketAddr>> {
-        match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
-            Some(Ok(_)) => {}
-            _ => return Err(Error::Invalid(format!("address {text:?}: expected host:port"))),
-        }
-        let found = text.to_socket_addrs().map_err(Error::io(format!("resolve {text}")))?;
-        Ok(found.collect())
-    }
-}
+pub use address::Address;
 
 /// A listening socket. Dropping it closes it and removes a Unix socket's file.
 #[derive(Debug)]
@@ -109,7 +33,13 @@ impl Listener {
             Some(Address::Tcp(text)) => TcpListener::bind(&*Address::resolve(text)?)
                 .map(Self::Tcp)
                 .map_err(Error::io(format!("listen on {text}"))),
-            Some(Address::Unix(path)) => Self::bind_unix(path, mode),
+            Some(Address::Unix(path)) => {
+                address::check_length(path)?;
+                match address::abstract_name(path) {
+                    Some(name) => Self::bind_abstract(path, name),
+                    None => Self::bind_unix(path, mode),
+                }
+            }
             None => Self::bind_private(mode),
         }
     }
@@ -134,6 +64,19 @@ impl Listener {
         while listener.accept().is_ok() {}
         listener.set_nonblocking(false).map_err(doing())?;
         Ok(Self::Unix(file, listener))
+    }
+
+    /// There is no file: nothing to remove, no mode to set, and no socket that a killed manager left behind.
+    #[cfg(target_os = "linux")]
+    fn bind_abstract(path: &Path, name: &str) -> Result<Self> {
+        let listener = address::of_abstract(name).and_then(|at| UnixListener::bind_addr(&at));
+        let listener = listener.map_err(Error::io(format!("listen on @{name}")))?;
+        Ok(Self::Unix(SocketFile { path: path.to_owned(), node: None, directory: None }, listener))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn bind_abstract(_: &Path, name: &str) -> Result<Self> {
+        Err(address::no_abstract(name))
     }
 
     #[cfg(unix)]
@@ -176,15 +119,28 @@ impl Listener {
         }
     }
 
-    pub(crate) fn accept(&self) -> io::Result<Stream> {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {
-                let stream = listener.accept()?.0;
+                let (stream, peer) = listener.accept()?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok((Stream::Tcp(stream), Peer(Some(peer))))
             }
             #[cfg(unix)]
-            Self::Unix(_, listener) => Ok(Stream::Unix(listener.accept()?.0)),
+            Self::Unix(_, listener) => Ok((Stream::Unix(listener.accept()?.0), Peer(None))),
+        }
+    }
+}
+
+/// Where a connection came from, for the log. Nothing tells the clients of a Unix socket apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(Option<SocketAddr>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("a client of the Unix socket"),
         }
     }
 }
@@ -226,6 +182,17 @@ fn is_stale(path: &Path) -> bool {
         && matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
+/// Refuses a socket that has connected to itself. TCP allows that where nobody listens on a port from the range
+/// that the system assigns to clients, and it keeps the manager from listening there.
+fn not_to_itself(stream: TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
+    if stream.local_addr()? != target {
+        return Ok(stream);
+    }
+    // Closing a socket with unread data resets it. Otherwise the port would stay occupied for a minute.
+    let _ = (&stream).write(&[0]);
+    Err(io::ErrorKind::ConnectionRefused.into())
+}
+
 /// A connected socket. `&Stream` reads and writes too, as std's sockets do.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -254,13 +221,14 @@ impl Stream {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 let until = timeout.map(deadline);
                 for target in Address::resolve(text)? {
+                    address::check_reachable(text, target)?;
                     let stream =
                         match until.map(|until| until.saturating_duration_since(Instant::now())) {
                             Some(left) if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
                             Some(left) => TcpStream::connect_timeout(&target, left),
                             None => TcpStream::connect(target),
                         };
-                    match stream {
+                    match stream.and_then(|stream| not_to_itself(stream, target)) {
                         Ok(stream) => {
                             stream.set_nodelay(true).map_err(doing())?;
                             return Ok(Self::Tcp(stream));
@@ -271,7 +239,20 @@ impl Stream {
                 Err(doing()(last))
             }
             #[cfg(unix)]
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix).map_err(doing()),
+            Address::Unix(path) => {
+                address::check_length(path)?;
+                match address::abstract_name(path) {
+                    #[cfg(target_os = "linux")]
+                    Some(name) => {
+                        address::of_abstract(name).and_then(|at| UnixStream::connect_addr(&at))
+                    }
+                    #[cfg(not(target_os = "linux"))]
+                    Some(name) => return Err(address::no_abstract(name)),
+                    None => UnixStream::connect(path),
+                }
+                .map(Self::Unix)
+                .map_err(doing())
+            }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(doing()(io::ErrorKind::Unsupported.into())),
         }
@@ -392,5 +373,33 @@ impl Write for Timed<'_> {
 impl Source for Timed<'_> {
     fn ack_now(&self) {
         Source::ack_now(&self.0);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A port to which nothing is bound, even like those from which Linux connects.
+    fn free_port() -> SocketAddr {
+        (20_000..30_000)
+            .map(|half| SocketAddr::from((Ipv4Addr::LOCALHOST, half * 2)))
+            .find(|address| TcpListener::bind(address).is_ok())
+            .unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn connect_to_itself_is_refused_and_leaves_the_port_free() {
+        let target = free_port();
+        let address = Address::from(target);
+        // The system tries its 14,000 ports in turn.
+        for attempt in 0..40_000 {
+            let error = Stream::connect(&address, Some(Duration::from_secs(1))).unwrap_err();
+            let Error::Io(_, cause) = error else { unreachable!("{error:?}") };
+            assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused, "attempt {attempt}");
+        }
+        Listener::bind(Some(&address), 0).unwrap();
     }
 }

@@ -187,6 +187,35 @@ fn whoever_listens_is_no_manager() {
 }
 
 #[test]
+fn connect_to_another_protocol_names_it_and_shows_its_first_bytes() {
+    let cases: [(&[u8], &str); 5] = [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP; it sent \"HTTP/1.1 400"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH; it sent \"SSH-2.0-OpenSSH_9.2\\r\\n\""),
+        (b"\x15\x03\x01\0\x02\x02\x46", "TLS; it sent \"\\x15\\x03\\x01"),
+        (b"220 mail ESMTP\r\n", "another protocol; it sent \"220 mail ESMTP"),
+        (b"\0\0\0\x05hello", "expected a challenge, got \"hello\""),
+    ];
+    for (bytes, shown) in cases {
+        let address = stranger(move |stream| stream.write_all(bytes).unwrap());
+        let error = Client::connect(address, KEY).unwrap_err();
+        assert!(matches!(error, Error::Authentication(_)), "{shown}: {error:?}");
+        assert_mentions(&error.to_string(), &["the peer speaks", shown]);
+    }
+}
+
+#[test]
+fn connect_to_a_service_that_waits_for_its_client_costs_the_greeting_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::to(listener.local_addr().unwrap(), KEY).greeting_timeout(BRIEF);
+    let begun = Instant::now();
+    let error = client.connect().unwrap_err();
+    assert!(begun.elapsed() >= BRIEF && begun.elapsed() < SLACK, "{:?}", begun.elapsed());
+    assert!(error.is_timeout() && !error.may_have_taken_effect(), "{error:?}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_mentions(&cause, &["sent nothing for 100ms", "a manager speaks first"]);
+}
+
+#[test]
 fn a_listener_that_never_answers_costs_the_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

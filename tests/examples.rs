@@ -71,7 +71,9 @@ fn wrong_key_from_python() {
         // The manager serves on, and has said why it refused.
         Rust.start("close", &[&address]).end(PATIENCE).well();
         let ended = manager.end(PATIENCE).well();
-        assert!(ended.stderr.contains("authentication failed"), "{ended:?}");
+        let reason = ": the peer holds another authkey";
+        assert!(ended.stderr.starts_with("rejected 127.0.0.1:"), "{ended:?}");
+        assert!(ended.stderr.contains(reason), "{ended:?}");
     }
 }
 

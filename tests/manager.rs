@@ -480,6 +480,7 @@ print(\"KeyError: no object has the id 'nobody'\" in text('incref', 'nobody'))
 print(\"KeyError: no object has the id 'nobody'\" in text('decref', 'nobody'))
 print(\"KeyError: no object has the id 'nobody'\" in text('get_methods', Token('t', None, 'nobody')))
 print(\"'explode' unrecognized\" in text('explode'), 'create, debug_info' in text('explode'))
+print(\"'explode' unrecognized\" in text('explode', 1), \"'' unrecognized\" in text('', 1, 2))
 print('TypeError' in text('incref'), 'TypeError' in text('dummy', 1), 'TypeError' in text('create'))
 print('TypeError' in text('create', 1), 'TypeError' in text('get_methods', 1))
 p = m.probe()
@@ -495,6 +496,7 @@ except RemoteError as error:
         "True",
         "True",
         "True",
+        "True True",
         "True True",
         "True True True",
         "True True",
@@ -1173,10 +1175,10 @@ fn strangers_are_logged_and_change_nothing() {
     let (manager, log) = Log::of(Manager::new(KEY));
     let handle = start(manager);
     assert!(matches!(Client::connect(handle.address(), "wrong"), Err(Error::Authentication(_))));
-    log.until("authentication failed");
+    log.until(": the peer holds another authkey");
     let mut web = TcpStream::connect(handle.address().to_string()).unwrap();
     web.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    log.until("frame size");
+    log.until("HTTP");
     client(&handle);
 }
 

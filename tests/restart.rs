@@ -125,6 +125,56 @@ fn a_consumer_works_again() {
     });
 }
 
+/// The README's loop, word for word.
+fn consume(address: &str) -> Result<(), Error> {
+    let client = Client::to(address, "producer")
+        .reconnect(100, std::time::Duration::from_millis(200)) // while no manager is there
+        .connect()?;
+    let mut consumer = client.queue("task_queue")?.consumer();
+    loop {
+        let done = consumer.get().and_then(|item| {
+            println!("{item}"); // the work
+            consumer.task_done()
+        });
+        match done {
+            // It did not come back within the 20 s.
+            Err(error @ Error::Unreachable(_)) => return Err(error),
+            // It is gone, and an item that was not done is delivered again: get() connects anew.
+            Err(error) if error.is_disconnected() => {}
+            done => done?,
+        }
+    }
+}
+
+#[test]
+fn readme_consumer_survives_kills_and_restarts_of_the_manager() {
+    by_every_transport(|mut manager| {
+        let address = manager.address.clone();
+        let consumer = thread::spawn(move || consume(&address));
+        let client = manager.patient().connect().unwrap();
+        for turn in 0..5 {
+            let tasks = client.queue("task_queue").unwrap();
+            tasks.put(turn).unwrap();
+            // Returns once the consumer has called `task_done`.
+            tasks.join().unwrap();
+            if turn % 2 == 0 {
+                until_asleep(&[&manager.process], || tasks.is_empty().unwrap());
+            }
+            if turn == 3 {
+                // An orderly end is no different.
+                client.create("close", &[], &[]).unwrap();
+                manager.process.end(PATIENCE).well();
+            } else {
+                manager.kill();
+            }
+            // For as long as a few of its attempts.
+            thread::sleep(Duration::from_millis(250 * turn));
+            manager.restart();
+            assert!(!consumer.is_finished(), "{:?}", consumer.join());
+        }
+    });
+}
+
 #[test]
 fn letting_go_of_a_proxy_waits_for_no_manager() {
     by_every_transport(|mut manager| {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use basemanager::Address;
 
-/// The first argument: `host:port`, `[::1]:port`, or anything with a `/` for a Unix socket.
+/// The first argument: `host:port`, `[::1]:port`, `:port` to listen everywhere, `@name` for an abstract Unix socket,
+/// or anything with a `/` for a Unix socket.
 pub(crate) fn address() -> Address {
     Address::from(env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5000".to_owned()))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Connector, failure};
 use crate::error::{Error, Result};
@@ -65,6 +65,7 @@ impl Connection {
         let until = deadline(settings.connect_timeout);
         let stream = Stream::connect(&settings.address, Some(settings.connect_timeout))?;
         let mut reader = FrameReader::new();
+        greeting(settings, &mut reader, &stream, until)?;
         let key = settings.authkey.as_bytes();
         handshake::connect(&mut reader, &mut Timed(&stream, until), key)
             .map_err(unsent(settings))?;
@@ -123,6 +124,29 @@ impl Connection {
             Ok(matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
         };
         silent().unwrap_or(false)
+    }
+}
+
+/// Waits for the first bytes of the manager, which speaks first.
+fn greeting(
+    settings: &Connector,
+    reader: &mut FrameReader,
+    stream: &Stream,
+    until: Instant,
+) -> Result<()> {
+    let greeted = until.min(deadline(settings.greeting_timeout));
+    match reader.fill(&mut Timed(stream, greeted)) {
+        Ok(0) => Err(unsent(settings)(Error::Disconnected)),
+        Ok(_) => Ok(()),
+        Err(Error::TimedOut) => {
+            let waited = settings.greeting_timeout.min(settings.connect_timeout);
+            let why = format!(
+                "it accepted the connection, but sent nothing for {waited:?}; a manager speaks first"
+            );
+            let cause = io::Error::new(ErrorKind::TimedOut, why);
+            Err(Error::io(format!("connect to {}", settings.address))(cause))
+        }
+        Err(error) => Err(unsent(settings)(error)),
     }
 }
 

@@ -7,6 +7,7 @@ mod proxy;
 mod queue;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     settings: Connector,
     idle: Mutex<Vec<Connection>>,
+    /// Whether the manager did not answer when a proxy was dropped, and has not answered since.
+    silent: AtomicBool,
 }
 
 impl fmt::Debug for Client {
@@ -69,6 +72,7 @@ pub struct Connector {
     address: Address,
     authkey: Authkey,
     connect_timeout: Duration,
+    greeting_timeout: Duration,
     call_timeout: Option<Duration>,
     reconnects: u32,
     reconnect_pause: Duration,
@@ -83,6 +87,15 @@ impl Connector {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the manager may take to send its first byte once the connection is there. A manager speaks first; most
+    /// other services wait for their clients to, so that without a bound both sides would wait for all of the
+    /// [`connect_timeout`](Self::connect_timeout). Defaults to 5 s, and is never longer than that.
+    #[must_use]
+    pub fn greeting_timeout(mut self, timeout: Duration) -> Self {
+        self.greeting_timeout = timeout;
         self
     }
 
@@ -121,10 +134,14 @@ impl Connector {
     ///
     /// # Errors
     /// [`Error::Io`] if nobody listens there, or nobody answers; [`Error::Authentication`] if the keys
-    /// differ.
+    /// differ, or another service answers: the text names its protocol.
     pub fn connect(self) -> Result<Client> {
         let connection = Connection::open(&self)?;
-        let client = Client(Arc::new(Shared { settings: self, idle: Mutex::default() }));
+        let client = Client(Arc::new(Shared {
+            settings: self,
+            idle: Mutex::default(),
+            silent: AtomicBool::new(false),
+        }));
         let settings = &client.0.settings;
         let answer = client.ask(connection, "dummy", &[], &[], Some(settings.first_wait()));
         answer.map_err(unsent(settings))?;
@@ -148,6 +165,7 @@ impl Client {
             address: address.into(),
             authkey: authkey.into(),
             connect_timeout: Duration::from_secs(20),
+            greeting_timeout: Duration::from_secs(5),
             call_timeout: None,
             reconnects: 0,
             reconnect_pause: Duration::ZERO,
@@ -221,11 +239,17 @@ impl Client {
         self.ask(connection, name, args, kwargs, self.0.settings.call_timeout)
     }
 
-    /// Lets go of a reference. A manager that is gone holds none: nobody waits for it to come back.
+    /// Lets go of a reference. A manager that is gone holds none: nobody waits for it to come back. Nor does
+    /// each of many proxies wait for a host that does not answer: only the first one does.
     fn release(&self, id: &str) -> Result<()> {
-        let connection = Connection::try_open(&self.0.settings)?;
+        if self.0.silent.load(Ordering::Relaxed) {
+            return Err(Error::TimedOut);
+        }
         let wait = Some(self.0.settings.first_wait());
-        self.ask(connection, "decref", &[id.into()], &[], wait).map(drop)
+        Connection::try_open(&self.0.settings)
+            .and_then(|connection| self.ask(connection, "decref", &[id.into()], &[], wait))
+            .inspect_err(|error| self.0.silent.store(error.is_timeout(), Ordering::Relaxed))
+            .map(drop)
     }
 
     fn ask(
@@ -236,7 +260,9 @@ impl Client {
         kwargs: &[(&str, Value)],
         wait: Option<Duration>,
     ) -> Result<Value> {
-        match connection.call(&self.0.settings, None, name, args, kwargs, wait)? {
+        let reply = connection.call(&self.0.settings, None, name, args, kwargs, wait)?;
+        self.answered();
+        match reply {
             Reply::Return(value) => Ok(value),
             other => Err(failure(other)),
         }
@@ -272,6 +298,21 @@ impl Client {
     fn idle(&self) -> Option<Connection> {
         lock(&self.0.idle).pop()
     }
+
+    /// Notes that the manager has answered.
+    fn answered(&self) {
+        if self.0.silent.load(Ordering::Relaxed) {
+            self.0.silent.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops the idle connections after one has failed. A router may have forgotten them all, and then each would
+    /// cost a timeout of its own.
+    fn drop_idle(&self, error: &Error) {
+        if matches!(error, Error::TimedOut | Error::Disconnected | Error::Io(..)) {
+            lock(&self.0.idle).clear();
+        }
+    }
 }
 
 /// A connection that several calls have to themselves: to the manager they are one owner's.
@@ -302,7 +343,8 @@ impl Session {
     /// The reply to the oldest call under way.
     fn receive(&mut self) -> Result<Reply> {
         let mut connection = self.connection.take().ok_or(Error::Disconnected)?;
-        let reply = connection.receive(&self.client.0.settings)?;
+        let reply = connection.receive(&self.client.0.settings);
+        let reply = reply.inspect_err(|error| self.client.drop_idle(error))?;
         self.connection = Some(connection);
         Ok(reply)
     }
@@ -329,7 +371,9 @@ impl Session {
         let settings = &self.client.0.settings;
         let mut connection = self.connection.take().ok_or(Error::Disconnected)?;
         let wait = wait.and_then(|wait| Some(settings.call_timeout?.saturating_add(wait)));
-        let reply = connection.call(settings, Some(id), method, args, kwargs, wait)?;
+        let reply = connection.call(settings, Some(id), method, args, kwargs, wait);
+        let reply = reply.inspect_err(|error| self.client.drop_idle(error))?;
+        self.client.answered();
         self.connection = Some(connection);
         Ok(reply)
     }

@@ -231,6 +231,33 @@ impl<'a> IntoIterator for &'a QueueProxy {
 /// consumer.task_done()?;
 /// # Ok::<(), basemanager::Error>(())
 /// ```
+///
+/// With [`Connector::reconnect`](crate::Connector::reconnect) a consumer outlives its manager. An error tells it that the manager is
+/// gone, and with it what this consumer held; then the next `get` waits for the manager to come back.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use basemanager::{Client, Error};
+/// let client = Client::to("127.0.0.1:5000", "producer")
+///     .reconnect(100, Duration::from_millis(200)) // while no manager is there
+///     .connect()?;
+/// let mut consumer = client.queue("task_queue")?.consumer();
+/// loop {
+///     let done = consumer.get().and_then(|item| {
+///         println!("{item}"); // the work
+///         consumer.task_done()
+///     });
+///     match done {
+///         // It did not come back within the 20 s.
+///         Err(error @ Error::Unreachable(_)) => return Err(error),
+///         // It is gone, and an item that was not done is delivered again: get() connects anew.
+///         Err(error) if error.is_disconnected() => {}
+///         done => done?,
+///     }
+/// }
+/// # #[allow(unreachable_code)]
+/// # Ok::<(), basemanager::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Consumer {
     queue: QueueProxy,

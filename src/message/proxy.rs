@@ -28,7 +28,7 @@ impl Token {
     pub(crate) fn address(address: &Address) -> Value {
         match address.host_and_port() {
             Some((host, port)) => Value::from((host, i64::from(port))),
-            None => Value::from(address.to_string()),
+            None => Value::from(address.python_path()),
         }
     }
 

@@ -44,6 +44,15 @@ struct Decoder<'a> {
     limits: &'a Limits,
     /// Collects the objects, however deep, whose class is of such a module.
     wanted: Option<(IsModule, Vec<Instance>)>,
+    /// Collects the names of classes and functions, and the texts.
+    named: Option<Named>,
+}
+
+/// The modules and names of the classes and functions in a pickle, and its texts, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    pub(crate) globals: Vec<(String, String)>,
+    pub(crate) texts: Vec<String>,
 }
 
 /// An object that is being read.
@@ -69,7 +78,7 @@ impl Scan {
     }
 
     fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
-        Decoder { scan: self, bytes, limits, wanted: None }
+        Decoder { scan: self, bytes, limits, wanted: None, named: None }
     }
 }
 
@@ -88,6 +97,16 @@ impl Pickle {
             Node::Global(names) => Some(*names),
             _ => None,
         }
+    }
+
+    /// The classes, functions and texts in it, as far as it can be read within the limits.
+    pub(crate) fn named(&self, limits: &Limits) -> Named {
+        let Ok((scan, all)) = self.scan(limits) else { return Named::default() };
+        let mut decoder = scan.decoder(self.ops(), limits);
+        decoder.named = Some(Named::default());
+        // What was read before a limit is of use, too.
+        let _ = decoder.run(all);
+        decoder.named.unwrap_or_default()
     }
 
     /// What an object is made of, if it can be read within the limits.
@@ -175,6 +194,9 @@ impl<'a> Decoder<'a> {
                 op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
                     // Lone surrogates, which Rust's text cannot hold, stay opaque.
                     let text = std::str::from_utf8(operand).ok();
+                    if let Some((named, text)) = self.named.as_mut().zip(text) {
+                        named.texts.push(text.to_owned());
+                    }
                     let node = text.map_or(Node::Opaque, |text| Node::Value(text.into()));
                     stack.put(stack.end, Inside::NOTHING, node);
                 }
@@ -190,6 +212,7 @@ impl<'a> Decoder<'a> {
                     let lines = operand.split(|byte| *byte == b'\n');
                     let mut lines = lines.map(|line| std::str::from_utf8(line).ok());
                     let (module, name) = (lines.next().flatten(), lines.next().flatten());
+                    self.note_global(module, name);
                     stack.push_global(stack.end, Inside::NOTHING, module, name);
                 }
                 op::MARK => stack.marks.push((stack.slots.len(), stack.end)),
@@ -216,6 +239,7 @@ impl<'a> Decoder<'a> {
                     let (start, inside, names) = self.pop(stack, 2)?;
                     let mut names = names.iter().map(Value::as_str);
                     let (module, name) = (names.next().flatten(), names.next().flatten());
+                    self.note_global(module, name);
                     stack.push_global(start, Inside { depth: 0, ..inside }, module, name);
                 }
                 op::REDUCE | op::NEWOBJ | op::NEWOBJ_EX => {
@@ -277,6 +301,14 @@ impl<'a> Decoder<'a> {
             self.advance(reading)?;
         }
         Ok(None)
+    }
+
+    fn note_global(&mut self, module: Option<&str>, name: Option<&str>) {
+        if let Some((named, (module, name))) = self.named.as_mut().zip(module.zip(name)) {
+            // With this opcode the names were texts.
+            named.texts.retain(|text| text != module && text != name);
+            named.globals.push((module.to_owned(), name.to_owned()));
+        }
     }
 
     fn too_deep(&self) -> Error {

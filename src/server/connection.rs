@@ -37,9 +37,13 @@ const FUNCTIONS: [&str; 9] = [
 
 /// Serves a connection until it ends.
 pub(super) fn serve(seat: &mut Seat, connection: Arc<Connection>) {
+    let peer = connection.peer;
     match converse(seat, connection) {
         Ok(()) | Err(Error::Disconnected) => {}
-        Err(error) => seat.core.log(format_args!("a connection ended: {error}")),
+        Err(error) => {
+            let event = if seat.leave.proved { "closed" } else { "rejected" };
+            seat.core.log(format_args!("{event} {peer}: {}", error.reason()));
+        }
     }
 }
 
@@ -210,6 +214,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
             let entry = core.objects.get(&token.id).ok_or_else(|| unknown(&token.id))?;
             Ok(Value::Tuple(entry.advertised().map(Value::from).collect()))
         }
+        method if !FUNCTIONS.contains(&method) => Err(unrecognized(method)),
         method => {
             call.bind(0, none).map_err(text)?;
             match method {
@@ -223,13 +228,15 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
                     call.shut_down_manager();
                     Ok(Value::None)
                 }
-                _ => Err(format!(
-                    "AssertionError: '{method}' unrecognized; the manager's functions are: {}",
-                    FUNCTIONS.join(", ")
-                )),
+                _ => Err(unrecognized(method)),
             }
         }
     }
+}
+
+fn unrecognized(function: &str) -> String {
+    let functions = FUNCTIONS.join(", ");
+    format!("AssertionError: '{function}' unrecognized; the manager's functions are: {functions}")
 }
 
 fn unknown(ident: &str) -> String {

@@ -15,7 +15,7 @@ use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Context};
 use crate::shared::element::{Element, Held, Item, Reference, References};
 use crate::shared::wait::{Caller, Wake, lock};
-use crate::transport::Stream;
+use crate::transport::{Peer, Stream};
 use crate::value::Pickle;
 
 /// The most that is read ahead while a call waits.
@@ -27,13 +27,14 @@ const BURST: usize = 64 * 1024;
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) stream: Stream,
+    pub(super) peer: Peer,
     /// Where its thread is parked.
     parked: Mutex<Option<Arc<dyn Wake>>>,
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, stream: Stream) -> Self {
-        Self { id: ConnectionId(id), stream, parked: Mutex::new(None) }
+    pub(super) fn new(id: u64, stream: Stream, peer: Peer) -> Self {
+        Self { id: ConnectionId(id), stream, peer, parked: Mutex::new(None) }
     }
 
     /// Makes its thread look around, if it is parked.

@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::shared::element::Keeper;
 use crate::shared::wait::{Monitor, Patience, lock};
-use crate::transport::{Address, Listener, Stream, deadline};
+use crate::transport::{Address, Listener, Peer, Stream, deadline};
 use buffers::Buffers;
 use link::Connection;
 use objects::Objects;
@@ -257,9 +257,9 @@ fn accept(core: &Arc<Core>, listener: &Listener) {
             return;
         }
         match accepted {
-            Ok(stream) => {
-                if let Err(error) = admit(core, stream) {
-                    core.log(format_args!("a connection was refused: {error}"));
+            Ok((stream, peer)) => {
+                if let Err(error) = admit(core, stream, peer) {
+                    core.log(format_args!("rejected {peer}: {}", error.reason()));
                 }
             }
             Err(error) => {
@@ -272,7 +272,7 @@ fn accept(core: &Arc<Core>, listener: &Listener) {
 }
 
 /// Gives a connection a thread of its own, which does everything else.
-fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
+fn admit(core: &Arc<Core>, stream: Stream, peer: Peer) -> Result<()> {
     let most = core.settings.max_connections;
     {
         let mut life = core.life.lock();
@@ -287,7 +287,7 @@ fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
         life.handshakes += 1;
     }
     let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
-    let connection = Arc::new(Connection::new(id, stream));
+    let connection = Arc::new(Connection::new(id, stream, peer));
     lock(&core.connections).insert(id, connection.clone());
     let leave = Leave { life: core.life.clone(), proved: false };
     let mut seat = Seat { core: core.clone(), id, leave };

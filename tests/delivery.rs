@@ -181,3 +181,133 @@ fn a_bound_in_bytes_holds() {
     waiter.join().unwrap();
     assert_eq!(queue.len(), 3);
 }
+
+#[test]
+fn queue_proxy_get_on_at_least_once_queue_names_consumer() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let tasks = client.queue("queue").unwrap();
+    let refused = [
+        tasks.get().unwrap_err(),
+        tasks.try_get().unwrap_err(),
+        tasks.get_timeout(Duration::ZERO).unwrap_err(),
+        tasks.get_many(1, None).unwrap_err(),
+        tasks.iter().next().unwrap().unwrap_err(),
+        tasks.task_done().unwrap_err(),
+    ];
+    for error in refused {
+        let text = error.to_string();
+        assert!(text.contains("QueueProxy::consumer()"), "{text}");
+        assert!(!error.may_have_taken_effect(), "{text}");
+    }
+    assert_eq!(queue.len(), 1, "nothing was taken");
+    tasks.put(2).unwrap();
+    assert_eq!((tasks.len().unwrap(), tasks.is_empty().unwrap()), (2, false));
+}
+
+#[test]
+fn consumer_after_untyped_get_acknowledges_its_own_item() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=3);
+    let tasks = client.queue("queue").unwrap();
+    // By a connection that serves any call: this item is nobody's to acknowledge.
+    assert_eq!(tasks.proxy().call("get", &[], &[]).unwrap(), 1.into());
+    let mut consumer = tasks.consumer();
+    assert_eq!(consumer.get().unwrap(), 2.into());
+    consumer.task_done().unwrap();
+    drop(consumer);
+    // Nor does a consumer leave its connection, and what it held, to the next.
+    let mut next = tasks.consumer();
+    assert_eq!(next.get().unwrap(), 3.into());
+    next.task_done().unwrap();
+    assert!(raised(next.task_done().unwrap_err()).contains("too many times"));
+}
+
+#[test]
+fn consumer_nack_returns_the_newest_to_the_front() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=4);
+    let (mut one, mut other) = (consumer(&client), consumer(&client));
+    let nothing = "ValueError: nack() called, but no item is held";
+    assert_eq!(raised(one.nack().unwrap_err()), nothing);
+    assert_eq!(one.get_many(3, None).unwrap().len(), 3);
+    one.nack().unwrap();
+    assert_eq!(other.get().unwrap(), 3.into(), "the last of the batch, before what was never taken");
+    one.nack().unwrap();
+    other.nack().unwrap();
+    // What came back keeps its order. The oldest is the one that is done.
+    one.task_done().unwrap();
+    assert_eq!(raised(one.nack().unwrap_err()), nothing);
+    for item in 2..=4 {
+        assert_eq!(other.get().unwrap(), item.into());
+        other.task_done().unwrap();
+    }
+    queue.join();
+    assert_eq!(raised(other.nack().unwrap_err()), nothing);
+}
+
+#[test]
+fn nack_after_the_last_delivery_makes_a_dead_letter() {
+    let dead = Queue::new();
+    let queue = Queue::options().dead_letters(2, &dead).build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let mut consumer = consumer(&client);
+    assert_eq!(consumer.get().unwrap(), 1.into());
+    consumer.nack().unwrap();
+    assert_eq!(consumer.get().unwrap(), 1.into());
+    assert!(dead.is_empty());
+    consumer.nack().unwrap();
+    assert_eq!((dead.get().unwrap(), queue.len()), (1.into(), 0));
+    queue.join();
+}
+
+#[test]
+fn nack_after_the_lease_is_too_late() {
+    let queue = Queue::options().lease(Duration::from_millis(50)).build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let mut consumer = consumer(&client);
+    consumer.get().unwrap();
+    until("the lease runs out", PATIENCE, || queue.len() == 1);
+    let text = raised(consumer.nack().unwrap_err());
+    assert!(text.starts_with("ValueError: nack() called too late"), "{text}");
+    assert_eq!(queue.len(), 1);
+}
+
+#[test]
+fn nack_wakes_a_waiting_consumer() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let (mut giving_up, mut waiting) = (consumer(&client), consumer(&client));
+    giving_up.get().unwrap();
+    let waiter = thread::spawn(move || waiting.get().unwrap());
+    giving_up.nack().unwrap();
+    assert_eq!(waiter.join().unwrap(), 1.into());
+}
+
+#[test]
+fn nack_in_process_belongs_to_the_thread() {
+    let queue = Queue::options().at_least_once().build();
+    put(&queue, 1..=2);
+    queue.get().unwrap();
+    let other = queue.clone();
+    thread::spawn(move || other.nack().unwrap_err()).join().unwrap();
+    queue.nack().unwrap();
+    assert_eq!(queue.get().unwrap(), 1.into());
+    queue.task_done().unwrap();
+
+    let plain = Queue::new();
+    plain.put(1).unwrap();
+    plain.get().unwrap();
+    let text = raised(plain.nack().unwrap_err());
+    assert_eq!(text, "ValueError: nack() is for at-least-once queues only");
+    let (_handle, client) = share(&plain);
+    let text = consumer(&client).nack().unwrap_err().to_string();
+    assert!(text.contains("method 'nack' of"), "{text}");
+    assert!(!client.queue("queue").unwrap().proxy().exposed().contains(&"nack".to_owned()));
+}

@@ -254,9 +254,16 @@ impl Client {
         self.session()?.method(id, method, args, kwargs, wait)
     }
 
-    /// A connection for several calls.
+    /// A connection for several calls, which serves others afterwards.
     fn session(&self) -> Result<Session> {
-        Ok(Session { client: self.clone(), connection: Some(self.checkout()?) })
+        Ok(Session { client: self.clone(), connection: Some(self.checkout()?), pooled: true })
+    }
+
+    /// A connection for calls that leave it something in the manager, such as an item that is not done or
+    /// a lock: a new one, so that it owns nothing yet, and never used for anything else.
+    fn own_session(&self) -> Result<Session> {
+        let connection = self.connect_for_calls()?;
+        Ok(Session { client: self.clone(), connection: Some(connection), pooled: false })
     }
 
     /// A connection to call methods on: one that is idle and still open, or a new one.
@@ -266,6 +273,10 @@ impl Client {
                 return Ok(connection);
             }
         }
+        self.connect_for_calls()
+    }
+
+    fn connect_for_calls(&self) -> Result<Connection> {
         Connection::accepted(&self.0.settings).map_err(Error::unreachable)
     }
 
@@ -280,6 +291,8 @@ struct Session {
     client: Client,
     /// Gone once a call has failed: it may be out of step.
     connection: Option<Connection>,
+    /// Whether the connection serves other calls afterwards.
+    pooled: bool,
 }
 
 impl Session {
@@ -332,6 +345,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if !self.pooled {
+            return;
+        }
         let mut idle = lock(&self.client.0.idle);
         if idle.len() < KEEP_IDLE {
             idle.extend(self.connection.take());

@@ -18,8 +18,9 @@ const ROOM: usize = 1;
 const DONE: usize = 2;
 const DRAINED: usize = 3;
 
-/// What a queue offers: the last two are no `queue.Queue`'s.
-const METHODS: [&str; 12] = [
+/// What a queue offers: the last three are no `queue.Queue`'s, and the last one is for at-least-once queues
+/// only, by which clients recognise them.
+const METHODS: [&str; 13] = [
     "empty",
     "full",
     "get",
@@ -32,6 +33,7 @@ const METHODS: [&str; 12] = [
     "task_done",
     "get_many",
     "put_many",
+    "nack",
 ];
 
 /// No more is taken at once when the items have come to so many bytes.
@@ -141,6 +143,13 @@ impl Shared {
         Ok(())
     }
 
+    pub(super) fn nack(&self, owner: Owner) -> Result<(), Exception> {
+        let mut state = self.look();
+        let recovered = state.nack(&self.policy, owner)?;
+        self.recovered(state, recovered);
+        Ok(())
+    }
+
     pub(super) fn join(&self, patience: &mut Patience<'_>) -> Result<(), Interrupted> {
         self.wait(DONE, patience, |state| state.unfinished == 0).map(drop)
     }
@@ -235,7 +244,8 @@ impl Shared {
 
 impl SharedObject for Shared {
     fn exposed(&self) -> &[&str] {
-        &METHODS
+        let [plain @ .., _] = &METHODS;
+        if self.policy.at_least_once { &METHODS } else { plain }
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -289,6 +299,7 @@ impl SharedObject for Shared {
                 let [] = call.bind(0, [])?;
                 match method {
                     "task_done" => Ok(self.task_done(Owner::of(call))?.into()),
+                    "nack" => Ok(self.nack(Owner::of(call))?.into()),
                     "qsize" => Ok(self.look().len().into()),
                     "empty" => Ok((self.look().len() == 0).into()),
                     "full" => Ok(self.is_full().into()),

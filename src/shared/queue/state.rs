@@ -3,7 +3,7 @@
 //! ```text
 //!  push ──► items ── pop ──► gone                                     a plain queue
 //!                      └───► handed out ── done ──► gone              at least once
-//!              ▲                 │ holder gone, lease over
+//!              ▲                 │ nack, holder gone, lease over
 //!              └─ returned ◄─────┴──► dead letters, past the most deliveries
 //! ```
 //! Each item gets a number when it leaves `items`. Whatever comes back was put before all that is still
@@ -83,7 +83,7 @@ impl Holding {
         None
     }
 
-    /// Lets go of the one handed last; `None` if that went back.
+    /// Lets go of the newest; `None` if that went back.
     fn pop_last(&mut self) -> Option<u64> {
         let last = self.numbers.pop_back();
         if last.is_none() {
@@ -219,6 +219,25 @@ impl State {
         }
         self.unfinished = self.unfinished.checked_sub(1).ok_or_else(too_often)?;
         Ok(kept)
+    }
+
+    /// Takes back the item that this holder was handed last, which counts as a delivery.
+    pub(super) fn nack(&mut self, policy: &Policy, owner: Owner) -> Result<Recovered, Exception> {
+        if !policy.at_least_once {
+            return Err(Exception::value_error("nack() is for at-least-once queues only"));
+        }
+        let Entry::Occupied(mut held) = self.held.entry(owner) else {
+            return Err(Exception::value_error("nack() called, but no item is held"));
+        };
+        let number = held.get_mut().pop_last();
+        if held.get().is_empty() {
+            held.remove();
+        }
+        let too_late = "nack() called too late: the item's lease ran out, and it went back";
+        let number = number.ok_or_else(|| Exception::value_error(too_late))?;
+        let mut recovered = Recovered::default();
+        self.recover(number, policy, &mut recovered);
+        Ok(recovered)
     }
 
     /// When the first lease runs out.

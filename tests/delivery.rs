@@ -235,7 +235,11 @@ fn consumer_nack_returns_the_newest_to_the_front() {
     assert_eq!(raised(one.nack().unwrap_err()), nothing);
     assert_eq!(one.get_many(3, None).unwrap().len(), 3);
     one.nack().unwrap();
-    assert_eq!(other.get().unwrap(), 3.into(), "the last of the batch, before what was never taken");
+    assert_eq!(
+        other.get().unwrap(),
+        3.into(),
+        "the last of the batch, before what was never taken"
+    );
     one.nack().unwrap();
     other.nack().unwrap();
     // What came back keeps its order. The oldest is the one that is done.

@@ -4,6 +4,7 @@ mod connection;
 #[cfg(feature = "objects")]
 pub(crate) mod objects;
 mod proxy;
+mod put_each;
 mod queue;
 
 use std::fmt;
@@ -19,7 +20,8 @@ use crate::transport::Address;
 use crate::value::Value;
 use connection::{Connection, unsent};
 pub use proxy::Proxy;
-pub use queue::{Consumer, PutEach, QueueIter, QueueProxy};
+pub use put_each::PutEach;
+pub use queue::{Consumer, QueueIter, QueueProxy};
 
 /// More than CPython can wait is refused there.
 const LONGEST: Duration = Duration::from_secs(1 << 33);
@@ -296,14 +298,18 @@ struct Session {
 }
 
 impl Session {
-    /// Adds calls with one argument each to those under way. If that fails so does [`receive`](Self::receive), in its turn.
-    fn send(&mut self, id: &str, method: &str, args: &[Value]) {
+    /// Adds a call with one argument to those that [`send`](Self::send) sends, and gives its size.
+    fn request(&mut self, id: &str, method: &str, arg: &Value) -> usize {
+        let args = std::slice::from_ref(arg);
+        self.connection.as_mut().map_or(0, |connection| connection.request(id, method, args))
+    }
+
+    /// Sends the first so many bytes of what was requested. If that fails so does
+    /// [`receive`](Self::receive), in its turn.
+    fn send(&mut self, bytes: usize) {
         if let Some(connection) = &mut self.connection {
-            for arg in args {
-                connection.request(id, method, std::slice::from_ref(arg));
-            }
             // Replies to earlier calls may have come all the same.
-            let _ = connection.send();
+            let _ = connection.send(bytes);
         }
     }
 

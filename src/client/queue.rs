@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use super::proxy::Proxy;
-use super::{Session, failure, seconds};
+use super::put_each::PutEach;
+use super::{Session, seconds};
 use crate::error::{Error, Result};
-use crate::message::Reply;
 use crate::value::Value;
-
-/// The most puts that are under way at once.
-const WINDOW: usize = 64;
 
 /// A queue in a manager. A clone is the same queue.
 #[derive(Clone, Debug)]
@@ -97,7 +94,8 @@ impl QueueProxy {
     }
 
     /// Puts items by a call each, many of which are under way at once: a reply is not waited for before the
-    /// next calls are sent. Gives the result for each item, in order, while the iterator is gone through.
+    /// next calls are sent, up to 64 of them, and 1 MiB. Gives the result for each item, in order, while the
+    /// iterator is gone through.
     ///
     /// When the connection breaks, the items that were under way have an error each, and those that have
     /// no result were not sent.
@@ -120,7 +118,7 @@ impl QueueProxy {
     where
         I: IntoIterator<Item: Into<Value>>,
     {
-        PutEach { queue: self.clone(), items: Some(items.into_iter()), session: None, under_way: 0 }
+        PutEach::new(self.clone(), items.into_iter())
     }
 
     /// A consumer with a new connection of its own, which a queue that takes back what is not done needs
@@ -327,80 +325,6 @@ impl Consumer {
             lost => lost.insert(proxy.own_session()?),
         };
         proxy.call_in(session, method, args, &[], wait)
-    }
-}
-
-/// The results of puts that are under way together: [`QueueProxy::put_each`].
-#[derive(Debug)]
-#[must_use = "items are put as the results are asked for"]
-pub struct PutEach<I> {
-    queue: QueueProxy,
-    /// `None` once no more are sent.
-    items: Option<I>,
-    session: Option<Session>,
-    /// How many were sent whose reply has not been read.
-    under_way: usize,
-}
-
-impl<I> PutEach<I>
-where
-    I: Iterator<Item: Into<Value>>,
-{
-    /// Sends further items, up to [`WINDOW`] under way.
-    fn fill(&mut self) -> Result<()> {
-        let Some(items) = &mut self.items else { return Ok(()) };
-        let fresh: Vec<Value> = items.take(WINDOW - self.under_way).map(Into::into).collect();
-        if fresh.is_empty() {
-            self.items = None;
-            return Ok(());
-        }
-        let session = match &mut self.session {
-            Some(session) => session,
-            none => none.insert(self.queue.proxy().session()?),
-        };
-        session.send(self.queue.proxy().id(), "put", &fresh);
-        self.under_way += fresh.len();
-        Ok(())
-    }
-
-    fn receive(&mut self) -> Result<()> {
-        match self.session.as_mut().ok_or(Error::Disconnected)?.receive()? {
-            Reply::Return(_) => Ok(()),
-            other => Err(failure(other)),
-        }
-    }
-}
-
-impl<I> Iterator for PutEach<I>
-where
-    I: Iterator<Item: Into<Value>>,
-{
-    type Item = Result<()>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.session.as_ref().is_some_and(|session| !session.is_open()) {
-            self.items = None;
-        }
-        // Not at each reply: requests that go together cost one write.
-        if self.under_way <= WINDOW / 2
-            && let Err(error) = self.fill()
-        {
-            self.items = None;
-            return Some(Err(error));
-        }
-        self.under_way = self.under_way.checked_sub(1)?;
-        Some(self.receive())
-    }
-}
-
-impl<I> Drop for PutEach<I> {
-    fn drop(&mut self) {
-        if self.under_way > 0
-            && let Some(session) = self.session.take()
-        {
-            // Replies are still to come.
-            session.close();
-        }
     }
 }
 

@@ -18,7 +18,8 @@ use std::sync::{self, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, yield_now};
-use crate::error::Exception;
+use crate::error::{Error, Exception};
+use crate::limits::PIPELINED;
 use crate::transport::deadline;
 
 /// How long a parked thread goes without asking whether its caller is still there.
@@ -93,8 +94,8 @@ impl<S: Send, const N: usize> Wake for Inner<S, N> {
 pub(crate) trait Caller {
     /// Sends what the caller should have before this thread parks.
     fn settle(&mut self);
-    /// Whether the caller is still connected.
-    fn is_there(&mut self) -> bool;
+    /// Whether the caller is still connected, and has kept to what it may send meanwhile.
+    fn is_there(&mut self) -> Result<(), Interrupted>;
     /// Whether the manager is ending.
     fn is_ending(&self) -> bool;
     /// The longest that a call may wait, whatever it asks for.
@@ -161,6 +162,8 @@ impl<'a> Patience<'a> {
 pub enum Interrupted {
     /// The caller has disconnected.
     CallerGone,
+    /// The caller sent so much behind this call that its end could not be noticed: its connection is closed.
+    PipelinedTooMuch,
     /// The manager is ending.
     ManagerEnding,
     /// The manager lets no call wait as long as this one asked for.
@@ -175,11 +178,19 @@ impl From<Interrupted> for Exception {
             Interrupted::CallerGone | Interrupted::ManagerEnding => {
                 Self::builtin("EOFError", "the manager has been shut down")
             }
+            Interrupted::PipelinedTooMuch => {
+                let text = format!("{}: the connection is closed", pipelined_too_much());
+                Self::builtin("ConnectionAbortedError", text)
+            }
             Interrupted::WaitedTooLong => {
                 Self::builtin("TimeoutError", "the manager lets no call wait any longer")
             }
         }
     }
+}
+
+pub(crate) fn pipelined_too_much() -> Error {
+    Error::Limit("number of bytes sent behind a call that waits", PIPELINED as u64)
 }
 
 impl<S: Send + 'static, const N: usize> Monitor<S, N> {
@@ -277,9 +288,7 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
                 }
                 if let Some(caller) = &mut patience.caller {
                     drop(state);
-                    if !caller.is_there() {
-                        return Err(Interrupted::CallerGone);
-                    }
+                    caller.is_there()?;
                     state = self.lock();
                 }
                 checked = Instant::now();

@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Owner};
 use crate::shared::element::Item;
-use crate::shared::wait::{Caller, Patience, Wake};
+use crate::shared::wait::{Caller, Interrupted, Patience, Wake};
 use crate::value::{Pickle, Value};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -66,8 +66,8 @@ impl Caller for Peer {
         self.waited = true;
     }
 
-    fn is_there(&mut self) -> bool {
-        self.is_there
+    fn is_there(&mut self) -> Result<(), Interrupted> {
+        if self.is_there { Ok(()) } else { Err(Interrupted::CallerGone) }
     }
 
     fn is_ending(&self) -> bool {

@@ -315,3 +315,84 @@ fn nack_in_process_belongs_to_the_thread() {
     assert!(text.contains("method 'nack' of"), "{text}");
     assert!(!client.queue("queue").unwrap().proxy().exposed().contains(&"nack".to_owned()));
 }
+
+/// How often the threads of this process with this name have gone to sleep.
+#[cfg(target_os = "linux")]
+fn sleeps(name: &str) -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let counts = threads.filter_map(|thread| {
+        // A thread may end meanwhile.
+        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+        let field = |field| Some(status.lines().find_map(|line| line.strip_prefix(field))?.trim());
+        let counts = field("voluntary_ctxt_switches:")?.parse::<u64>().ok();
+        counts.filter(|_| field("Name:") == Some(name))
+    });
+    counts.sum()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn get_wakes_only_producers_whose_items_fit() {
+    let queue = Queue::options().max_bytes(100).build();
+    let putting = |name: &str, size: usize| {
+        let queue = queue.clone();
+        let put = move || queue.put(vec![0_u8; size]).unwrap();
+        thread::Builder::new().name(name.to_owned()).spawn(put).unwrap()
+    };
+    queue.put(vec![0_u8; 20]).unwrap();
+    queue.put(vec![0_u8; 60]).unwrap();
+    let large: Vec<_> = (0..50).map(|_| putting("large", 60)).collect();
+    let small = putting("small", 15);
+    let (mut before, mut steady) = (0, 0);
+    until("all wait", PATIENCE, || {
+        let now = sleeps("large");
+        steady = if now == before && sleeps("small") > 0 { steady + 1 } else { 0 };
+        before = now;
+        steady == 20
+    });
+    assert_eq!(queue.len(), 2);
+    queue.get().unwrap();
+    small.join().unwrap();
+    assert_eq!(sleeps("large"), before, "none of them was woken");
+    // One of 60 bytes goes for another to come.
+    for _ in 0..52 {
+        assert!(queue.get_timeout(PATIENCE).unwrap().is_some());
+    }
+    large.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn producers_with_items_of_any_size_get_room_in_time() {
+    const EACH: usize = 300;
+    let queue = Queue::options().max_bytes(1000).maxsize(10).build();
+    let (say, word) = std::sync::mpsc::channel();
+    for producer in 1..=8_usize {
+        let (queue, say) = (queue.clone(), say.clone());
+        thread::spawn(move || {
+            let mut given_up = 0;
+            for turn in 0..EACH {
+                let item = vec![0_u8; (turn * producer * 37) % 900];
+                if (turn + producer) % 3 > 0 {
+                    queue.put(item).unwrap();
+                } else if let Err(error) = queue.put_timeout(item, Duration::from_micros(50)) {
+                    assert!(error.is_full(), "{error}");
+                    given_up += 1;
+                }
+            }
+            say.send(given_up).unwrap();
+        });
+    }
+    // Those who give up pass their room on, else others wait for ever while the queue is empty.
+    let (mut got, mut ended, mut given_up) = (0, 0, 0);
+    until("each item came, or was not put", PATIENCE, || {
+        while queue.get_timeout(Duration::from_millis(20)).unwrap().is_some() {
+            got += 1;
+        }
+        for count in word.try_iter() {
+            ended += 1;
+            given_up += count;
+        }
+        ended == 8 && got + given_up == 8 * EACH
+    });
+}

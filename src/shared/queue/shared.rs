@@ -1,5 +1,6 @@
 //! How threads and clients use a queue at once: what they wait for, and how clients call it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::state::{Recovered, State};
@@ -8,7 +9,7 @@ use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call, ConnectionId, Owner};
 use crate::shared::element::Item;
 use crate::shared::sync::MutexGuard;
-use crate::shared::wait::{CHECK, Interrupted, Monitor, Patience};
+use crate::shared::wait::{Bell, CHECK, Interrupted, Monitor, Patience};
 use crate::shared::{Return, SharedObject};
 use crate::value::{Pickle, Value};
 
@@ -17,6 +18,13 @@ const ITEM: usize = 0;
 const ROOM: usize = 1;
 const DONE: usize = 2;
 const DRAINED: usize = 3;
+
+/// Where a thread waits: with others, or where it alone is woken.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Common(usize),
+    Own(&'a Arc<Bell>),
+}
 
 /// What a queue offers: the last three are no `queue.Queue`'s, and the last one is for at-least-once queues
 /// only, by which clients recognise them.
@@ -51,14 +59,12 @@ impl Shared {
 
     pub(super) fn put(&self, item: Item, patience: &mut Patience<'_>) -> Result<(), Exception> {
         self.can_fit(&item)?;
-        let size = item.len();
-        let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
-        let mut state = self.wait(ROOM, patience, ready)?.ok_or_else(Exception::full)?;
+        let mut state = self.wait_for_room(item.len(), patience)?.ok_or_else(Exception::full)?;
         if state.shut_down {
             return Err(Exception::shut_down());
         }
         state.push(item);
-        drop(state);
+        self.ring(state);
         self.state.notify_one(ITEM);
         Ok(())
     }
@@ -69,8 +75,7 @@ impl Shared {
         let mut items = items.into_iter().peekable();
         let mut put = 0;
         while let Some(size) = items.peek().map(|item| item.len()) {
-            let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
-            let mut state = match self.wait(ROOM, patience, ready) {
+            let mut state = match self.wait_for_room(size, patience) {
                 Ok(Some(state)) if !state.shut_down => state,
                 // Those that are in stay: whoever asks again gets the reason.
                 _ if put > 0 => break,
@@ -83,7 +88,7 @@ impl Shared {
                 state.push(item);
                 put += 1;
             }
-            drop(state);
+            self.ring(state);
             (before..put).for_each(|_| self.state.notify_one(ITEM));
         }
         Ok(put)
@@ -119,7 +124,7 @@ impl Shared {
         patience: &mut Patience<'_>,
     ) -> Result<MutexGuard<'_, State>, Exception> {
         let ready = |state: &State| state.len() > 0 || state.is_over(owner);
-        self.wait(ITEM, patience, ready)?.ok_or_else(Exception::empty)
+        self.wait(Place::Common(ITEM), patience, ready)?.ok_or_else(Exception::empty)
     }
 
     /// When what is handed out now comes back by itself.
@@ -151,7 +156,7 @@ impl Shared {
     }
 
     pub(super) fn join(&self, patience: &mut Patience<'_>) -> Result<(), Interrupted> {
-        self.wait(DONE, patience, |state| state.unfinished == 0).map(drop)
+        self.wait(Place::Common(DONE), patience, |state| state.unfinished == 0).map(drop)
     }
 
     pub(super) fn shut_down(&self, immediate: bool) {
@@ -181,7 +186,7 @@ impl Shared {
     /// around at least once in that time.
     fn wait(
         &self,
-        condition: usize,
+        place: Place<'_>,
         patience: &mut Patience<'_>,
         ready: impl Fn(&State) -> bool,
     ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
@@ -190,7 +195,10 @@ impl Shared {
         }
         loop {
             let ready = |state: &State| is_due(state) || ready(state);
-            let state = self.state.wait(condition, patience, ready)?;
+            let state = match place {
+                Place::Common(condition) => self.state.wait(condition, patience, ready)?,
+                Place::Own(bell) => self.state.wait_for_bell(bell, patience, ready)?,
+            };
             match state {
                 Some(state) if is_due(&state) => self.expire(state, Instant::now()),
                 state => return Ok(state),
@@ -207,7 +215,7 @@ impl Shared {
     fn less(&self, state: MutexGuard<'_, State>, count: usize) {
         let (all_done, shut_down) = (state.unfinished == 0, state.shut_down);
         let drained = state.is_drained();
-        drop(state);
+        self.ring(state);
         if all_done {
             self.state.notify_all(DONE);
         }
@@ -217,12 +225,49 @@ impl Shared {
         if drained {
             self.state.notify_all(DRAINED);
         }
-        match (self.policy.maxsize, self.policy.max_bytes) {
-            (0, 0) => {}
-            (_, 0) => (0..count).for_each(|_| self.state.notify_one(ROOM)),
-            // Each of those who wait has an item of another size.
-            _ => self.state.notify_all(ROOM),
+        if self.policy.maxsize > 0 {
+            (0..count).for_each(|_| self.state.notify_one(ROOM));
         }
+    }
+
+    /// Waits for room for an item of this size, or the end. With a bound in bytes, each of those who wait has
+    /// an item of another size, and is woken when there is room for that.
+    fn wait_for_room(
+        &self,
+        size: usize,
+        patience: &mut Patience<'_>,
+    ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
+        let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
+        if self.policy.max_bytes == 0 {
+            return self.wait(Place::Common(ROOM), patience, ready);
+        }
+        let mut state = self.look();
+        if ready(&state) {
+            return Ok(Some(state));
+        }
+        let waiting = state.wait_for_room(size);
+        drop(state);
+        let ready = |state: &State| waiting.is_ready(state, &self.policy);
+        match self.wait(Place::Own(&waiting.bell), patience, ready) {
+            Ok(Some(mut state)) => {
+                state.leave(&waiting);
+                Ok(Some(state))
+            }
+            in_vain => {
+                let mut state = self.state.lock();
+                state.leave(&waiting);
+                // There may be room all the same, for others.
+                self.ring(state);
+                in_vain
+            }
+        }
+    }
+
+    /// Wakes those whose items fit.
+    fn ring(&self, state: MutexGuard<'_, State>) {
+        let bells = state.to_ring(&self.policy);
+        drop(state);
+        bells.iter().for_each(|bell| bell.ring());
     }
 
     /// After items came back: wakes somebody for each, and moves those that shall not be delivered again,
@@ -332,7 +377,7 @@ impl SharedObject for Shared {
     fn drain(&self, patience: &mut Patience<'_>) {
         self.shut_down(false);
         // If the time runs out, what is left stays.
-        let _ = self.wait(DRAINED, patience, State::is_drained);
+        let _ = self.wait(Place::Common(DRAINED), patience, State::is_drained);
     }
 }
 

@@ -11,12 +11,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::Policy;
 use crate::error::Exception;
 use crate::shared::call::Owner;
 use crate::shared::element::Item;
+use crate::shared::wait::Bell;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -33,6 +36,8 @@ pub(super) struct State {
     leases: BTreeSet<(Instant, u64)>,
     /// The size of what is here or handed out.
     bytes: usize,
+    /// Who waits for room in a queue with a bound in bytes, those who came first in front.
+    waiting: VecDeque<Arc<Waiting>>,
     /// Items put and not yet marked done.
     pub(super) unfinished: usize,
     pub(super) shut_down: bool,
@@ -50,6 +55,26 @@ struct HandedOut {
     delivered: Delivered,
     holder: Owner,
     until: Option<Instant>,
+}
+
+/// One that waits for room for an item of this size.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    size: usize,
+    pub(super) bell: Arc<Bell>,
+    /// Whether its bell was rung since it last found no room. Changed under the queue's lock.
+    rung: AtomicBool,
+}
+
+impl Waiting {
+    /// Whether there is room for it now; if not, it is to be woken again.
+    pub(super) fn is_ready(&self, state: &State, policy: &Policy) -> bool {
+        let ready = state.shut_down || state.fits(policy, self.size);
+        if !ready {
+            self.rung.store(false, Ordering::Relaxed);
+        }
+        ready
+    }
 }
 
 /// What a holder was handed, and has not said to be done.
@@ -113,6 +138,42 @@ impl State {
     pub(super) fn fits(&self, policy: &Policy, bytes: usize) -> bool {
         (policy.maxsize == 0 || self.len() < policy.maxsize)
             && (policy.max_bytes == 0 || self.bytes + bytes <= policy.max_bytes)
+    }
+
+    /// Adds one to those who wait for room, until it [`leave`](Self::leave)s.
+    pub(super) fn wait_for_room(&mut self, size: usize) -> Arc<Waiting> {
+        let waiting = Waiting { size, bell: Arc::default(), rung: AtomicBool::new(false) };
+        let waiting = Arc::new(waiting);
+        self.waiting.push_back(waiting.clone());
+        waiting
+    }
+
+    pub(super) fn leave(&mut self, left: &Arc<Waiting>) {
+        if let Some(place) = self.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, left)) {
+            self.waiting.remove(place);
+        }
+    }
+
+    /// Those of the waiting whose items fit together, in the order in which they came; less those whose bells
+    /// were rung already.
+    pub(super) fn to_ring(&self, policy: &Policy) -> Vec<Arc<Bell>> {
+        let mut bytes = policy.max_bytes.saturating_sub(self.bytes);
+        let items = if policy.maxsize == 0 { usize::MAX } else { policy.maxsize };
+        let mut items = items.saturating_sub(self.len());
+        let mut bells = Vec::new();
+        for Waiting { size, bell, rung } in self.waiting.iter().map(|waiting| &**waiting) {
+            if !self.shut_down {
+                if items == 0 {
+                    break;
+                }
+                let Some(left) = bytes.checked_sub(*size) else { continue };
+                (bytes, items) = (left, items - 1);
+            }
+            if !rung.swap(true, Ordering::Relaxed) {
+                bells.push(bell.clone());
+            }
+        }
+        bells
     }
 
     /// Whether all has been taken, and is done where that counts.

@@ -281,6 +281,9 @@ impl Read for Link {
         }
         let count = self.ahead.as_slice().read(buffer)?;
         self.ahead.drain(..count);
+        if self.ahead.is_empty() {
+            self.ahead.shrink_to(BURST);
+        }
         Ok(count)
     }
 }

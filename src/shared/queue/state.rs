@@ -21,6 +21,9 @@ use crate::shared::call::Owner;
 use crate::shared::element::Item;
 use crate::shared::wait::Bell;
 
+/// A queue no longer than this does not keep the memory of one that was much longer.
+const SHORT: usize = 4096;
+
 #[derive(Default)]
 pub(super) struct State {
     items: VecDeque<Item>,
@@ -204,14 +207,14 @@ impl State {
         until: Option<Instant>,
     ) -> Option<Item> {
         if !policy.at_least_once {
-            let item = self.items.pop_front()?;
+            let item = self.pop_front()?;
             self.bytes -= item.len();
             return Some(item);
         }
         let (number, mut delivered) = if let Some(returned) = self.returned.pop_first() {
             returned
         } else {
-            let item = self.items.pop_front()?;
+            let item = self.pop_front()?;
             self.next += 1;
             (self.next, Delivered { item, times: 0 })
         };
@@ -221,6 +224,16 @@ impl State {
         let item = delivered.item.clone();
         self.out.insert(number, HandedOut { delivered, holder: owner, until });
         Some(item)
+    }
+
+    /// Takes the first of the items that were never handed out. What is moved to shrink the queue is little, and
+    /// seldom: a queue has to grow to several times that length before it happens again.
+    fn pop_front(&mut self) -> Option<Item> {
+        let item = self.items.pop_front();
+        if self.items.capacity() > 4 * SHORT && self.items.len() <= SHORT {
+            self.items.shrink_to(2 * SHORT);
+        }
+        item
     }
 
     /// Takes the first items: as many as that, and as can be had before they come to so many bytes.
@@ -383,6 +396,31 @@ impl State {
 mod tests {
     use super::*;
     use crate::value::{Pickle, Value};
+
+    #[test]
+    fn queue_that_was_long_releases_its_memory() {
+        for at_least_once in [false, true] {
+            let policy = Policy { at_least_once, ..Policy::default() };
+            let owner = Owner::this_thread();
+            let mut state = State::default();
+            let item = || Pickle::from(&Value::None).into();
+            (0..1_000_000).for_each(|_| state.push(item()));
+            let long = state.items.capacity();
+            // Not even empty.
+            while state.len() > 10 {
+                assert!(state.pop(&policy, owner, None).is_some());
+                assert!(!at_least_once || state.done(&policy, owner).is_ok());
+            }
+            let short = state.items.capacity();
+            assert!(short <= 4 * SHORT && long >= 1_000_000, "{short} of {long}");
+            // One of that length keeps what it has.
+            for _ in 0..3 {
+                (0..short - 100).for_each(|_| state.push(item()));
+                while state.pop(&policy, owner, None).is_some() {}
+                assert_eq!(state.items.capacity(), short);
+            }
+        }
+    }
 
     #[test]
     fn a_holder_that_never_says_what_is_done_costs_nothing_more() {

@@ -4,6 +4,10 @@ use std::cell::Cell;
 
 use crate::error::{Error, Result};
 
+/// The most bytes that a client may send behind a call that waits. The manager reads them to find out whether
+/// the client is still there, which shows only at the end of the stream.
+pub(crate) const PIPELINED: usize = 1 << 20;
+
 macro_rules! limits {
     ($($(#[doc = $doc:literal])* $name:ident: $default:expr, up to $most:expr;)*) => {
         /// How much of each resource one message may use. Every limit has an error that names it:

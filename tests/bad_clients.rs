@@ -73,14 +73,15 @@ fn an_item_goes_back_from_one_that_stopped_reading() {
         let queue = options.build();
         let (manager, log) = Log::of(Manager::new(KEY).write_timeout(Duration::from_millis(300)));
         let (_handle, address) = share(&queue, manager);
-        let other = rust(&address);
+        let tasks = rust(&address);
+        let mut other = tasks.consumer();
         queue.put(large.clone()).unwrap();
         queue.put("next").unwrap();
         for one in pythons() {
             let mut careless = python(one, &address);
             assert_eq!(careless.ask("send('get')"), "None", "{one}");
-            until("it was taken", PATIENCE, || other.len().unwrap() == 1);
-            until("it is back", PATIENCE, || other.len().unwrap() == 2);
+            until("it was taken", PATIENCE, || tasks.len().unwrap() == 1);
+            until("it is back", PATIENCE, || tasks.len().unwrap() == 2);
             assert_eq!(other.get().unwrap(), large, "{one}: in front");
             queue.put(large.clone()).unwrap();
             assert_eq!(other.get().unwrap(), "next".into(), "{one}");

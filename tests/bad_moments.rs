@@ -16,7 +16,7 @@ use basemanager::{
     ServerHandle, SharedObject, Value,
 };
 use raw::Raw;
-use support::{PATIENCE, TempDir};
+use support::{Log, PATIENCE, TempDir};
 
 const KEY: &str = "k3y-of-these-tests";
 
@@ -150,6 +150,56 @@ fn a_consumer_that_pipelined_and_died_loses_no_item() {
         assert_eq!(queue.len(), 3, "{gets} gets");
         let got = [(); 3].map(|()| tasks.get_timeout(PATIENCE).unwrap().unwrap());
         assert_eq!(got, [1, 2, 3].map(Value::from), "{gets} gets");
+    }
+}
+
+/// More than the manager reads behind a call that waits.
+fn pipelined_too_much() -> Vec<u8> {
+    let behind = request("queue", "qsize", b"").repeat(80_000);
+    assert!(behind.len() > 3 << 19);
+    [request("queue", "get", b""), behind].concat()
+}
+
+#[test]
+fn get_of_client_that_pipelined_too_much_and_died_takes_no_item() {
+    let (handle, queue) = queued();
+    let tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
+    let mut consumer = raw(&handle);
+    consumer.send(&pipelined_too_much());
+    die(consumer, &handle);
+    (1..=3).for_each(|item| tasks.put(item).unwrap());
+    assert_eq!(queue.len(), 3);
+    let got = [(); 3].map(|()| tasks.get_timeout(PATIENCE).unwrap().unwrap());
+    assert_eq!(got, [1, 2, 3].map(Value::from));
+}
+
+#[test]
+fn client_that_pipelines_too_much_behind_a_blocked_get_is_told_why_it_is_closed() {
+    let queue = Queue::new();
+    let shared = queue.clone();
+    let (manager, log) = Log::of(Manager::new(KEY));
+    let handle = start(manager.register("queue", move |_| shared.clone()));
+    let tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
+    let mut consumer = raw(&handle);
+    consumer.send(&pipelined_too_much());
+    let limit = "number of bytes sent behind a call that waits exceeds the limit of 1048576";
+    log.until(limit);
+    // Nothing is taken, and nothing of what was behind is answered.
+    let reply = String::from_utf8_lossy(&consumer.read().unwrap()).into_owned();
+    for part in ["#ERROR", "ConnectionAbortedError", limit] {
+        assert!(reply.contains(part), "{reply}");
+    }
+    assert!(consumer.read().is_none());
+    tasks.put(1).unwrap();
+    assert_eq!(tasks.get_timeout(PATIENCE).unwrap(), Some(1.into()));
+    // Up to the limit all is answered.
+    let mut consumer = raw(&handle);
+    let behind = request("queue", "qsize", b"").repeat(30_000);
+    consumer.send(&[request("queue", "get", b""), behind].concat());
+    tasks.put(2).unwrap();
+    assert_eq!(consumer.reply().unwrap().1, 2.into());
+    for _ in 0..30_000 {
+        assert_eq!(consumer.reply().unwrap().1, 0.into());
     }
 }
 

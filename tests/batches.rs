@@ -124,6 +124,23 @@ fn puts_under_way_together_have_a_result_each() {
     assert!(queue.len().is_ok());
 }
 
+/// What is sent behind a put that waits is no more than a manager takes.
+#[test]
+fn put_each_of_large_items_waits_for_room() {
+    let tasks = Queue::bounded(1);
+    let (_handle, client) = share(&tasks);
+    let queue = client.queue("queue").unwrap();
+    let sizes = [1, 100_000, 300_000, 700_000, 900_000, 1_000_000];
+    let items: Vec<Vec<u8>> = (0..90).map(|at| vec![at; sizes[usize::from(at / 15)]]).collect();
+    let putting = items.clone();
+    let putter =
+        thread::spawn(move || queue.put_each(putting).map(|result| result.unwrap()).count());
+    for item in items {
+        assert_eq!(tasks.get_timeout(PATIENCE).unwrap(), Some(item.into()));
+    }
+    assert_eq!(putter.join().unwrap(), 90);
+}
+
 #[test]
 fn a_manager_that_goes_fails_what_was_under_way() {
     let tasks = Queue::bounded(100);

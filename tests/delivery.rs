@@ -181,3 +181,218 @@ fn a_bound_in_bytes_holds() {
     waiter.join().unwrap();
     assert_eq!(queue.len(), 3);
 }
+
+#[test]
+fn queue_proxy_get_on_at_least_once_queue_names_consumer() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let tasks = client.queue("queue").unwrap();
+    let refused = [
+        tasks.get().unwrap_err(),
+        tasks.try_get().unwrap_err(),
+        tasks.get_timeout(Duration::ZERO).unwrap_err(),
+        tasks.get_many(1, None).unwrap_err(),
+        tasks.iter().next().unwrap().unwrap_err(),
+        tasks.task_done().unwrap_err(),
+    ];
+    for error in refused {
+        let text = error.to_string();
+        assert!(text.contains("QueueProxy::consumer()"), "{text}");
+        assert!(!error.may_have_taken_effect(), "{text}");
+    }
+    assert_eq!(queue.len(), 1, "nothing was taken");
+    tasks.put(2).unwrap();
+    assert_eq!((tasks.len().unwrap(), tasks.is_empty().unwrap()), (2, false));
+}
+
+#[test]
+fn consumer_after_untyped_get_acknowledges_its_own_item() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=3);
+    let tasks = client.queue("queue").unwrap();
+    // By a connection that serves any call: this item is nobody's to acknowledge.
+    assert_eq!(tasks.proxy().call("get", &[], &[]).unwrap(), 1.into());
+    let mut consumer = tasks.consumer();
+    assert_eq!(consumer.get().unwrap(), 2.into());
+    consumer.task_done().unwrap();
+    drop(consumer);
+    // Nor does a consumer leave its connection, and what it held, to the next.
+    let mut next = tasks.consumer();
+    assert_eq!(next.get().unwrap(), 3.into());
+    next.task_done().unwrap();
+    assert!(raised(next.task_done().unwrap_err()).contains("too many times"));
+}
+
+#[test]
+fn consumer_nack_returns_the_newest_to_the_front() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=4);
+    let (mut one, mut other) = (consumer(&client), consumer(&client));
+    let nothing = "ValueError: nack() called, but no item is held";
+    assert_eq!(raised(one.nack().unwrap_err()), nothing);
+    assert_eq!(one.get_many(3, None).unwrap().len(), 3);
+    one.nack().unwrap();
+    assert_eq!(
+        other.get().unwrap(),
+        3.into(),
+        "the last of the batch, before what was never taken"
+    );
+    one.nack().unwrap();
+    other.nack().unwrap();
+    // What came back keeps its order. The oldest is the one that is done.
+    one.task_done().unwrap();
+    assert_eq!(raised(one.nack().unwrap_err()), nothing);
+    for item in 2..=4 {
+        assert_eq!(other.get().unwrap(), item.into());
+        other.task_done().unwrap();
+    }
+    queue.join();
+    assert_eq!(raised(other.nack().unwrap_err()), nothing);
+}
+
+#[test]
+fn nack_after_the_last_delivery_makes_a_dead_letter() {
+    let dead = Queue::new();
+    let queue = Queue::options().dead_letters(2, &dead).build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let mut consumer = consumer(&client);
+    assert_eq!(consumer.get().unwrap(), 1.into());
+    consumer.nack().unwrap();
+    assert_eq!(consumer.get().unwrap(), 1.into());
+    assert!(dead.is_empty());
+    consumer.nack().unwrap();
+    assert_eq!((dead.get().unwrap(), queue.len()), (1.into(), 0));
+    queue.join();
+}
+
+#[test]
+fn nack_after_the_lease_is_too_late() {
+    let queue = Queue::options().lease(Duration::from_millis(50)).build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let mut consumer = consumer(&client);
+    consumer.get().unwrap();
+    until("the lease runs out", PATIENCE, || queue.len() == 1);
+    let text = raised(consumer.nack().unwrap_err());
+    assert!(text.starts_with("ValueError: nack() called too late"), "{text}");
+    assert_eq!(queue.len(), 1);
+}
+
+#[test]
+fn nack_wakes_a_waiting_consumer() {
+    let queue = Queue::options().at_least_once().build();
+    let (_handle, client) = share(&queue);
+    put(&queue, 1..=1);
+    let (mut giving_up, mut waiting) = (consumer(&client), consumer(&client));
+    giving_up.get().unwrap();
+    let waiter = thread::spawn(move || waiting.get().unwrap());
+    giving_up.nack().unwrap();
+    assert_eq!(waiter.join().unwrap(), 1.into());
+}
+
+#[test]
+fn nack_in_process_belongs_to_the_thread() {
+    let queue = Queue::options().at_least_once().build();
+    put(&queue, 1..=2);
+    queue.get().unwrap();
+    let other = queue.clone();
+    thread::spawn(move || other.nack().unwrap_err()).join().unwrap();
+    queue.nack().unwrap();
+    assert_eq!(queue.get().unwrap(), 1.into());
+    queue.task_done().unwrap();
+
+    let plain = Queue::new();
+    plain.put(1).unwrap();
+    plain.get().unwrap();
+    let text = raised(plain.nack().unwrap_err());
+    assert_eq!(text, "ValueError: nack() is for at-least-once queues only");
+    let (_handle, client) = share(&plain);
+    let text = consumer(&client).nack().unwrap_err().to_string();
+    assert!(text.contains("method 'nack' of"), "{text}");
+    assert!(!client.queue("queue").unwrap().proxy().exposed().contains(&"nack".to_owned()));
+}
+
+/// How often the threads of this process with this name have gone to sleep.
+#[cfg(target_os = "linux")]
+fn sleeps(name: &str) -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let counts = threads.filter_map(|thread| {
+        // A thread may end meanwhile.
+        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+        let field = |field| Some(status.lines().find_map(|line| line.strip_prefix(field))?.trim());
+        let counts = field("voluntary_ctxt_switches:")?.parse::<u64>().ok();
+        counts.filter(|_| field("Name:") == Some(name))
+    });
+    counts.sum()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn get_wakes_only_producers_whose_items_fit() {
+    let queue = Queue::options().max_bytes(100).build();
+    let putting = |name: &str, size: usize| {
+        let queue = queue.clone();
+        let put = move || queue.put(vec![0_u8; size]).unwrap();
+        thread::Builder::new().name(name.to_owned()).spawn(put).unwrap()
+    };
+    queue.put(vec![0_u8; 20]).unwrap();
+    queue.put(vec![0_u8; 60]).unwrap();
+    let large: Vec<_> = (0..50).map(|_| putting("large", 60)).collect();
+    let small = putting("small", 15);
+    let (mut before, mut steady) = (0, 0);
+    until("all wait", PATIENCE, || {
+        let now = sleeps("large");
+        steady = if now == before && sleeps("small") > 0 { steady + 1 } else { 0 };
+        before = now;
+        steady == 20
+    });
+    assert_eq!(queue.len(), 2);
+    queue.get().unwrap();
+    small.join().unwrap();
+    assert_eq!(sleeps("large"), before, "none of them was woken");
+    // One of 60 bytes goes for another to come.
+    for _ in 0..52 {
+        assert!(queue.get_timeout(PATIENCE).unwrap().is_some());
+    }
+    large.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn producers_with_items_of_any_size_get_room_in_time() {
+    const EACH: usize = 300;
+    let queue = Queue::options().max_bytes(1000).maxsize(10).build();
+    let (say, word) = std::sync::mpsc::channel();
+    for producer in 1..=8_usize {
+        let (queue, say) = (queue.clone(), say.clone());
+        thread::spawn(move || {
+            let mut given_up = 0;
+            for turn in 0..EACH {
+                let item = vec![0_u8; (turn * producer * 37) % 900];
+                if (turn + producer) % 3 > 0 {
+                    queue.put(item).unwrap();
+                } else if let Err(error) = queue.put_timeout(item, Duration::from_micros(50)) {
+                    assert!(error.is_full(), "{error}");
+                    given_up += 1;
+                }
+            }
+            say.send(given_up).unwrap();
+        });
+    }
+    // Those who give up pass their room on, else others wait for ever while the queue is empty.
+    let (mut got, mut ended, mut given_up) = (0, 0, 0);
+    until("each item came, or was not put", PATIENCE, || {
+        while queue.get_timeout(Duration::from_millis(20)).unwrap().is_some() {
+            got += 1;
+        }
+        for count in word.try_iter() {
+            ended += 1;
+            given_up += count;
+        }
+        ended == 8 && got + given_up == 8 * EACH
+    });
+}

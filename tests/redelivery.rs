@@ -184,3 +184,73 @@ fn a_bound_in_bytes_makes_a_python_producer_wait() {
         assert_eq!(queue.get().unwrap(), vec![b'y'; 600].into(), "{python}");
     }
 }
+
+/// A consumer whose loop is the documented one. What it cannot unpickle is an instance of a class that only
+/// the producer has.
+#[test]
+fn poison_message_with_nack_becomes_a_dead_letter() {
+    const PRODUCER: &str = "
+class Job:
+    pass
+q = connect('queue').queue()
+obey()";
+    const CONSUMER: &str = "
+import queue
+q = connect('queue').queue()
+done = []
+while len(done) < 3:
+    try:
+        item = q.get()
+        if item == 'unwanted':
+            raise LookupError(item)
+        done.append(item)
+    except Exception as error:
+        q.nack()
+        print(type(error).__name__, flush=True)
+    else:
+        q.task_done()
+print(done)";
+    for python in pythons() {
+        let dead = Queue::new();
+        let queue = Queue::options().dead_letters(2, &dead).build();
+        let handle = share(&queue);
+        let address = handle.address().to_string();
+        let mut producer = python_client(python, PRODUCER, &address, KEY);
+        for item in ["1", "Job()", "'unwanted'", "2", "3"] {
+            assert_eq!(producer.ask(&format!("q.put({item})")), "None", "{python}");
+        }
+        let ended = python_client(python, CONSUMER, &address, KEY).end(PATIENCE).well();
+        let refused = ["AttributeError", "AttributeError", "LookupError", "LookupError"];
+        assert_eq!(ended.stdout, [&refused[..], &["[1, 2, 3]"]].concat(), "{python}");
+        queue.join();
+        assert_eq!(dead.len(), 2, "{python}");
+        assert_eq!(queue.len(), 0, "{python}");
+        // The dead letter is as it was put.
+        assert_ne!(dead.get().unwrap(), "unwanted".into(), "{python}");
+        assert_eq!(dead.get().unwrap(), "unwanted".into(), "{python}");
+    }
+}
+
+#[test]
+fn only_an_at_least_once_queue_has_nack() {
+    let plain = Queue::new();
+    let handle = share(&plain);
+    for python in pythons() {
+        assert_eq!(client(python, &handle).ask("hasattr(q, 'nack')"), "False", "{python}");
+    }
+    let queue = Queue::options().at_least_once().build();
+    let handle = share(&queue);
+    for python in pythons() {
+        put(&queue, 1..=3);
+        let mut client = client(python, &handle);
+        let nothing = client.ask("q.nack()");
+        assert!(nothing.starts_with("builtins ValueError"), "{python}: {nothing}");
+        assert_eq!(client.ask("q.get_many(2)"), "[1, 2]", "{python}");
+        assert_eq!(client.ask("q.nack()"), "None", "{python}: the last of the batch");
+        assert_eq!(client.ask("q.task_done()"), "None", "{python}: the first");
+        assert_eq!(client.ask("q.get_many(9)"), "[2, 3]", "{python}");
+        assert_eq!(client.ask("q.task_done()"), "None", "{python}");
+        assert_eq!(client.ask("q.task_done()"), "None", "{python}");
+        queue.join();
+    }
+}

@@ -153,6 +153,26 @@ fn one_at_a_time() {
 }
 
 #[test]
+fn lock_guard_after_untyped_acquire_is_another_owner() {
+    let shared = Shared::start();
+    let untyped: Proxy = shared.proxy("RLock");
+    let lock = LockProxy::from(untyped.clone());
+    // By a connection that serves any call, and owns the lock from now on.
+    assert_eq!(untyped.call("acquire", &[], &[]).unwrap(), true.into());
+    assert!(lock.try_lock().unwrap().is_none());
+    assert!(shared.rlock.is_locked());
+    untyped.call("release", &[], &[]).unwrap();
+    assert!(lock.try_lock().unwrap().is_some());
+    // Nor does a guard leave its connection, and what that owns, to the next.
+    lock.lock().unwrap().forget();
+    let next = lock.lock_timeout(PATIENCE).unwrap();
+    assert!(next.is_some(), "the lock went with the connection that owned it");
+    drop(next);
+    assert!(!shared.rlock.is_locked());
+    assert!(lock.release().is_err());
+}
+
+#[test]
 fn three_at_a_time() {
     let shared = Shared::start();
     let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));

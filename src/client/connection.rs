@@ -86,7 +86,7 @@ impl Connection {
     ) -> Result<Reply> {
         Request::append(&mut self.out, ident, method, args, kwargs)?;
         let Some(wait) = wait else {
-            self.send()?;
+            self.send(usize::MAX)?;
             return self.receive(settings);
         };
         self.timed = true;
@@ -96,17 +96,22 @@ impl Connection {
         parse(&mut self.scan, frame, settings)
     }
 
-    /// Adds a request to those that [`send`](Self::send) sends.
-    pub(super) fn request(&mut self, ident: &str, method: &str, args: &[Value]) -> Result<()> {
-        Request::append(&mut self.out, Some(ident), method, args, &[])
+    /// Adds a request to those that [`send`](Self::send) sends, and gives its size.
+    pub(super) fn request(&mut self, ident: &str, method: &str, args: &[Value]) -> Result<usize> {
+        let before = self.out.len();
+        Request::append(&mut self.out, Some(ident), method, args, &[])?;
+        Ok(self.out.len() - before)
     }
 
-    /// Sends what was requested.
-    pub(super) fn send(&mut self) -> Result<()> {
+    /// Sends the first so many bytes of what was requested.
+    pub(super) fn send(&mut self, bytes: usize) -> Result<()> {
         if std::mem::take(&mut self.timed) {
             self.stream.set_timeout(None)?;
         }
-        write(&mut self.out, &mut &self.stream)
+        let rest = self.out.split_off(bytes.min(self.out.len()));
+        let sent = write(&mut self.out, &mut &self.stream);
+        self.out.extend(rest);
+        sent
     }
 
     /// The reply to the oldest request that has none yet, whenever it comes.

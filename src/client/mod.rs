@@ -4,6 +4,7 @@ mod connection;
 #[cfg(feature = "objects")]
 pub(crate) mod objects;
 mod proxy;
+mod put_each;
 mod queue;
 
 use std::fmt;
@@ -20,7 +21,8 @@ use crate::transport::Address;
 use crate::value::Value;
 use connection::{Connection, unsent};
 pub use proxy::Proxy;
-pub use queue::{Consumer, PutEach, QueueIter, QueueProxy};
+pub use put_each::PutEach;
+pub use queue::{Consumer, QueueIter, QueueProxy};
 
 /// More than CPython can wait is refused there.
 const LONGEST: Duration = Duration::from_secs(1 << 33);
@@ -280,9 +282,16 @@ impl Client {
         self.session()?.method(id, method, args, kwargs, wait)
     }
 
-    /// A connection for several calls.
+    /// A connection for several calls, which serves others afterwards.
     fn session(&self) -> Result<Session> {
-        Ok(Session { client: self.clone(), connection: Some(self.checkout()?) })
+        Ok(Session { client: self.clone(), connection: Some(self.checkout()?), pooled: true })
+    }
+
+    /// A connection for calls that leave it something in the manager, such as an item that is not done or
+    /// a lock: a new one, so that it owns nothing yet, and never used for anything else.
+    fn own_session(&self) -> Result<Session> {
+        let connection = self.connect_for_calls()?;
+        Ok(Session { client: self.clone(), connection: Some(connection), pooled: false })
     }
 
     /// A connection to call methods on: one that is idle and still open, or a new one.
@@ -292,6 +301,10 @@ impl Client {
                 return Ok(connection);
             }
         }
+        self.connect_for_calls()
+    }
+
+    fn connect_for_calls(&self) -> Result<Connection> {
         Connection::accepted(&self.0.settings).map_err(Error::unreachable)
     }
 
@@ -321,23 +334,24 @@ struct Session {
     client: Client,
     /// Gone once a call has failed: it may be out of step.
     connection: Option<Connection>,
+    /// Whether the connection serves other calls afterwards.
+    pooled: bool,
 }
 
 impl Session {
-    /// Adds calls with one argument each to those under way, up to the first whose argument cannot be sent.
-    /// Returns how many, and why no more. If the connection fails so does [`receive`](Self::receive), in its
-    /// turn.
-    fn send(&mut self, id: &str, method: &str, args: &[Value]) -> (usize, Result<()>) {
-        let Some(connection) = &mut self.connection else { return (args.len(), Ok(())) };
-        let mut sent = 0;
-        let result = args.iter().try_for_each(|arg| {
-            connection.request(id, method, std::slice::from_ref(arg))?;
-            sent += 1;
-            Ok(())
-        });
-        // Replies to earlier calls may have come all the same.
-        let _ = connection.send();
-        (sent, result)
+    /// Adds a call with one argument to those that [`send`](Self::send) sends, and gives its size.
+    fn request(&mut self, id: &str, method: &str, arg: &Value) -> Result<usize> {
+        let args = std::slice::from_ref(arg);
+        self.connection.as_mut().map_or(Ok(0), |connection| connection.request(id, method, args))
+    }
+
+    /// Sends the first so many bytes of what was requested. If that fails so does
+    /// [`receive`](Self::receive), in its turn.
+    fn send(&mut self, bytes: usize) {
+        if let Some(connection) = &mut self.connection {
+            // Replies to earlier calls may have come all the same.
+            let _ = connection.send(bytes);
+        }
     }
 
     /// The reply to the oldest call under way.
@@ -381,6 +395,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if !self.pooled {
+            return;
+        }
         let mut idle = lock(&self.client.0.idle);
         if idle.len() < KEEP_IDLE {
             idle.extend(self.connection.take());

@@ -61,6 +61,10 @@ impl Proxy {
     /// it likes: a [`call_timeout`](crate::Connector::call_timeout) is for calls that say how long they
     /// wait.
     ///
+    /// Which of the client's connections carries a call is not specified. Where the manager remembers
+    /// something of a connection (an item that is not done, the owner of a lock), use the types that have a
+    /// connection of their own: [`Consumer`](crate::Consumer), `LockGuard`, `ConditionGuard`.
+    ///
     /// ```no_run
     /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;
     /// let counter = client.create("counter", &[], &[])?;
@@ -131,9 +135,14 @@ impl Proxy {
         self.call_waiting(method, args, &[], Some(Duration::ZERO))
     }
 
-    /// A connection for several calls.
+    /// A connection for several calls, which serves others afterwards.
     pub(super) fn session(&self) -> Result<Session> {
         self.0.client.session()
+    }
+
+    /// A connection for calls that leave it something in the manager.
+    pub(super) fn own_session(&self) -> Result<Session> {
+        self.0.client.own_session()
     }
 
     /// [`Proxy::call_waiting`] on this connection.

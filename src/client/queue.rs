@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use super::proxy::Proxy;
-use super::{Session, failure, seconds};
+use super::put_each::PutEach;
+use super::{Session, seconds};
 use crate::error::{Error, Result};
-use crate::message::Reply;
 use crate::value::Value;
-
-/// The most puts that are under way at once.
-const WINDOW: usize = 64;
 
 /// A queue in a manager. A clone is the same queue.
 #[derive(Clone, Debug)]
@@ -50,9 +47,12 @@ impl QueueProxy {
     /// Takes the first item, and waits while there is none.
     ///
     /// # Errors
-    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give.
+    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give;
+    /// [`Error::Invalid`] if the queue is an [at-least-once](crate::QueueOptions::at_least_once) one (it
+    /// exposes `nack`): items of those are taken by a [`consumer`](Self::consumer), which has a connection of
+    /// its own.
     pub fn get(&self) -> Result<Value> {
-        self.0.call("get", &[], &[])
+        self.take("get", &[], None)
     }
 
     /// Takes the first item; `None` if there is none.
@@ -69,7 +69,7 @@ impl QueueProxy {
     /// # Errors
     /// As [`QueueProxy::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        unless_empty(self.call("get", &[true.into(), seconds(Some(timeout))], timeout))
+        unless_empty(self.take("get", &[true.into(), seconds(Some(timeout))], Some(timeout)))
     }
 
     /// Puts many items with one call, a message for all, and waits while the queue is full. Gives how many
@@ -90,11 +90,12 @@ impl QueueProxy {
     /// # Errors
     /// As [`QueueProxy::get`].
     pub fn get_many(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Value>> {
-        several(self.0.call_waiting("get_many", &many(max, timeout), &[], timeout))
+        several(self.take("get_many", &many(max, timeout), timeout))
     }
 
     /// Puts items by a call each, many of which are under way at once: a reply is not waited for before the
-    /// next calls are sent. Gives the result for each item, in order, while the iterator is gone through.
+    /// next calls are sent, up to 64 of them, and 1 MiB. Gives the result for each item, in order, while the
+    /// iterator is gone through.
     ///
     /// When the connection breaks, the items that were under way have an error each, and those that have
     /// no result were not sent.
@@ -117,16 +118,10 @@ impl QueueProxy {
     where
         I: IntoIterator<Item: Into<Value>>,
     {
-        PutEach {
-            queue: self.clone(),
-            items: Some(items.into_iter()),
-            session: None,
-            under_way: 0,
-            unsendable: None,
-        }
+        PutEach::new(self.clone(), items.into_iter())
     }
 
-    /// A consumer with a connection of its own, for a queue that takes back what is not done
+    /// A consumer with a new connection of its own, which a queue that takes back what is not done needs
     /// ([`QueueOptions::at_least_once`](crate::QueueOptions::at_least_once)).
     #[must_use]
     pub fn consumer(&self) -> Consumer {
@@ -169,9 +164,9 @@ impl QueueProxy {
     /// Says that an item taken earlier has been dealt with.
     ///
     /// # Errors
-    /// `ValueError` if that was said of more items than were put; else as [`Proxy::call`].
+    /// `ValueError` if that was said of more items than were put; else as [`QueueProxy::get`].
     pub fn task_done(&self) -> Result<()> {
-        self.plain("task_done").map(drop)
+        self.take("task_done", &[], Some(Duration::ZERO)).map(drop)
     }
 
     /// Waits until every item put has been taken and said to be done.
@@ -194,6 +189,17 @@ impl QueueProxy {
     #[must_use]
     pub fn proxy(&self) -> &Proxy {
         &self.0
+    }
+
+    /// Takes items, or says that they are done, by whichever connection: not if it matters which.
+    fn take(&self, method: &str, args: &[Value], wait: Option<Duration>) -> Result<Value> {
+        if self.0.exposed().iter().any(|name| name == "nack") {
+            return Err(Error::Invalid(format!(
+                "{method}() of an at-least-once queue: its items belong to the connection that takes \
+                 them; use QueueProxy::consumer(), which has one of its own"
+            )));
+        }
+        self.0.call_waiting(method, args, &[], wait)
     }
 
     fn plain(&self, method: &str) -> Result<Value> {
@@ -307,105 +313,45 @@ impl Consumer {
         self.call("task_done", &[], Some(Duration::ZERO)).map(drop)
     }
 
+    /// Returns the newest of the items that this consumer holds to the front of the queue, or moves it to
+    /// the [dead letters](crate::QueueOptions::dead_letters) after its last delivery. After
+    /// [`get_many`](Self::get_many) that is the last item of the batch.
+    ///
+    /// ```
+    /// # use basemanager::{Client, Manager, Queue};
+    /// # let broken = Queue::new();
+    /// # let tasks = Queue::options().dead_letters(1, &broken).build();
+    /// # let shared = tasks.clone();
+    /// # let server = Manager::new("key").register("tasks", move |_| shared.clone());
+    /// # let handle = server.bind("127.0.0.1:0")?.start()?;
+    /// # let client = Client::connect(handle.address(), "key")?;
+    /// # tasks.put("not a number")?;
+    /// let mut consumer = client.queue("tasks")?.consumer();
+    /// match i64::try_from(consumer.get()?) {
+    ///     Ok(number) => {
+    ///         println!("{number}");
+    ///         consumer.task_done()?;
+    ///     }
+    ///     Err(_) => consumer.nack()?,
+    /// }
+    /// # assert_eq!(broken.len(), 1);
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ValueError` if it holds none, or not any more; [`Error::Remote`] if the queue is not an
+    /// [at-least-once](crate::QueueOptions::at_least_once) one; else as [`Consumer::get`].
+    pub fn nack(&mut self) -> Result<()> {
+        self.call("nack", &[], Some(Duration::ZERO)).map(drop)
+    }
+
     fn call(&mut self, method: &str, args: &[Value], wait: Option<Duration>) -> Result<Value> {
         let proxy = self.queue.proxy();
         let session = match &mut self.session {
             Some(session) if session.is_open() => session,
-            lost => lost.insert(proxy.session()?),
+            lost => lost.insert(proxy.own_session()?),
         };
         proxy.call_in(session, method, args, &[], wait)
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        // What it holds goes back with the connection, which nobody else may use for that reason.
-        if let Some(session) = self.session.take() {
-            session.close();
-        }
-    }
-}
-
-/// The results of puts that are under way together: [`QueueProxy::put_each`].
-#[derive(Debug)]
-#[must_use = "items are put as the results are asked for"]
-pub struct PutEach<I> {
-    queue: QueueProxy,
-    /// `None` once no more are sent.
-    items: Option<I>,
-    session: Option<Session>,
-    /// How many were sent whose reply has not been read.
-    under_way: usize,
-    /// Why the next item cannot be sent.
-    unsendable: Option<Error>,
-}
-
-impl<I> PutEach<I>
-where
-    I: Iterator<Item: Into<Value>>,
-{
-    /// Sends further items, up to [`WINDOW`] under way.
-    fn fill(&mut self) -> Result<()> {
-        let Some(items) = &mut self.items else { return Ok(()) };
-        let fresh: Vec<Value> = items.take(WINDOW - self.under_way).map(Into::into).collect();
-        if fresh.is_empty() {
-            self.items = None;
-            return Ok(());
-        }
-        let session = match &mut self.session {
-            Some(session) => session,
-            none => none.insert(self.queue.proxy().session()?),
-        };
-        let (sent, result) = session.send(self.queue.proxy().id(), "put", &fresh);
-        self.under_way += sent;
-        if let Err(error) = result {
-            self.items = None;
-            self.unsendable = Some(error);
-        }
-        Ok(())
-    }
-
-    fn receive(&mut self) -> Result<()> {
-        match self.session.as_mut().ok_or(Error::Disconnected)?.receive()? {
-            Reply::Return(_) => Ok(()),
-            other => Err(failure(other)),
-        }
-    }
-}
-
-impl<I> Iterator for PutEach<I>
-where
-    I: Iterator<Item: Into<Value>>,
-{
-    type Item = Result<()>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.session.as_ref().is_some_and(|session| !session.is_open()) {
-            self.items = None;
-        }
-        // Not at each reply: requests that go together cost one write.
-        if self.under_way <= WINDOW / 2
-            && let Err(error) = self.fill()
-        {
-            self.items = None;
-            return Some(Err(error));
-        }
-        let Some(under_way) = self.under_way.checked_sub(1) else {
-            return self.unsendable.take().map(Err);
-        };
-        self.under_way = under_way;
-        Some(self.receive())
-    }
-}
-
-impl<I> Drop for PutEach<I> {
-    fn drop(&mut self) {
-        if self.under_way > 0
-            && let Some(session) = self.session.take()
-        {
-            // Replies are still to come.
-            session.close();
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
 use crate::shared::element::{self, Element, Held};
-use crate::shared::wait::Interrupted;
+use crate::shared::wait::{Interrupted, pipelined_too_much};
 use crate::shared::{Return, SharedObject};
 use crate::transport::{Timed, deadline};
 use crate::value::{Value, beginning};
@@ -91,7 +91,8 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
             break;
         }
     }
-    Ok(link.flush()?)
+    link.flush()?;
+    if link.has_pipelined_too_much() { Err(pipelined_too_much()) } else { Ok(()) }
 }
 
 /// Answers a request; gives whether there may be more.

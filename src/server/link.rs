@@ -10,16 +10,15 @@ use super::objects::{Entry, let_go};
 use super::{Core, guarded};
 use crate::error::Error;
 use crate::frame::Source;
+use crate::limits::PIPELINED;
 use crate::message::{Reply, Token};
 use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Context};
 use crate::shared::element::{Element, Held, Item, Reference, References};
-use crate::shared::wait::{Caller, Wake, lock};
+use crate::shared::wait::{Caller, Interrupted, Wake, lock};
 use crate::transport::{Peer, Stream};
 use crate::value::Pickle;
 
-/// The most that is read ahead while a call waits.
-const AHEAD: usize = 1024 * 1024;
 /// Replies are sent off when they come to this many bytes.
 const BURST: usize = 64 * 1024;
 
@@ -77,7 +76,8 @@ pub(super) struct Link {
     watched: Vec<Weak<dyn SharedObject>>,
     /// A call asked for the manager's end, which begins once its reply is out.
     ending: Cell<bool>,
-    /// The peer was found gone while a call waited: what it still asks for is not answered.
+    /// The peer was found gone while a call waited, or sent too much behind it: what it still asks for is not
+    /// answered.
     pub(super) gone: bool,
     /// Why replies could not be sent before a call waited. Half of one may be out: nothing may follow it.
     failed: Option<io::Error>,
@@ -257,13 +257,18 @@ impl Link {
         }
     }
 
+    /// Whether the peer has sent more behind a call that waits than is read to find out whether it is there.
+    pub(super) fn has_pipelined_too_much(&self) -> bool {
+        self.ahead.len() > PIPELINED
+    }
+
     /// Reads what has arrived without waiting; `false` if the peer has closed the connection.
     fn poll(&mut self) -> io::Result<bool> {
         let mut stream = &self.connection.stream;
         let mut room = [0; 512];
         stream.set_nonblocking(true)?;
         let there = loop {
-            if self.ahead.len() >= AHEAD {
+            if self.has_pipelined_too_much() {
                 break Ok(true);
             }
             match stream.read(&mut room) {
@@ -301,6 +306,9 @@ impl Read for Link {
         }
         let count = self.ahead.as_slice().read(buffer)?;
         self.ahead.drain(..count);
+        if self.ahead.is_empty() {
+            self.ahead.shrink_to(BURST);
+        }
         Ok(count)
     }
 }
@@ -328,9 +336,13 @@ impl Caller for Link {
         self.failed = self.flush().err();
     }
 
-    fn is_there(&mut self) -> bool {
+    fn is_there(&mut self) -> Result<(), Interrupted> {
         self.gone = self.failed.is_some() || !self.poll().unwrap_or(false);
-        !self.gone
+        if self.has_pipelined_too_much() {
+            self.gone = true;
+            return Err(Interrupted::PipelinedTooMuch);
+        }
+        if self.gone { Err(Interrupted::CallerGone) } else { Ok(()) }
     }
 
     fn is_ending(&self) -> bool {

@@ -71,9 +71,33 @@ impl QueueOptions {
     /// connection ends before, the item goes back to the front, and the next one gets it. Defaults to not
     /// so, for a client that never calls `task_done()` would see items twice.
     ///
-    /// `task_done()` means the oldest of the items that the same connection took: in Python, the same
-    /// thread; in Rust, a [`Consumer`](crate::Consumer). In this process it is the same thread, and what a
-    /// thread takes comes back by a [`lease`](Self::lease) alone.
+    /// `task_done()` acknowledges the **oldest** of the items that the same connection took and has not
+    /// acknowledged. `nack()`, which only such a queue has, returns the **newest** to the front of the
+    /// queue, or moves it to the [dead letters](Self::dead_letters) after its last delivery; after
+    /// `get_many` that is the last item of the batch. With nothing taken, or after the lease, either is a
+    /// `ValueError`. In Python a connection is a thread's; in Rust, a [`Consumer`](crate::Consumer)'s. In
+    /// this process it is the same thread, and what a thread takes comes back by `nack()` and a
+    /// [`lease`](Self::lease) alone.
+    ///
+    /// A Python consumer should call `nack()` for whatever it cannot use, and above all for what `get()`
+    /// itself cannot unpickle: `get()` raises then, but the item was taken. Without `nack()`, the next
+    /// `task_done()` would acknowledge that item, and not the next one.
+    ///
+    /// ```python
+    /// while True:
+    ///     try:
+    ///         work(tasks.get())
+    ///     except queue.ShutDown:   # since Python 3.13; nothing was taken
+    ///         break
+    ///     except Exception:
+    ///         tasks.nack()         # again, or to the dead letters; raises if the manager is gone
+    ///     else:
+    ///         tasks.task_done()
+    /// ```
+    ///
+    /// Such a loop holds one item at a time. If its `get()` has a timeout, it catches `queue.Empty` as well.
+    /// Without [`dead_letters`](Self::dead_letters), an item that no consumer can use comes again at once,
+    /// and without end.
     pub fn at_least_once(mut self) -> Self {
         self.0.at_least_once = true;
         self
@@ -258,6 +282,16 @@ impl Queue {
     /// `ValueError` if that was said of more items than were put.
     pub fn task_done(&self) -> Result<()> {
         Ok(self.0.task_done(Owner::this_thread())?)
+    }
+
+    /// Returns the item that this thread took last to the front of an
+    /// [at-least-once](QueueOptions::at_least_once) queue, or moves it to the dead letters after its last
+    /// delivery.
+    ///
+    /// # Errors
+    /// `ValueError` if this thread holds none, or not any more, or the queue is not at-least-once.
+    pub fn nack(&self) -> Result<()> {
+        Ok(self.0.nack(Owner::this_thread())?)
     }
 
     /// Waits until every item put has been taken and said to be done.

@@ -18,7 +18,8 @@ use std::sync::{self, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, yield_now};
-use crate::error::Exception;
+use crate::error::{Error, Exception};
+use crate::limits::PIPELINED;
 use crate::transport::deadline;
 
 /// How long a parked thread goes without asking whether its caller is still there.
@@ -70,6 +71,27 @@ impl<S, const N: usize> Clone for Monitor<S, N> {
     }
 }
 
+/// A condition of one waiting thread's own: whoever makes the state ready for it wakes no other.
+#[derive(Debug, Default)]
+pub(crate) struct Bell(Condition);
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// A thread that is parked at its bell.
+struct AtBell<S, const N: usize>(Arc<Inner<S, N>>, Arc<Bell>);
+
+impl<S: Send, const N: usize> Wake for AtBell<S, N> {
+    fn wake(&self) {
+        // As below.
+        drop(self.0.lock());
+        self.1.ring();
+    }
+}
+
 /// Wakes whoever is parked, so that they look around.
 pub(crate) trait Wake: Send + Sync {
     fn wake(&self);
@@ -93,8 +115,8 @@ impl<S: Send, const N: usize> Wake for Inner<S, N> {
 pub(crate) trait Caller {
     /// Sends what the caller should have before this thread parks.
     fn settle(&mut self);
-    /// Whether the caller is still connected.
-    fn is_there(&mut self) -> bool;
+    /// Whether the caller is still connected, and has kept to what it may send meanwhile.
+    fn is_there(&mut self) -> Result<(), Interrupted>;
     /// Whether the manager is ending.
     fn is_ending(&self) -> bool;
     /// The longest that a call may wait, whatever it asks for.
@@ -161,6 +183,8 @@ impl<'a> Patience<'a> {
 pub enum Interrupted {
     /// The caller has disconnected.
     CallerGone,
+    /// The caller sent so much behind this call that its end could not be noticed: its connection is closed.
+    PipelinedTooMuch,
     /// The manager is ending.
     ManagerEnding,
     /// The manager lets no call wait as long as this one asked for.
@@ -175,11 +199,19 @@ impl From<Interrupted> for Exception {
             Interrupted::CallerGone | Interrupted::ManagerEnding => {
                 Self::builtin("EOFError", "the manager has been shut down")
             }
+            Interrupted::PipelinedTooMuch => {
+                let text = format!("{}: the connection is closed", pipelined_too_much());
+                Self::builtin("ConnectionAbortedError", text)
+            }
             Interrupted::WaitedTooLong => {
                 Self::builtin("TimeoutError", "the manager lets no call wait any longer")
             }
         }
     }
+}
+
+pub(crate) fn pipelined_too_much() -> Error {
+    Error::Limit("number of bytes sent behind a call that waits", PIPELINED as u64)
 }
 
 impl<S: Send + 'static, const N: usize> Monitor<S, N> {
@@ -229,10 +261,34 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
     /// [`Interrupted`] if the caller has gone or the manager is ending.
     pub fn wait_from<'m>(
         &'m self,
-        mut state: MutexGuard<'m, S>,
+        state: MutexGuard<'m, S>,
         condition: usize,
         patience: &mut Patience<'_>,
         mut ready: impl FnMut(&S) -> bool,
+    ) -> Result<Option<MutexGuard<'m, S>>, Interrupted> {
+        let Some(condition) = self.0.conditions.get(condition) else { return Ok(None) };
+        self.wait_at(state, condition, patience, &mut ready, || self.0.clone())
+    }
+
+    /// [`Monitor::wait`] for this thread's own bell. If it was rung and nothing came of the wait, others may
+    /// be ready, which is for the caller to see to.
+    pub(crate) fn wait_for_bell(
+        &self,
+        bell: &Arc<Bell>,
+        patience: &mut Patience<'_>,
+        mut ready: impl FnMut(&S) -> bool,
+    ) -> Result<Option<MutexGuard<'_, S>>, Interrupted> {
+        let wake = || Arc::new(AtBell(self.0.clone(), bell.clone()));
+        self.wait_at(self.lock(), &bell.0, patience, &mut ready, wake)
+    }
+
+    fn wait_at<'m, W: Wake + 'static>(
+        &'m self,
+        mut state: MutexGuard<'m, S>,
+        condition: &Condition,
+        patience: &mut Patience<'_>,
+        ready: &mut impl FnMut(&S) -> bool,
+        wake: impl FnOnce() -> Arc<W>,
     ) -> Result<Option<MutexGuard<'m, S>>, Interrupted> {
         if ready(&state) {
             return Ok(Some(state));
@@ -244,16 +300,16 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
         if let Some(caller) = &mut patience.caller {
             drop(state);
             caller.settle();
-            caller.park(Some(self.0.clone()));
+            caller.park(Some(wake()));
             state = self.lock();
         }
-        let result = self.parked(state, condition, patience, &mut ready);
+        let result = self.parked(state, condition, patience, ready);
         if let Some(caller) = &patience.caller {
             caller.park(None);
         }
         if !matches!(result, Ok(Some(_))) && ready(&self.lock()) {
             // The wake-up was for this thread, which has no use for it.
-            self.notify_one(condition);
+            condition.notify_one();
         }
         result
     }
@@ -261,11 +317,10 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
     fn parked<'m>(
         &'m self,
         mut state: MutexGuard<'m, S>,
-        condition: usize,
+        condition: &Condition,
         patience: &mut Patience<'_>,
         ready: &mut impl FnMut(&S) -> bool,
     ) -> Result<Option<MutexGuard<'m, S>>, Interrupted> {
-        let Some(condition) = self.0.conditions.get(condition) else { return Ok(None) };
         let mut checked = Instant::now();
         let mut first = true;
         loop {
@@ -277,9 +332,7 @@ impl<S: Send + 'static, const N: usize> Monitor<S, N> {
                 }
                 if let Some(caller) = &mut patience.caller {
                     drop(state);
-                    if !caller.is_there() {
-                        return Err(Interrupted::CallerGone);
-                    }
+                    caller.is_there()?;
                     state = self.lock();
                 }
                 checked = Instant::now();

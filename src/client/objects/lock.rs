@@ -73,7 +73,8 @@ impl LockProxy {
     }
 }
 
-/// Holds a lock, and the connection that acquired it. Releases the lock when dropped.
+/// Holds a lock, and the connection that acquired it, which is new and ends with the guard. Releases the
+/// lock when dropped.
 ///
 /// If this process dies instead, the manager releases what has an owner: an `RLock`, a `Condition`.
 #[must_use = "the lock is released when its guard is dropped"]
@@ -91,13 +92,13 @@ impl std::fmt::Debug for LockGuard {
 
 impl LockGuard {
     pub(super) fn new(proxy: &Proxy) -> Result<Self> {
-        let mut guard = Self { proxy: proxy.clone(), session: proxy.session()?, held: false };
+        let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
         guard.held = guard.call("acquire", &[], None)?.try_into()?;
         Ok(guard)
     }
 
     pub(super) fn within(proxy: &Proxy, timeout: Duration) -> Result<Option<Self>> {
-        let mut guard = Self { proxy: proxy.clone(), session: proxy.session()?, held: false };
+        let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
         let args = [true.into(), seconds(Some(timeout))];
         guard.held = guard.call("acquire", &args, Some(timeout))?.try_into()?;
         Ok(guard.held.then_some(guard))
@@ -112,7 +113,9 @@ impl LockGuard {
         self.call("release", &[], Some(Duration::ZERO)).map(drop)
     }
 
-    /// Leaves the lock as it is, for another to release: a permit of a semaphore that is used up.
+    /// Leaves the lock as it is, for another to release: a permit of a semaphore that is used up. What
+    /// belongs to the connection (an `RLock`, or whatever is `released_on_disconnect`) is released all the
+    /// same, for the connection ends.
     pub fn forget(mut self) {
         self.held = false;
     }

@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::shared::SharedObject;
 use crate::shared::call::{ConnectionId, Owner};
 use crate::shared::element::Item;
-use crate::shared::wait::{Caller, Patience, Wake};
+use crate::shared::wait::{Caller, Interrupted, Patience, Wake};
 use crate::value::{Pickle, Value};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -66,8 +66,8 @@ impl Caller for Peer {
         self.waited = true;
     }
 
-    fn is_there(&mut self) -> bool {
-        self.is_there
+    fn is_there(&mut self) -> Result<(), Interrupted> {
+        if self.is_there { Ok(()) } else { Err(Interrupted::CallerGone) }
     }
 
     fn is_ending(&self) -> bool {
@@ -207,23 +207,26 @@ fn two_give_up_at_once() {
 
 #[test]
 fn room_is_not_given_to_a_dead_putter() {
-    model(|| {
-        let queue = queue(Queue::options().maxsize(1), &[0]);
-        let dead = spawn(&queue, |queue| Peer::dead(1).put(queue, 1).is_ok());
-        let living = spawn(&queue, |queue| Peer::new(2).put(queue, 2));
-        let mut peer = Peer::new(3);
-        assert_eq!(peer.get(&queue), Ok(0));
-        // There was room when the call of the dead one came, if it is first: that is no wait.
-        let mut got = vec![peer.get(&queue).unwrap()];
-        if got == [1] {
-            got.push(peer.get(&queue).unwrap());
-        }
-        living.join().unwrap().unwrap();
-        queue.shutdown(false);
-        let was_put = dead.join().unwrap();
-        got.extend(peer.get(&queue));
-        assert_eq!(sorted([got]), if was_put { vec![1, 2] } else { vec![2] });
-    });
+    // All items are of one size.
+    for options in [Queue::options().maxsize(1), Queue::options().max_bytes(item(0).len())] {
+        model(move || {
+            let queue = queue(options.clone(), &[0]);
+            let dead = spawn(&queue, |queue| Peer::dead(1).put(queue, 1).is_ok());
+            let living = spawn(&queue, |queue| Peer::new(2).put(queue, 2));
+            let mut peer = Peer::new(3);
+            assert_eq!(peer.get(&queue), Ok(0));
+            // There was room when the call of the dead one came, if it is first: that is no wait.
+            let mut got = vec![peer.get(&queue).unwrap()];
+            if got == [1] {
+                got.push(peer.get(&queue).unwrap());
+            }
+            living.join().unwrap().unwrap();
+            queue.shutdown(false);
+            let was_put = dead.join().unwrap();
+            got.extend(peer.get(&queue));
+            assert_eq!(sorted([got]), if was_put { vec![1, 2] } else { vec![2] });
+        });
+    }
 }
 
 #[test]
@@ -245,14 +248,28 @@ fn every_putter_whose_item_fits_gets_the_room() {
 
 #[test]
 fn a_shutdown_wakes_all_putters() {
+    for options in [Queue::options().maxsize(1), Queue::options().max_bytes(item(7).len())] {
+        model(move || {
+            let queue = queue(options.clone(), &[7]);
+            let putters = [1, 2].map(|id| spawn(&queue, move |queue| Peer::new(id).put(queue, 8)));
+            queue.shutdown(false);
+            for putter in putters {
+                assert_eq!(putter.join().unwrap(), Err(Exception::shut_down()));
+            }
+            assert_eq!(queue.len(), 1);
+        });
+    }
+}
+
+#[test]
+fn the_managers_end_wakes_a_putter_that_waits_for_bytes() {
     model(|| {
-        let queue = queue(Queue::options().maxsize(1), &[7]);
-        let putters = [1, 2].map(|id| spawn(&queue, move |queue| Peer::new(id).put(queue, 8)));
-        queue.shutdown(false);
-        for putter in putters {
-            assert_eq!(putter.join().unwrap(), Err(Exception::shut_down()));
-        }
-        assert_eq!(queue.len(), 1);
+        let queue = queue(Queue::options().max_bytes(item(7).len()), &[7]);
+        let mut peer = Peer::new(1);
+        let end = peer.end.clone();
+        let putter = spawn(&queue, move |queue| peer.put(queue, 8).is_err());
+        end.begin();
+        assert!(putter.join().unwrap());
     });
 }
 
@@ -338,6 +355,18 @@ fn join_returns_after_the_last_item_became_a_dead_letter() {
         queue.join();
         assert_eq!(dead.len(), 1);
         dying.join().unwrap();
+    });
+}
+
+#[test]
+fn nack_wakes_one_that_waits() {
+    model(|| {
+        let queue = queue(Queue::options().at_least_once(), &[7]);
+        let mut holder = Peer::new(1);
+        assert_eq!(holder.get(&queue), Ok(7));
+        let waiting = spawn(&queue, |queue| Peer::new(2).get(queue));
+        queue.0.nack(holder.owner()).unwrap();
+        assert_eq!(waiting.join().unwrap(), Ok(7));
     });
 }
 

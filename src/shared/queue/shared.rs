@@ -1,5 +1,6 @@
 //! How threads and clients use a queue at once: what they wait for, and how clients call it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::state::{Recovered, State};
@@ -8,7 +9,7 @@ use crate::error::{Exception, Result};
 use crate::shared::call::{Arg, Call, ConnectionId, Owner};
 use crate::shared::element::Item;
 use crate::shared::sync::MutexGuard;
-use crate::shared::wait::{CHECK, Interrupted, Monitor, Patience};
+use crate::shared::wait::{Bell, CHECK, Interrupted, Monitor, Patience};
 use crate::shared::{Return, SharedObject, saturated};
 use crate::value::{Pickle, Value};
 
@@ -18,8 +19,16 @@ const ROOM: usize = 1;
 const DONE: usize = 2;
 const DRAINED: usize = 3;
 
-/// What a queue offers: the last two are no `queue.Queue`'s.
-const METHODS: [&str; 12] = [
+/// Where a thread waits: with others, or where it alone is woken.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Common(usize),
+    Own(&'a Arc<Bell>),
+}
+
+/// What a queue offers: the last three are no `queue.Queue`'s, and the last one is for at-least-once queues
+/// only, by which clients recognise them.
+const METHODS: [&str; 13] = [
     "empty",
     "full",
     "get",
@@ -32,6 +41,7 @@ const METHODS: [&str; 12] = [
     "task_done",
     "get_many",
     "put_many",
+    "nack",
 ];
 
 /// No more is taken at once when the items have come to so many bytes.
@@ -49,14 +59,12 @@ impl Shared {
 
     pub(super) fn put(&self, item: Item, patience: &mut Patience<'_>) -> Result<(), Exception> {
         self.can_fit(&item)?;
-        let size = item.len();
-        let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
-        let mut state = self.wait(ROOM, patience, ready)?.ok_or_else(Exception::full)?;
+        let mut state = self.wait_for_room(item.len(), patience)?.ok_or_else(Exception::full)?;
         if state.shut_down {
             return Err(Exception::shut_down());
         }
         state.push(item);
-        drop(state);
+        self.ring(state);
         self.state.notify_one(ITEM);
         Ok(())
     }
@@ -67,8 +75,7 @@ impl Shared {
         let mut items = items.into_iter().peekable();
         let mut put = 0;
         while let Some(size) = items.peek().map(|item| item.len()) {
-            let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
-            let mut state = match self.wait(ROOM, patience, ready) {
+            let mut state = match self.wait_for_room(size, patience) {
                 Ok(Some(state)) if !state.shut_down => state,
                 // Those that are in stay: whoever asks again gets the reason.
                 _ if put > 0 => break,
@@ -81,7 +88,7 @@ impl Shared {
                 state.push(item);
                 put += 1;
             }
-            drop(state);
+            self.ring(state);
             (before..put).for_each(|_| self.state.notify_one(ITEM));
         }
         Ok(put)
@@ -117,7 +124,7 @@ impl Shared {
         patience: &mut Patience<'_>,
     ) -> Result<MutexGuard<'_, State>, Exception> {
         let ready = |state: &State| state.len() > 0 || state.is_over(owner);
-        self.wait(ITEM, patience, ready)?.ok_or_else(Exception::empty)
+        self.wait(Place::Common(ITEM), patience, ready)?.ok_or_else(Exception::empty)
     }
 
     /// When what is handed out now comes back by itself.
@@ -141,8 +148,15 @@ impl Shared {
         Ok(())
     }
 
+    pub(super) fn nack(&self, owner: Owner) -> Result<(), Exception> {
+        let mut state = self.look();
+        let recovered = state.nack(&self.policy, owner)?;
+        self.recovered(state, recovered);
+        Ok(())
+    }
+
     pub(super) fn join(&self, patience: &mut Patience<'_>) -> Result<(), Interrupted> {
-        self.wait(DONE, patience, |state| state.unfinished == 0).map(drop)
+        self.wait(Place::Common(DONE), patience, |state| state.unfinished == 0).map(drop)
     }
 
     pub(super) fn shut_down(&self, immediate: bool) {
@@ -172,7 +186,7 @@ impl Shared {
     /// around at least once in that time.
     fn wait(
         &self,
-        condition: usize,
+        place: Place<'_>,
         patience: &mut Patience<'_>,
         ready: impl Fn(&State) -> bool,
     ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
@@ -181,7 +195,10 @@ impl Shared {
         }
         loop {
             let ready = |state: &State| is_due(state) || ready(state);
-            let state = self.state.wait(condition, patience, ready)?;
+            let state = match place {
+                Place::Common(condition) => self.state.wait(condition, patience, ready)?,
+                Place::Own(bell) => self.state.wait_for_bell(bell, patience, ready)?,
+            };
             match state {
                 Some(state) if is_due(&state) => self.expire(state, Instant::now()),
                 state => return Ok(state),
@@ -198,7 +215,7 @@ impl Shared {
     fn less(&self, state: MutexGuard<'_, State>, count: usize) {
         let (all_done, shut_down) = (state.unfinished == 0, state.shut_down);
         let drained = state.is_drained();
-        drop(state);
+        self.ring(state);
         if all_done {
             self.state.notify_all(DONE);
         }
@@ -208,12 +225,49 @@ impl Shared {
         if drained {
             self.state.notify_all(DRAINED);
         }
-        match (self.policy.maxsize, self.policy.max_bytes) {
-            (0, 0) => {}
-            (_, 0) => (0..count).for_each(|_| self.state.notify_one(ROOM)),
-            // Each of those who wait has an item of another size.
-            _ => self.state.notify_all(ROOM),
+        if self.policy.maxsize > 0 {
+            (0..count).for_each(|_| self.state.notify_one(ROOM));
         }
+    }
+
+    /// Waits for room for an item of this size, or the end. With a bound in bytes, each of those who wait has
+    /// an item of another size, and is woken when there is room for that.
+    fn wait_for_room(
+        &self,
+        size: usize,
+        patience: &mut Patience<'_>,
+    ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
+        let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
+        if self.policy.max_bytes == 0 {
+            return self.wait(Place::Common(ROOM), patience, ready);
+        }
+        let mut state = self.look();
+        if ready(&state) {
+            return Ok(Some(state));
+        }
+        let waiting = state.wait_for_room(size);
+        drop(state);
+        let ready = |state: &State| waiting.is_ready(state, &self.policy);
+        match self.wait(Place::Own(&waiting.bell), patience, ready) {
+            Ok(Some(mut state)) => {
+                state.leave(&waiting);
+                Ok(Some(state))
+            }
+            in_vain => {
+                let mut state = self.state.lock();
+                state.leave(&waiting);
+                // There may be room all the same, for others.
+                self.ring(state);
+                in_vain
+            }
+        }
+    }
+
+    /// Wakes those whose items fit.
+    fn ring(&self, state: MutexGuard<'_, State>) {
+        let bells = state.to_ring(&self.policy);
+        drop(state);
+        bells.iter().for_each(|bell| bell.ring());
     }
 
     /// After items came back: wakes somebody for each, and moves those that shall not be delivered again,
@@ -235,7 +289,8 @@ impl Shared {
 
 impl SharedObject for Shared {
     fn exposed(&self) -> &[&str] {
-        &METHODS
+        let [plain @ .., _] = &METHODS;
+        if self.policy.at_least_once { &METHODS } else { plain }
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -291,6 +346,7 @@ impl SharedObject for Shared {
                 let [] = call.bind(0, [])?;
                 match method {
                     "task_done" => Ok(self.task_done(Owner::of(call))?.into()),
+                    "nack" => Ok(self.nack(Owner::of(call))?.into()),
                     "qsize" => Ok(self.look().len().into()),
                     "empty" => Ok((self.look().len() == 0).into()),
                     "full" => Ok(self.is_full().into()),
@@ -323,7 +379,7 @@ impl SharedObject for Shared {
     fn drain(&self, patience: &mut Patience<'_>) {
         self.shut_down(false);
         // If the time runs out, what is left stays.
-        let _ = self.wait(DRAINED, patience, State::is_drained);
+        let _ = self.wait(Place::Common(DRAINED), patience, State::is_drained);
     }
 }
 

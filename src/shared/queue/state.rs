@@ -3,7 +3,7 @@
 //! ```text
 //!  push ──► items ── pop ──► gone                                     a plain queue
 //!                      └───► handed out ── done ──► gone              at least once
-//!              ▲                 │ holder gone, lease over
+//!              ▲                 │ nack, holder gone, lease over
 //!              └─ returned ◄─────┴──► dead letters, past the most deliveries
 //! ```
 //! Each item gets a number when it leaves `items`. Whatever comes back was put before all that is still
@@ -11,12 +11,18 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::Policy;
 use crate::error::Exception;
 use crate::shared::call::Owner;
 use crate::shared::element::Item;
+use crate::shared::wait::Bell;
+
+/// A queue no longer than this does not keep the memory of one that was much longer.
+const SHORT: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -33,6 +39,8 @@ pub(super) struct State {
     leases: BTreeSet<(Instant, u64)>,
     /// The size of what is here or handed out.
     bytes: usize,
+    /// Who waits for room in a queue with a bound in bytes, those who came first in front.
+    waiting: VecDeque<Arc<Waiting>>,
     /// Items put and not yet marked done.
     pub(super) unfinished: usize,
     pub(super) shut_down: bool,
@@ -50,6 +58,26 @@ struct HandedOut {
     delivered: Delivered,
     holder: Owner,
     until: Option<Instant>,
+}
+
+/// One that waits for room for an item of this size.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    size: usize,
+    pub(super) bell: Arc<Bell>,
+    /// Whether its bell was rung since it last found no room. Changed under the queue's lock.
+    rung: AtomicBool,
+}
+
+impl Waiting {
+    /// Whether there is room for it now; if not, it is to be woken again.
+    pub(super) fn is_ready(&self, state: &State, policy: &Policy) -> bool {
+        let ready = state.shut_down || state.fits(policy, self.size);
+        if !ready {
+            self.rung.store(false, Ordering::Relaxed);
+        }
+        ready
+    }
 }
 
 /// What a holder was handed, and has not said to be done.
@@ -83,7 +111,7 @@ impl Holding {
         None
     }
 
-    /// Lets go of the one handed last; `None` if that went back.
+    /// Lets go of the newest; `None` if that went back.
     fn pop_last(&mut self) -> Option<u64> {
         let last = self.numbers.pop_back();
         if last.is_none() {
@@ -115,6 +143,42 @@ impl State {
             && (policy.max_bytes == 0 || self.bytes + bytes <= policy.max_bytes)
     }
 
+    /// Adds one to those who wait for room, until it [`leave`](Self::leave)s.
+    pub(super) fn wait_for_room(&mut self, size: usize) -> Arc<Waiting> {
+        let waiting = Waiting { size, bell: Arc::default(), rung: AtomicBool::new(false) };
+        let waiting = Arc::new(waiting);
+        self.waiting.push_back(waiting.clone());
+        waiting
+    }
+
+    pub(super) fn leave(&mut self, left: &Arc<Waiting>) {
+        if let Some(place) = self.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, left)) {
+            self.waiting.remove(place);
+        }
+    }
+
+    /// Those of the waiting whose items fit together, in the order in which they came; less those whose bells
+    /// were rung already.
+    pub(super) fn to_ring(&self, policy: &Policy) -> Vec<Arc<Bell>> {
+        let mut bytes = policy.max_bytes.saturating_sub(self.bytes);
+        let items = if policy.maxsize == 0 { usize::MAX } else { policy.maxsize };
+        let mut items = items.saturating_sub(self.len());
+        let mut bells = Vec::new();
+        for Waiting { size, bell, rung } in self.waiting.iter().map(|waiting| &**waiting) {
+            if !self.shut_down {
+                if items == 0 {
+                    break;
+                }
+                let Some(left) = bytes.checked_sub(*size) else { continue };
+                (bytes, items) = (left, items - 1);
+            }
+            if !rung.swap(true, Ordering::Relaxed) {
+                bells.push(bell.clone());
+            }
+        }
+        bells
+    }
+
     /// Whether all has been taken, and is done where that counts.
     pub(super) fn is_drained(&self) -> bool {
         self.len() == 0 && self.out.is_empty()
@@ -143,14 +207,14 @@ impl State {
         until: Option<Instant>,
     ) -> Option<Item> {
         if !policy.at_least_once {
-            let item = self.items.pop_front()?;
+            let item = self.pop_front()?;
             self.bytes -= item.len();
             return Some(item);
         }
         let (number, mut delivered) = if let Some(returned) = self.returned.pop_first() {
             returned
         } else {
-            let item = self.items.pop_front()?;
+            let item = self.pop_front()?;
             self.next += 1;
             (self.next, Delivered { item, times: 0 })
         };
@@ -160,6 +224,16 @@ impl State {
         let item = delivered.item.clone();
         self.out.insert(number, HandedOut { delivered, holder: owner, until });
         Some(item)
+    }
+
+    /// Takes the first of the items that were never handed out. What is moved to shrink the queue is little, and
+    /// seldom: a queue has to grow to several times that length before it happens again.
+    fn pop_front(&mut self) -> Option<Item> {
+        let item = self.items.pop_front();
+        if self.items.capacity() > 4 * SHORT && self.items.len() <= SHORT {
+            self.items.shrink_to(2 * SHORT);
+        }
+        item
     }
 
     /// Takes the first items: as many as that, and as can be had before they come to so many bytes.
@@ -219,6 +293,25 @@ impl State {
         }
         self.unfinished = self.unfinished.checked_sub(1).ok_or_else(too_often)?;
         Ok(kept)
+    }
+
+    /// Takes back the item that this holder was handed last, which counts as a delivery.
+    pub(super) fn nack(&mut self, policy: &Policy, owner: Owner) -> Result<Recovered, Exception> {
+        if !policy.at_least_once {
+            return Err(Exception::value_error("nack() is for at-least-once queues only"));
+        }
+        let Entry::Occupied(mut held) = self.held.entry(owner) else {
+            return Err(Exception::value_error("nack() called, but no item is held"));
+        };
+        let number = held.get_mut().pop_last();
+        if held.get().is_empty() {
+            held.remove();
+        }
+        let too_late = "nack() called too late: the item's lease ran out, and it went back";
+        let number = number.ok_or_else(|| Exception::value_error(too_late))?;
+        let mut recovered = Recovered::default();
+        self.recover(number, policy, &mut recovered);
+        Ok(recovered)
     }
 
     /// When the first lease runs out.
@@ -303,6 +396,31 @@ impl State {
 mod tests {
     use super::*;
     use crate::value::{Pickle, Value};
+
+    #[test]
+    fn queue_that_was_long_releases_its_memory() {
+        for at_least_once in [false, true] {
+            let policy = Policy { at_least_once, ..Policy::default() };
+            let owner = Owner::this_thread();
+            let mut state = State::default();
+            let item = || Pickle::from(&Value::None).into();
+            (0..1_000_000).for_each(|_| state.push(item()));
+            let long = state.items.capacity();
+            // Not even empty.
+            while state.len() > 10 {
+                assert!(state.pop(&policy, owner, None).is_some());
+                assert!(!at_least_once || state.done(&policy, owner).is_ok());
+            }
+            let short = state.items.capacity();
+            assert!(short <= 4 * SHORT && long >= 1_000_000, "{short} of {long}");
+            // One of that length keeps what it has.
+            for _ in 0..3 {
+                (0..short - 100).for_each(|_| state.push(item()));
+                while state.pop(&policy, owner, None).is_some() {}
+                assert_eq!(state.items.capacity(), short);
+            }
+        }
+    }
 
     #[test]
     fn a_holder_that_never_says_what_is_done_costs_nothing_more() {

@@ -169,3 +169,20 @@ fn one_that_never_says_done_holds_the_end_up_no_longer_than_that() {
     assert!(matches!(consumer.task_done(), Err(Error::Disconnected | Error::Io(..))));
     until("it is back, and its owner has it", PATIENCE, || queue.len() == 1);
 }
+
+#[test]
+fn queue_without_proxies_is_drained() {
+    for python in pythons() {
+        let manager = Draining::new(Queue::options(), PATIENCE);
+        drop(manager.rust());
+        (1..=2).for_each(|item| manager.queue.put(item).unwrap());
+        manager.close();
+        assert!(manager.is_serving());
+        let mut consumer = manager.python(python);
+        assert_eq!(consumer.ask("q.get()"), "1", "{python}");
+        assert!(manager.is_serving());
+        assert_eq!(consumer.ask("q.get()"), "2", "{python}");
+        drop(consumer);
+        manager.end();
+    }
+}

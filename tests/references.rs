@@ -15,8 +15,7 @@ use basemanager::{
 use support::{PATIENCE, pythons, snippet, until};
 
 fn serve() -> (ServerHandle, Client) {
-    let (shared, manager) = (List::new(), Manager::new("key").register_sync_types());
-    let manager = manager.register("shared", move |_| shared.clone());
+    let manager = Manager::new("key").register_sync_types().share("shared", List::new());
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = connect(&handle);
     (handle, client)
@@ -221,11 +220,11 @@ fn of_two_readers_the_slower_finds_it_too() {
 }
 
 #[test]
-fn a_lasting_object_of_another_manager_is_not_taken_for_one_of_the_same_id() {
+fn shared_object_of_another_manager_is_not_taken_for_ours() {
     let ((handle, client), (_other_handle, other)) = (serve(), serve());
     let shared: ListProxy = create(&client, "shared");
     let theirs: ListProxy = create(&other, "shared");
-    assert_eq!(shared.proxy().id(), theirs.proxy().id());
+    assert_ne!(shared.proxy().id(), theirs.proxy().id());
     shared.push("ours").unwrap();
     let references = || client.debug_info().unwrap().matches("refcount=2").count();
 

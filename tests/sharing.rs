@@ -8,9 +8,9 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use basemanager::{Client, Manager, Queue, ServerHandle, Value};
+use basemanager::{Client, Manager, Queue, Registration, ServerHandle, Value};
 use raw::Raw;
-
+use support::{own_address, python_client, pythons};
 
 const KEY: &str = "k3y-of-these-tests";
 
@@ -115,4 +115,99 @@ fn create_of_kept_object_succeeds_at_max_objects() {
     drop(own);
     let _own = client.queue("own").unwrap();
     assert!(client.queue("own").is_err());
+}
+
+// Shared objects.
+
+#[test]
+fn shared_object_is_the_same_for_all_clients_and_counted_while_referenced() {
+    let tasks = Queue::new();
+    let (handle, client) = start(Manager::new(KEY).share("tasks", &tasks));
+    let id = client.queue("tasks").unwrap().proxy().id().to_owned();
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+    for python in pythons() {
+        let code = "m = connect('tasks')\nq = m.tasks()\nobey()";
+        let mut peer = python_client(python, code, &handle.address().to_string(), KEY);
+        assert_eq!(peer.ask("q._id"), format!("'{id}'"), "{python}");
+        assert_eq!(peer.ask("m._number_of_objects()"), "1", "{python}");
+        assert_eq!(peer.ask("q.put(7)"), "None", "{python}");
+        assert_eq!(tasks.get().unwrap(), 7.into(), "{python}");
+        assert_eq!(peer.ask("globals().pop('q').qsize()"), "0", "{python}");
+        assert_eq!(peer.ask("m._number_of_objects()"), "0", "{python}");
+    }
+}
+
+#[test]
+fn create_of_shared_typeid_with_arguments_raises_type_error() {
+    let (handle, client) = start(Manager::new(KEY).share("tasks", Queue::new()));
+    for (args, kwargs) in [(&[Value::from(1)][..], &[][..]), (&[], &[("maxsize", 1.into())])] {
+        let refused = client.create("tasks", args, kwargs).unwrap_err().to_string();
+        assert!(refused.contains("TypeError: tasks() "), "{refused}");
+    }
+    for python in pythons() {
+        let code = "m = connect('tasks')\nobey()";
+        let mut peer = python_client(python, code, &handle.address().to_string(), KEY);
+        assert!(peer.ask("m.tasks(1)").contains("TypeError: tasks() takes"), "{python}");
+    }
+    assert_eq!(client.number_of_objects().unwrap(), 0);
+}
+
+#[test]
+fn shared_registration_exposes_what_it_names() {
+    let registration = Registration::shared(Queue::new()).exposed(["put"]);
+    let (_handle, client) = start(Manager::new(KEY).register_with("tasks", registration));
+    let tasks = client.queue("tasks").unwrap();
+    tasks.put(1).unwrap();
+    let refused = tasks.get().unwrap_err().to_string();
+    assert!(refused.contains("is not in exposed={'put'}"), "{refused}");
+}
+
+#[test]
+fn shared_value_is_read_as_a_copy() {
+    let (_handle, client) = start(Manager::new(KEY).share("version", "1.2"));
+    assert_eq!(client.create("version", &[], &[]).unwrap().value().unwrap(), "1.2".into());
+}
+
+#[test]
+fn shared_ids_depend_on_authkey_typeid_and_address() {
+    let queue = Queue::new();
+    let id = |key: &str, typeid: &str, address: &str| {
+        let manager = Manager::new(key).share(typeid, &queue);
+        let handle = manager.bind(address).unwrap().start().unwrap();
+        let client = Client::connect(handle.address(), key).unwrap();
+        (client.queue(typeid).unwrap().proxy().id().to_owned(), handle.address().to_string())
+    };
+    let (one, address) = id(KEY, "a", &own_address());
+    assert!(one.len() == 32 && one.bytes().all(|b| b.is_ascii_hexdigit()), "{one}");
+    assert_eq!(id(KEY, "a", &address), (one.clone(), address.clone()));
+    let others =
+        [id(KEY, "b", &address), id("another", "a", &address), id(KEY, "a", &own_address())];
+    for (other, _) in others {
+        assert_ne!(other, one);
+    }
+}
+
+#[test]
+fn shared_object_stays_when_its_references_are_dropped() {
+    let tasks = Queue::new();
+    let (handle, client) = start(Manager::new(KEY).share("tasks", &tasks));
+    let proxy = client.queue("tasks").unwrap();
+    for _ in 0..3 {
+        let mut raw = Raw::connect(&handle.address().to_string(), KEY);
+        raw.frame(&request(None, "decref", &[proxy.proxy().id()]));
+        raw.reply().unwrap();
+    }
+    proxy.put(1).unwrap();
+    assert_eq!(tasks.get().unwrap(), 1.into());
+}
+
+#[test]
+fn shared_objects_are_not_counted_by_max_objects() {
+    let manager = Manager::new(KEY).max_objects(1).share("tasks", Queue::new());
+    let (_handle, client) =
+        start(manager.share("more", Queue::new()).register("own", |_| Queue::new()));
+    let _shared = [client.queue("tasks").unwrap(), client.queue("more").unwrap()];
+    let _own = client.queue("own").unwrap();
+    assert!(client.queue("own").is_err());
+    client.queue("tasks").unwrap().put(1).unwrap();
 }

@@ -1,8 +1,6 @@
 //! How shared objects are named in messages: tokens, and the proxies that hold them.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::path::Path;
 
 use crate::limits::Limits;
 use crate::pickle::{Instance, Writer};
@@ -63,36 +61,6 @@ impl Token {
                 Self::all_in(value, tokens);
             }),
             _ => {}
-        }
-    }
-
-    /// Whether it may be of the manager that is bound to this address: if not, its id is another's.
-    ///
-    /// An id that does not last comes from a random number, so no other manager has it. One that lasts
-    /// is a typeid, and many have a `list`: for these the addresses must agree. A token bears the one
-    /// that its client connected to, which need not be the one that was bound: a host's name may be
-    /// anybody's, a manager bound to all addresses is at each of them, and a path may be relative. So
-    /// nothing is refused but another port, another number for a host, another path. A manager behind
-    /// a forwarded port does not know its lasting objects by that address; as data they need no hold.
-    pub(crate) fn may_be_of(&self, manager: &Address) -> bool {
-        if self.id != self.typeid {
-            return true;
-        }
-        match (&self.address, manager, manager.host_and_port()) {
-            (Value::Tuple(address), _, Some((bound, bound_port))) => {
-                let [Value::Str(host), port] = address.as_slice() else { return false };
-                let same_host = match (host.parse::<IpAddr>(), bound.parse::<IpAddr>()) {
-                    (Ok(host), Ok(bound)) => {
-                        bound.is_unspecified() || host.to_canonical() == bound.to_canonical()
-                    }
-                    _ => true,
-                };
-                same_host && port.as_i64() == Some(bound_port.into())
-            }
-            (Value::Str(path), Address::Unix(bound), _) => {
-                bound.ends_with(path) || Path::new(path).ends_with(bound)
-            }
-            _ => false,
         }
     }
 

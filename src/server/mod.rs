@@ -15,7 +15,7 @@ mod objects;
 mod registry;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -106,10 +106,17 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(crate) fn new(settings: Settings, address: Address) -> Result<Self> {
+        let (objects, registry) = (Objects::new()?, &settings.registry);
+        for (typeid, registration) in registry {
+            if let Some(object) = registration.shared.clone() {
+                let id = objects::shared_id(&settings.authkey, typeid, &address)?;
+                objects.share(id, connection::new_entry(registry, typeid, object));
+            }
+        }
         Ok(Self {
             settings,
             address,
-            objects: Objects::new()?,
+            objects,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(0),
             buffers: Buffers::default(),
@@ -149,21 +156,20 @@ impl Core {
     fn drain(&self) {
         let until = deadline(self.settings.drain_timeout);
         let left = || until.saturating_duration_since(Instant::now());
-        let mut seen = HashSet::new();
         while !left().is_zero() {
-            let mut fresh = self.objects.all();
-            fresh.retain(|entry| seen.insert(entry.id.clone()));
+            let fresh = self.objects.to_drain();
             if fresh.is_empty() {
                 break;
             }
             // All refuse what is new before any is waited for.
             for waits in [false, true] {
-                for entry in &fresh {
+                for object in &fresh {
                     let time = if waits { left() } else { Duration::ZERO };
                     // One that panics is as good as empty.
-                    let _ = guarded(|| entry.object.drain(&mut Patience::new(Some(time))));
+                    let _ = guarded(|| object.drain(&mut Patience::new(Some(time))));
                 }
             }
+            fresh.into_iter().for_each(objects::let_go);
         }
         // Whoever took the last of it comes back, and is told that there is no more.
         self.wait_for(Some(left().min(TOLD)), |life| life.connections == 0);

@@ -155,7 +155,8 @@ fn out_of_memory() {
     const ITEM: usize = 200 << 20;
     let (manager, address) = manager("ulimit -v 150000 && exec", &built());
     let mut clients = Clients::new(&address);
-    let call = b"\x80\x04(\x8c\ntask_queue\x8c\x03put(B\0\0\x80\x0c";
+    let id = Raw::create(&address, KEY, "task_queue");
+    let call = [&b"\x80\x04(\x8c\x20"[..], id.as_bytes(), b"\x8c\x03put(B\0\0\x80\x0c"].concat();
     let length = u32::try_from(ITEM + call.len() + 4).unwrap().to_be_bytes();
     for _ in 0..2 {
         let mut large = Raw::accepted(&address, KEY);

@@ -33,7 +33,9 @@ fn request(ident: Option<&str>, method: &str, args: &[&str]) -> Vec<u8> {
     }
     text(&mut pickle, method);
     pickle.push(b'(');
-    args.iter().for_each(|arg| text(&mut pickle, arg));
+    for arg in args {
+        text(&mut pickle, arg);
+    }
     pickle.extend(b"t}t.");
     pickle
 }

@@ -20,7 +20,7 @@ use crate::frame::{self, Frame};
 use crate::limits::Limits;
 use crate::pickle::{Range, Scan, Shape, Writer};
 use crate::value::{Pickle, Value};
-pub(crate) use proxy::{PickledProxy, Token, names};
+pub(crate) use proxy::{PickledProxy, Token, abridged, names};
 
 /// An item of so many bytes is not copied into its reply.
 const APART: usize = 16 * 1024;

@@ -84,6 +84,18 @@ fn ids_of_created_objects_are_not_consecutive() {
 }
 
 #[test]
+fn texts_abridge_ids() {
+    let (_handle, client) = start(Manager::new(KEY).register("own", |_| Queue::new()));
+    let (one, two) = (client.queue("own").unwrap(), client.queue("own").unwrap());
+    let item = Value::from(one.proxy()).to_string();
+    let debug = client.debug_info().unwrap();
+    let id = one.proxy().id();
+    assert!(item.contains(&format!("at 0x{}>", &id[..8])), "{item}");
+    assert!(debug.contains(&id[..8]) && !debug.contains(id), "{debug}");
+    drop(two);
+}
+
+#[test]
 fn callable_returning_known_object_returns_same_id() {
     let queue = Queue::new();
     let kept = queue.clone();

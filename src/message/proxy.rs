@@ -146,14 +146,17 @@ impl fmt::Display for Pickle {
         let Some(PickledProxy { class, token, .. }) = PickledProxy::read(self) else {
             return write!(f, "<opaque pickle, {} bytes>", self.len());
         };
-        let Token { typeid, id, .. } = token;
-        // An id that lasts is no number.
-        let at = if u64::from_str_radix(&id, 16).is_ok() { "at 0x" } else { "at " };
+        let (typeid, id) = (&token.typeid, abridged(&token.id));
         match class.1.as_str() {
-            "AutoProxy" => write!(f, "<AutoProxy[{typeid}] object, typeid '{typeid}' {at}{id}>"),
-            class => write!(f, "<{class} object, typeid '{typeid}' {at}{id}>"),
+            "AutoProxy" => write!(f, "<AutoProxy[{typeid}] object, typeid '{typeid}' at 0x{id}>"),
+            class => write!(f, "<{class} object, typeid '{typeid}' at 0x{id}>"),
         }
     }
+}
+
+/// An id as a text shows it: enough to recognise the object, too little to call it.
+pub(crate) fn abridged(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }
 
 /// A tuple or list of method names.

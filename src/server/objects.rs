@@ -25,6 +25,7 @@ use sha2::Sha256;
 use super::guarded;
 use crate::error::Result;
 use crate::handshake::{mac, random};
+use crate::message::abridged;
 use crate::shared::SharedObject;
 use crate::shared::call::ConnectionId;
 use crate::shared::element::{Reference, References};
@@ -267,7 +268,7 @@ impl Objects {
         table.slots.iter().filter(|(id, slot)| slot.references > passing_only(id)).count()
     }
 
-    /// Each object's id, references and representation, as Python's `debug_info` shows them.
+    /// Each object's abridged id, references and representation, as Python's `debug_info` shows them.
     pub(super) fn debug_info(&self) -> String {
         let table = lock(&self.table);
         let mut rows: Vec<_> = table
@@ -280,7 +281,8 @@ impl Objects {
         rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
             let repr: String = entry.object.repr().chars().take(75).collect();
-            format!("  {}:       refcount={references}\n    {repr}", entry.id)
+            let id = abridged(&entry.id);
+            format!("  {id}:       refcount={references}\n    {repr}")
         };
         rows.iter().map(show).collect::<Vec<_>>().join("\n")
     }

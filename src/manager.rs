@@ -215,7 +215,9 @@ impl Manager {
         self
     }
 
-    /// Who is told of connections that were refused or broke, a line each. Defaults to nobody.
+    /// Calls `log` with a line for each connection that was refused or broke, on a thread that exists while
+    /// there are lines. While `log` blocks, 1024 lines are kept; further ones are dropped and counted, and
+    /// the count is logged. Defaults to no log.
     #[must_use]
     pub fn log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.settings.log = Some(Box::new(log));

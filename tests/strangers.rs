@@ -7,8 +7,6 @@
 mod raw;
 mod support;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use basemanager::{Client, Error, Manager, Queue, QueueProxy, ServerHandle};
@@ -103,35 +101,6 @@ fn strangers_take_no_more_places_than_they_are_granted() {
     until("whoever leaves makes room", PATIENCE, || Client::connect(&address, KEY).is_ok());
     drop(silent);
     clients.go_on();
-}
-
-#[test]
-fn a_stranger_keeps_its_place_until_its_end_is_logged() {
-    let (logging, log) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
-    let (count, lock) = (logging.clone(), log.clone());
-    let refused = Arc::new(AtomicUsize::new(0));
-    let refusals = refused.clone();
-    let manager = Manager::new(KEY).max_handshakes(4).log(move |line| {
-        if line.starts_with("a connection was refused") {
-            refusals.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        count.fetch_add(1, Ordering::Relaxed);
-        drop(lock.lock().unwrap());
-    });
-    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let address = handle.address().to_string();
-    let held = log.lock().unwrap();
-    for tried in 1..=20 {
-        let mut stranger = Raw::stranger(&address);
-        stranger.read();
-        stranger.frame(b"no answer");
-        until("it was refused, or its end is logged", PATIENCE, || {
-            logging.load(Ordering::Relaxed) + refused.load(Ordering::Relaxed) == tried
-        });
-    }
-    drop(held);
-    assert_eq!(logging.load(Ordering::Relaxed), 4);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod buffers;
 mod connection;
 mod link;
+mod log;
 mod objects;
 mod registry;
 
@@ -31,6 +32,8 @@ use crate::shared::wait::{Monitor, Patience, lock};
 use crate::transport::{Address, Listener, Stream, deadline};
 use buffers::Buffers;
 use link::Connection;
+pub(crate) use log::Log;
+use log::Logger;
 use objects::Objects;
 pub use registry::Registration;
 
@@ -44,9 +47,6 @@ const TOLD: Duration = Duration::from_secs(1);
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// A connection's stack: no peer can make it deep.
 const STACK: usize = 512 * 1024;
-
-/// Who is told of what goes wrong.
-pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What the owner sets, and the registry.
 pub(crate) struct Settings {
@@ -67,6 +67,7 @@ pub(crate) struct Settings {
 /// What all of a manager's threads share.
 pub(crate) struct Core {
     settings: Settings,
+    log: Option<Arc<Logger>>,
     pub(crate) address: Address,
     objects: Objects,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -105,7 +106,7 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, address: Address) -> Result<Self> {
+    pub(crate) fn new(mut settings: Settings, address: Address) -> Result<Self> {
         let (objects, registry) = (Objects::new()?, &settings.registry);
         for (typeid, registration) in registry {
             if let Some(object) = registration.shared.clone() {
@@ -114,6 +115,7 @@ impl Core {
             }
         }
         Ok(Self {
+            log: settings.log.take().map(Logger::new),
             settings,
             address,
             objects,
@@ -191,9 +193,8 @@ impl Core {
     }
 
     fn log(&self, event: fmt::Arguments<'_>) {
-        if let Some(log) = &self.settings.log {
-            // A log that panics is its owner's affair, and no connection's.
-            let _ = guarded(|| log(&event.to_string()));
+        if let Some(log) = &self.log {
+            log.write(event.to_string());
         }
     }
 
@@ -211,6 +212,9 @@ impl Keeper for Core {
 /// Serves until [`Core::stop`], then ends in order.
 pub(crate) fn serve(core: &Arc<Core>, listener: Listener) -> Result<()> {
     let result = serve_until_stopped(core, listener);
+    if let Some(log) = &core.log {
+        log.flush();
+    }
     core.objects.clear();
     core.life.lock().phase = Phase::Ended;
     core.changed();

@@ -199,8 +199,8 @@ impl Manager {
         self
     }
 
-    /// How many of the connections may be strangers', whose key is not proved yet; further ones are
-    /// closed. Defaults to 1024.
+    /// How many connections may be unauthenticated, because their key is not proved yet. A further one closes
+    /// the oldest of them, so that a flood of silent connections keeps no client out. Defaults to 1024.
     #[must_use]
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.max_handshakes = count;

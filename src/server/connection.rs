@@ -49,7 +49,9 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, deadline(settings.handshake_timeout));
     handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
-    seat.leave.prove();
+    if !seat.leave.prove() {
+        return Err(Error::Disconnected);
+    }
     connection.stream.set_timeouts(None, Some(settings.write_timeout))?;
     // The peer may hold its request back until its last word is acknowledged.
     (&connection.stream).ack_now();

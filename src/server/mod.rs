@@ -16,7 +16,7 @@ mod objects;
 mod registry;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,8 +83,12 @@ pub(crate) struct Core {
 #[derive(Default)]
 struct Life {
     connections: usize,
-    /// Those of them whose peers have not proved the key.
-    handshakes: usize,
+    /// Unauthenticated connections by their numbers: the oldest is first.
+    handshakes: BTreeSet<u64>,
+    /// Unauthenticated connections that were evicted, and whose threads have yet to end.
+    evicted: usize,
+    /// The accept loop waits for a connection to end.
+    exhausted: bool,
     accepting: bool,
     phase: Phase,
 }
@@ -97,6 +101,15 @@ enum Phase {
     Draining,
     Stopping,
     Ended,
+}
+
+impl Life {
+    /// Takes its place from the oldest unauthenticated connection, which is to be closed.
+    fn evict(&mut self) -> Option<u64> {
+        let oldest = self.handshakes.pop_first();
+        self.evicted += usize::from(oldest.is_some());
+        oldest
+    }
 }
 
 impl fmt::Debug for Core {
@@ -198,6 +211,17 @@ impl Core {
         }
     }
 
+    /// Closes a connection that was evicted.
+    fn close(&self, evicted: Option<u64>) {
+        let connection = evicted.and_then(|id| lock(&self.connections).get(&id).cloned());
+        if let Some(connection) = connection {
+            connection.stream.shutdown(Shutdown::Both);
+            self.log(format_args!(
+                "the oldest unauthenticated connection was closed to admit another"
+            ));
+        }
+    }
+
     fn open_connections(&self) -> Vec<Arc<Connection>> {
         lock(&self.connections).values().cloned().collect()
     }
@@ -273,8 +297,15 @@ fn accept(core: &Arc<Core>, listener: &Listener) {
             }
             Err(error) => {
                 core.log(format_args!("a connection could not be accepted: {error}"));
-                // Out of file descriptors or memory: others must end first.
-                core.wait_for(Some(EXHAUSTED), |_| core.closed.load(Ordering::Acquire));
+                // Out of file descriptors or memory: another connection must end first.
+                let mut life = core.life.lock();
+                let (before, oldest) = (life.connections, life.evict());
+                life.exhausted = true;
+                drop(life);
+                core.close(oldest);
+                let closed = || core.closed.load(Ordering::Acquire);
+                core.wait_for(Some(EXHAUSTED), |life| life.connections < before || closed());
+                core.life.lock().exhausted = false;
             }
         }
     }
@@ -283,29 +314,39 @@ fn accept(core: &Arc<Core>, listener: &Listener) {
 /// Gives a connection a thread of its own, which does everything else.
 fn admit(core: &Arc<Core>, stream: Stream) -> Result<()> {
     let most = core.settings.max_connections;
-    {
-        let mut life = core.life.lock();
-        if life.connections >= most {
-            return Err(Error::Limit("number of connections", most as u64));
-        }
-        let unproved = core.settings.max_handshakes;
-        if life.handshakes >= unproved {
+    let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
+    let mut life = core.life.lock();
+    if life.connections >= most {
+        return Err(Error::Limit("number of connections", most as u64));
+    }
+    let unproved = core.settings.max_handshakes;
+    let mut oldest = None;
+    if life.handshakes.len() >= unproved {
+        // Whoever is not served at once is most likely a flood's. An evicted thread ends soon.
+        oldest = if life.evicted < unproved { life.evict() } else { None };
+        if oldest.is_none() {
             return Err(Error::Limit("number of handshakes", unproved as u64));
         }
-        life.connections += 1;
-        life.handshakes += 1;
     }
-    let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
+    life.connections += 1;
+    life.handshakes.insert(id);
+    drop(life);
+    core.close(oldest);
     let connection = Arc::new(Connection::new(id, stream));
     lock(&core.connections).insert(id, connection.clone());
-    let leave = Leave { life: core.life.clone(), proved: false };
+    let leave = Leave { life: core.life.clone(), id, proved: false };
     let mut seat = Seat { core: core.clone(), id, leave };
     thread::Builder::new()
         .name(format!("basemanager-{id}"))
         .stack_size(STACK)
         .spawn(move || connection::serve(&mut seat, connection))
         .map(drop)
-        .map_err(Error::io("start a thread"))
+        .map_err(|error| {
+            // The next one finds a place.
+            let oldest = core.life.lock().evict();
+            core.close(oldest);
+            Error::io("start a thread")(error)
+        })
 }
 
 /// A connection's place among those that are open; given up when dropped.
@@ -327,14 +368,15 @@ impl Drop for Seat {
 /// A stranger's place among strangers is kept as long as its connection's: its thread has yet to end.
 struct Leave {
     life: Monitor<Life>,
+    id: u64,
     proved: bool,
 }
 
 impl Leave {
-    /// The peer is no stranger any more.
-    fn prove(&mut self) {
-        self.life.lock().handshakes -= 1;
-        self.proved = true;
+    /// The peer is no stranger any more; `false` if it was evicted.
+    fn prove(&mut self) -> bool {
+        self.proved = self.life.lock().handshakes.remove(&self.id);
+        self.proved
     }
 }
 
@@ -342,8 +384,10 @@ impl Drop for Leave {
     fn drop(&mut self) {
         let mut life = self.life.lock();
         life.connections -= 1;
-        life.handshakes -= usize::from(!self.proved);
-        let awaited = life.phase > Phase::Running;
+        if !self.proved && !life.handshakes.remove(&self.id) {
+            life.evicted -= 1;
+        }
+        let awaited = life.phase > Phase::Running || life.exhausted;
         drop(life);
         if awaited {
             self.life.notify_all(0);

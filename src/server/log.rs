@@ -49,14 +49,20 @@ impl Logger {
         } else {
             lines.dropped += 1;
         }
-        if std::mem::replace(&mut lines.running, true) {
+        drop(lines);
+        self.start();
+    }
+
+    fn start(self: &Arc<Self>) {
+        let mut lines = self.lines.lock();
+        if lines.waiting.is_empty() || std::mem::replace(&mut lines.running, true) {
             return;
         }
         drop(lines);
         let logger = self.clone();
         let thread = thread::Builder::new().name("basemanager-log".to_owned());
         if thread.spawn(move || logger.run()).is_err() {
-            // The next line tries again.
+            // Out of threads: the next line tries again.
             self.lines.lock().running = false;
         }
     }
@@ -75,7 +81,8 @@ impl Logger {
     }
 
     /// Waits for the lines to be logged, but not for a log that blocks.
-    pub(super) fn flush(&self) {
+    pub(super) fn flush(self: &Arc<Self>) {
+        self.start();
         let _ = self.lines.wait(0, &mut Patience::new(Some(GRACE)), |lines| !lines.running);
     }
 }

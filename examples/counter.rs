@@ -44,7 +44,7 @@ impl SharedObject for Counter {
 fn run() -> Result<()> {
     let counter = Arc::new(Counter::default());
     let server = Manager::new(common::authkey())
-        .register("counter", move |_| counter.clone())
+        .share("counter", &counter)
         .register("close", |call| call.shut_down_manager())
         .bind(common::address())?;
     println!("listening on {}", server.address());

@@ -71,8 +71,7 @@ fn manage() -> Outcome<bool> {
     let key: String =
         Authkey::process()?.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let tasks = Queue::new();
-    let shared = tasks.clone();
-    let manager = Manager::new(&key).register("task_queue", move |_| shared.clone());
+    let manager = Manager::new(&key).share("task_queue", &tasks);
     let handle = manager.bind("127.0.0.1:0")?.start()?;
     let address = handle.address().to_string();
     println!("manager: listening on {address}");

@@ -12,7 +12,7 @@ use basemanager::{Manager, Queue, Result};
 fn run() -> Result<()> {
     let tasks = Queue::new();
     let server = Manager::new(common::authkey())
-        .register("task_queue", move |_| tasks.clone())
+        .share("task_queue", &tasks)
         .register("close", |call| {
             println!("asked to end");
             call.shut_down_manager();

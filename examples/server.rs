@@ -12,9 +12,8 @@ use basemanager::{Manager, Queue, Result};
 
 fn run(interval: Duration) -> Result<()> {
     let tasks = Queue::new();
-    let shared = tasks.clone();
     let server = Manager::new(common::authkey())
-        .register("task_queue", move |_| shared.clone())
+        .share("task_queue", &tasks)
         .register("close", |call| {
             println!("asked to end");
             call.shut_down_manager();

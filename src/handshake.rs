@@ -234,7 +234,8 @@ fn strip_digest(bytes: &[u8]) -> Result<&[u8]> {
     })
 }
 
-fn mac<M: Mac + KeyInit>(authkey: &[u8], message: &[u8]) -> Result<M> {
+/// A MAC with the authkey.
+pub(crate) fn mac<M: Mac + KeyInit>(authkey: &[u8], message: &[u8]) -> Result<M> {
     // HMAC takes a key of any length; the type that says otherwise is shared with other MACs.
     let mac = M::new_from_slice(authkey).map_err(|_| Error::Invalid("authkey".into()))?;
     Ok(mac.chain_update(message))

@@ -12,7 +12,7 @@
 //! // The manager.
 //! let tasks = Queue::new();
 //! let server = Manager::new("producer")
-//!     .register("task_queue", move |_| tasks.clone())
+//!     .share("task_queue", &tasks)
 //!     .bind("127.0.0.1:0")?;
 //! let address = server.address().clone();
 //! let handle = server.start()?; // or server.serve_forever()
@@ -29,9 +29,9 @@
 //! # Ok::<(), basemanager::Error>(())
 //! ```
 //!
-//! # Registering
+//! # Sharing and registering
 //!
-//! [`Manager::register`] binds a name, the *typeid*, to a callable. A client that asks for the typeid
+//! [`Manager::share`] shares one object, such as a queue, with all clients. [`Manager::register`] binds a name, the *typeid*, to a callable. A client that asks for the typeid
 //! gets what the callable returns: a proxy for a shared object, or a copy of a value. The callable sees
 //! the client's arguments.
 //!
@@ -79,7 +79,7 @@
 //! # let tasks = Queue::new();
 //! # for item in 0..3 { tasks.put(item)?; }
 //! # tasks.shutdown(false);
-//! # let server = Manager::new("key").register("tasks", move |_| tasks.clone());
+//! # let server = Manager::new("key").share("tasks", &tasks);
 //! # let handle = server.bind("127.0.0.1:0")?.start()?;
 //! # let client = Client::connect(handle.address(), "key")?;
 //! for item in &client.queue("tasks")? {

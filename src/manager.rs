@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::handshake::Authkey;
 use crate::limits::Limits;
 use crate::server::{self, Core, Registration, Settings};
-use crate::shared::IntoReturn;
 use crate::shared::call::Call;
+use crate::shared::{IntoReturn, Return};
 use crate::transport::{Address, Listener};
 
 /// A manager in the making: the registry, and the settings. Python's `BaseManager`.
@@ -25,7 +25,7 @@ use crate::transport::{Address, Listener};
 /// ```
 /// use basemanager::{Client, Manager, Queue};
 /// let tasks = Queue::new();
-/// let server = Manager::new("secret").register("tasks", move |_| tasks.clone()).bind("127.0.0.1:0")?;
+/// let server = Manager::new("secret").share("tasks", &tasks).bind("127.0.0.1:0")?;
 /// let handle = server.start()?;
 /// let client = Client::connect(handle.address(), "secret")?;
 /// client.queue("tasks")?.put("work")?;
@@ -74,12 +74,37 @@ impl Manager {
         Self { authkey: Some(authkey.into()), ..Self::default() }
     }
 
+    /// Shares one object with all clients, under this typeid: a [`Queue`](crate::Queue), an
+    /// `Arc<impl SharedObject>`, or whatever else a registered callable may return. A client that asks for
+    /// the typeid gets a proxy for this object; arguments are a `TypeError`. A typeid that was registered
+    /// before is replaced.
+    ///
+    /// The object lives as long as the manager, and its id is the same after a restart with the same
+    /// authkey at the same address: a proxy outlives the restart. The id is an HMAC of the typeid and of
+    /// the address as [`Server::address`] shows it, so two managers with one authkey that listen on the
+    /// same address (both on `0.0.0.0:5000`, on different hosts) have the same ids.
+    ///
+    /// ```
+    /// use basemanager::{Client, Manager, Queue};
+    /// let tasks = Queue::new();
+    /// let handle = Manager::new("secret").share("tasks", &tasks).bind("127.0.0.1:0")?.start()?;
+    /// Client::connect(handle.address(), "secret")?.queue("tasks")?.put("work")?;
+    /// assert_eq!(tasks.get()?, "work".into());
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    ///
+    /// To choose what is exposed, use [`Manager::register_with`] and [`Registration::shared`].
+    #[must_use]
+    pub fn share(self, typeid: impl Into<String>, object: impl Into<Return>) -> Self {
+        self.register_with(typeid, Registration::shared(object))
+    }
+
     /// Registers a typeid: clients that ask for it get what `callable` returns, which is called anew
     /// each time, with the client's arguments. A typeid that was registered before is replaced.
     ///
-    /// - [`Queue`](crate::Queue) or `Arc<impl SharedObject>`: the client gets a proxy. If the callable
-    ///   returns an object that it keeps, all clients share that one, and it lasts as long as the
-    ///   manager; a new one lives until its last proxy is gone.
+    /// - [`Queue`](crate::Queue) or `Arc<impl SharedObject>`: the client gets a proxy. A new object lives
+    ///   until its last proxy is gone; one that the callable returns again has the same id while it lives.
+    ///   For one object that all clients use, see [`Manager::share`].
     /// - A value: the client reads a copy with `_getvalue()` ([`Proxy::value`](crate::Proxy::value)).
     /// - `Err(`[`Exception`](crate::Exception)`)`: the client's request fails with that text.
     #[must_use]
@@ -133,8 +158,10 @@ impl Manager {
     /// How long the manager goes on once its end was asked for, so that consumers can empty its queues:
     /// these refuse puts meanwhile, and raise `queue.ShutDown` once they are empty and nothing is handed
     /// out that may come back. Then clients that are still connected have a second to ask, and be told so.
-    /// Queues that no client has asked for are not touched; what becomes a dead letter meanwhile is for
-    /// this process to read, if their queue's readers have left by then. Defaults to no time.
+    /// This concerns all shared queues, and those that a callable ever returned and that still live,
+    /// whether or not a client holds a proxy: a queue that nobody empties takes the whole time. What
+    /// becomes a dead letter meanwhile is for this process to read, if their queue's readers have left by
+    /// then. Defaults to no time.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;
@@ -164,15 +191,17 @@ impl Manager {
         self
     }
 
-    /// How many objects may be shared at once: clients cannot create more. Defaults to 1,048,576 (2²⁰).
+    /// How many objects clients may have created at once. Objects that this process holds as well do not
+    /// count, and are never refused: those that are shared ([`Manager::share`]), and those that a callable
+    /// returns and keeps. Defaults to 1,048,576 (2²⁰).
     #[must_use]
     pub fn max_objects(mut self, count: usize) -> Self {
         self.settings.max_objects = count;
         self
     }
 
-    /// How many of the connections may be strangers', whose key is not proved yet; further ones are
-    /// closed. Defaults to 1024.
+    /// How many connections may be unauthenticated, because their key is not proved yet. A further one closes
+    /// the oldest of them, so that a flood of silent connections keeps no client out. Defaults to 1024.
     #[must_use]
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.max_handshakes = count;
@@ -187,8 +216,10 @@ impl Manager {
         self
     }
 
-    /// Who is told of connections that were refused or broke, a line each: `rejected` before the client has proved
-    /// its key, `closed` after that, then the client's address and the reason. Defaults to nobody.
+    /// Calls `log` with a line for each connection that was refused or broke: `rejected` before the client has
+    /// proved its key, `closed` after that, then the client's address and the reason. The calls are made on a
+    /// thread that exists while there are lines. While `log` blocks, 1024 lines are kept; further ones are
+    /// dropped and counted, and the count is logged. Defaults to no log.
     ///
     /// ```text
     /// rejected 10.0.0.7:51234: HMAC-MD5 client (Python 3.11 or older); build with feature legacy-md5

@@ -8,7 +8,7 @@ mod support;
 use std::alloc::System;
 use std::io::{Read, Write};
 
-use basemanager::{Client, Manager, Queue};
+use basemanager::{Manager, Queue};
 use raw::Raw;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -18,12 +18,12 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const KEY: &str = "key";
 const ROUNDS: usize = 10_000;
 
-/// A call of the object `queue` as CPython sends it.
-fn request(method: &str, args: &[u8]) -> Vec<u8> {
+/// A call of an object as CPython sends it.
+fn request(id: &str, method: &str, args: &[u8]) -> Vec<u8> {
     let text = |text: &str| {
         [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes(), b"\x94"].concat()
     };
-    let call = [b"(", &*text("queue"), &*text(method), args, b"}\x94t\x94."].concat();
+    let call = [b"(", &*text(id), &*text(method), args, b"}\x94t\x94."].concat();
     let payload = [b"\x80\x04\x95", &call.len().to_le_bytes()[..], &*call].concat();
     [&u32::try_from(payload.len()).unwrap().to_be_bytes(), &*payload].concat()
 }
@@ -31,14 +31,13 @@ fn request(method: &str, args: &[u8]) -> Vec<u8> {
 #[test]
 fn a_small_put_and_get_allocate_nothing() {
     let tasks = Queue::new();
-    let server = Manager::new(KEY).register("queue", move |_| tasks.clone());
+    let server = Manager::new(KEY).share("queue", &tasks);
     let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let client = Client::connect(handle.address(), KEY).unwrap();
-    let _proxy = client.queue("queue").unwrap();
+    let id = Raw::create(&handle.address().to_string(), KEY, "queue");
     let raw = Raw::accepted(&handle.address().to_string(), KEY);
 
-    let put = request("put", b"K\x07\x85\x94");
-    let get = request("get", b")");
+    let put = request(&id, "put", b"K\x07\x85\x94");
+    let get = request(&id, "get", b")");
     // '#RETURN' with None, and with 7.
     let (done, item) = (b"\x80\x04\x8c\x07#RETURNN\x86.", b"\x80\x04\x8c\x07#RETURNK\x07\x86.");
     let mut room = [0; 64];

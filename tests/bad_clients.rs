@@ -244,13 +244,14 @@ impl SharedObject for Source {
 #[test]
 fn nothing_follows_half_a_reply() {
     let source = Source(Monitor::new(Counts::default()));
-    let shared = Arc::new(source.clone());
     let (manager, log) = Log::of(Manager::new(KEY).write_timeout(Duration::from_millis(300)));
-    let manager = manager.register("source", move |_| shared.clone());
+    let manager = manager.share("source", Arc::new(source.clone()));
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let mut careless = Raw::accepted(&handle.address().to_string(), KEY);
+    let address = handle.address().to_string();
+    let id = Raw::create(&address, KEY, "source");
+    let mut careless = Raw::accepted(&address, KEY);
     for _ in 0..1000 {
-        careless.frame(b"\x80\x04(\x8c\x06source\x8c\x03get)}t.");
+        careless.frame(&[b"\x80\x04(\x8c\x20", id.as_bytes(), b"\x8c\x03get)}t."].concat());
     }
     // Each reply leaves as the next call begins to wait, until the system holds no more of them.
     while source.0.lock().back == 0 {

@@ -101,15 +101,19 @@ fn start(manager: Manager) -> ServerHandle {
 /// A manager of one queue.
 fn queued() -> (ServerHandle, Queue) {
     let queue = Queue::new();
-    let shared = queue.clone();
-    (start(Manager::new(KEY).register("queue", move |_| shared.clone())), queue)
+    (start(Manager::new(KEY).share("queue", &queue)), queue)
 }
 
 fn raw(handle: &ServerHandle) -> Raw {
     Raw::accepted(&handle.address().to_string(), KEY)
 }
 
-/// A call as it goes over the wire. An object that lasts has its typeid for an id.
+/// The id of a shared object.
+fn id(handle: &ServerHandle, typeid: &str) -> String {
+    Raw::create(&handle.address().to_string(), KEY, typeid)
+}
+
+/// A call as it goes over the wire.
 fn request(object: &str, method: &str, args: &[u8]) -> Vec<u8> {
     let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let payload = [b"\x80\x04(", &*text(object), &*text(method), b"(", args, b"t}t."].concat();
@@ -126,7 +130,7 @@ fn die(raw: Raw, handle: &ServerHandle) {
 /// A connection that has a reply in store, unread: its end is a reset, so that writing to it fails.
 fn careless(handle: &ServerHandle, object: &str) -> Raw {
     let mut raw = raw(handle);
-    raw.send(&request(object, "__repr__", b"").repeat(2));
+    raw.send(&request(&id(handle, object), "__repr__", b"").repeat(2));
     // Both replies went out as one.
     raw.reply().unwrap();
     raw
@@ -141,8 +145,8 @@ fn a_consumer_that_pipelined_and_died_loses_no_item() {
     let tasks = client.queue("queue").unwrap();
     for gets in [1, 20, 400, 2000] {
         let mut consumer = raw(&handle);
-        let get = request("queue", "get", b"").repeat(gets);
-        consumer.send(&[request("queue", "qsize", b""), get].concat());
+        let get = request(tasks.proxy().id(), "get", b"").repeat(gets);
+        consumer.send(&[request(tasks.proxy().id(), "qsize", b""), get].concat());
         // This reply is sent when the first get has found nothing.
         assert_eq!(consumer.reply().unwrap().1, 0.into());
         die(consumer, &handle);
@@ -208,10 +212,11 @@ fn half_of_the_next_request_holds_no_reply_back() {
     let (handle, queue) = queued();
     let tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
     let mut consumer = raw(&handle);
-    let get = [request("queue", "qsize", b""), request("queue", "get", b"")].concat();
+    let id = tasks.proxy().id();
+    let get = [request(id, "qsize", b""), request(id, "get", b"")].concat();
     let long = vec![b'z'; 30_000];
     let item = [&b"B"[..], &30_000_u32.to_le_bytes(), &long].concat();
-    let next = request("queue", "put", &item);
+    let next = request(id, "put", &item);
     for half in [1, 4, 5, 2000, 20_000, next.len() - 1] {
         let (first, rest) = next.split_at(half);
         consumer.send(&get);
@@ -230,13 +235,13 @@ fn half_of_the_next_request_holds_no_reply_back() {
 fn nothing_comes_back_to_a_queue_that_was_shut_down_at_once() {
     let queue = Queue::new();
     let (probe, watcher) = probe(false);
-    let shared = queue.clone();
-    let manager = Manager::new(KEY).register("queue", move |_| shared.clone());
-    let handle = start(manager.register("probe", move |_| probe.clone()));
+    let handle = start(Manager::new(KEY).share("queue", &queue).share("probe", &probe));
     queue.put("item").unwrap();
 
     let mut consumer = careless(&handle, "queue");
-    consumer.send(&[request("queue", "get", b""), request("probe", "gate", b"")].concat());
+    let calls = [("queue", "get"), ("probe", "gate")];
+    let calls = calls.map(|(object, method)| request(&id(&handle, object), method, b""));
+    consumer.send(&calls.concat());
     assert_eq!(watcher.next(), "gate");
     // The item has left, and its reply waits for that of the gate.
     assert!(queue.is_empty());
@@ -336,12 +341,11 @@ fn an_object_that_panics_as_it_goes_adds_no_reply() {
 #[test]
 fn a_disconnected_that_panics_keeps_no_other_object_from_being_told() {
     let ((first, first_told), (second, second_told)) = (probe(true), probe(false));
-    let manager = Manager::new(KEY).register("first", move |_| first.clone());
-    let handle = start(manager.register("second", move |_| second.clone()));
+    let handle = start(Manager::new(KEY).share("first", &first).share("second", &second));
     for order in [["first", "second"], ["second", "first"]] {
         let mut raw = raw(&handle);
         for object in order {
-            raw.send(&request(object, "watch", b""));
+            raw.send(&request(&id(&handle, object), "watch", b""));
             assert_eq!(raw.reply().unwrap().0, "#RETURN");
         }
         drop(raw);
@@ -353,10 +357,11 @@ fn a_disconnected_that_panics_keeps_no_other_object_from_being_told() {
 #[test]
 fn a_take_back_that_panics_is_called_for_every_item() {
     let (probe, watcher) = probe(true);
-    let handle = start(Manager::new(KEY).register("probe", move |_| probe.clone()));
+    let handle = start(Manager::new(KEY).share("probe", &probe));
     let mut consumer = careless(&handle, "probe");
-    let items = request("probe", "hand_out", b"N").repeat(3);
-    consumer.send(&[items, request("probe", "gate", b"")].concat());
+    let id = id(&handle, "probe");
+    let items = request(&id, "hand_out", b"N").repeat(3);
+    consumer.send(&[items, request(&id, "gate", b"")].concat());
     // All have been handed out, and no reply has been sent.
     assert_eq!(watcher.next(), "gate");
     die(consumer, &handle);
@@ -374,14 +379,12 @@ fn a_lock_goes_back_only_if_it_is_still_the_callers() {
     for taken_over in [false, true] {
         let (probe, watcher) = probe(false);
         let lock = basemanager::Lock::new();
-        let shared = lock.clone();
-        let manager = Manager::new(KEY).register("lock", move |_| shared.clone());
-        let handle = start(manager.register("probe", move |_| probe.clone()));
-        let _proxy =
-            Client::connect(handle.address(), KEY).unwrap().create("lock", &[], &[]).unwrap();
+        let handle = start(Manager::new(KEY).share("lock", &lock).share("probe", &probe));
         let mut consumer = careless(&handle, "probe");
         let calls = [("probe", "watch"), ("lock", "acquire"), ("probe", "gate")];
-        consumer.send(&calls.map(|(object, method)| request(object, method, b"")).concat());
+        consumer.send(
+            &calls.map(|(object, method)| request(&id(&handle, object), method, b"")).concat(),
+        );
         // It has acquired the lock, and does not know.
         assert_eq!(watcher.next(), "gate");
         assert!(lock.is_locked());
@@ -403,16 +406,13 @@ fn a_semaphore_counts_what_nobody_was_told_of_as_not_taken() {
         let (probe, watcher) = probe(false);
         let (semaphore, bound) =
             (basemanager::Semaphore::new(1), basemanager::BoundedSemaphore::new(1));
-        let shared: (_, _) = (semaphore.clone(), bound.clone());
-        let manager = Manager::new(KEY).register("probe", move |_| probe.clone());
-        let handle = start(manager.register("semaphore", move |_| -> Return {
-            if bounded { shared.1.clone().into() } else { shared.0.clone().into() }
-        }));
-        let _proxy =
-            Client::connect(handle.address(), KEY).unwrap().create("semaphore", &[], &[]).unwrap();
+        let shared = if bounded { Return::from(&bound) } else { Return::from(&semaphore) };
+        let handle = start(Manager::new(KEY).share("semaphore", shared).share("probe", &probe));
         let mut consumer = careless(&handle, "probe");
         let calls = [("probe", "watch"), ("semaphore", "acquire"), ("probe", "gate")];
-        consumer.send(&calls.map(|(object, method)| request(object, method, b"")).concat());
+        consumer.send(
+            &calls.map(|(object, method)| request(&id(&handle, object), method, b"")).concat(),
+        );
         assert_eq!(watcher.next(), "gate");
         // Another one's news, of which the one who dies takes none.
         if bounded { bound.release(1) } else { semaphore.release(1) }.unwrap();

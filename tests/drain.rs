@@ -21,9 +21,8 @@ struct Draining {
 impl Draining {
     fn new(options: QueueOptions, drain_timeout: Duration) -> Self {
         let queue = options.max_bytes(1000).build();
-        let shared = queue.clone();
         let server = Manager::new(KEY)
-            .register("queue", move |_| shared.clone())
+            .share("queue", &queue)
             .register("close", |call| call.shut_down_manager())
             .drain_timeout(drain_timeout)
             .bind("127.0.0.1:0")
@@ -168,4 +167,55 @@ fn one_that_never_says_done_holds_the_end_up_no_longer_than_that() {
     manager.end();
     assert!(matches!(consumer.task_done(), Err(Error::Disconnected | Error::Io(..))));
     until("it is back, and its owner has it", PATIENCE, || queue.len() == 1);
+}
+
+#[test]
+fn shared_queue_without_proxies_is_drained() {
+    for python in pythons() {
+        let manager = Draining::new(Queue::options(), PATIENCE);
+        (1..=2).for_each(|item| manager.queue.put(item).unwrap());
+        manager.close();
+        assert!(manager.is_serving());
+        let mut consumer = manager.python(python);
+        assert_eq!(consumer.ask("q.get()"), "1", "{python}");
+        assert!(manager.is_serving());
+        assert_eq!(consumer.ask("q.get()"), "2", "{python}");
+        drop(consumer);
+        manager.end();
+    }
+}
+
+#[test]
+fn registered_queue_without_proxies_is_drained() {
+    let queue = Queue::new();
+    let shared = queue.clone();
+    let manager = Manager::new(KEY).register("queue", move |_| shared.clone());
+    let handle = manager.drain_timeout(PATIENCE).bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    drop(client.queue("queue").unwrap());
+    queue.put(1).unwrap();
+    handle.shutdown();
+    until("it drains", PATIENCE, || queue.try_put(0).is_err_and(|error| error.is_shut_down()));
+    let items = queue.len();
+    let remote = client.queue("queue").unwrap();
+    for _ in 0..items {
+        remote.get().unwrap();
+    }
+    assert!(remote.get().unwrap_err().is_shut_down());
+    drop((remote, client));
+    handle.join().unwrap();
+}
+
+#[test]
+fn queue_that_was_never_asked_for_is_not_drained() {
+    let queue = Queue::new();
+    let shared = queue.clone();
+    let manager = Manager::new(KEY).register("queue", move |_| shared.clone());
+    let handle = manager.drain_timeout(PATIENCE).bind("127.0.0.1:0").unwrap().start().unwrap();
+    queue.put(1).unwrap();
+    let begun = Instant::now();
+    handle.shutdown();
+    handle.join().unwrap();
+    assert!(begun.elapsed() < PATIENCE);
+    queue.put(2).unwrap();
 }

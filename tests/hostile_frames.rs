@@ -14,25 +14,23 @@ use raw::Raw;
 const KEY: &str = "producer";
 
 fn manager(limits: Limits) -> ServerHandle {
-    let queue = Queue::new();
-    let manager = Manager::new(KEY)
-        .limits(limits)
-        .register("queue", move |_| queue.clone())
-        .register("echo", |call| {
+    let manager =
+        Manager::new(KEY).limits(limits).share("queue", Queue::new()).register("echo", |call| {
             call.positional().next().map_or(Ok(Value::None), |arg| arg.value())
         });
     manager.bind("127.0.0.1:0").unwrap().start().unwrap()
 }
 
-/// Calls a method of the queue, with these pickled arguments.
-fn call(raw: &mut Raw, method: &[u8], args: &[u8]) -> (String, Value) {
-    ask(raw, method, args);
+/// Calls a method of the queue, whose id this is, with these pickled arguments.
+fn call(raw: &mut Raw, id: &str, method: &[u8], args: &[u8]) -> (String, Value) {
+    ask(raw, id, method, args);
     raw.reply().unwrap()
 }
 
-fn ask(raw: &mut Raw, method: &[u8], args: &[u8]) {
+fn ask(raw: &mut Raw, id: &str, method: &[u8], args: &[u8]) {
     let length = [u8::try_from(method.len()).unwrap()];
-    raw.frame(&whole(&[b"(\x8c\x05queue\x8c", &length, method, b"(", args, b"t}t"]));
+    let id = id.as_bytes();
+    raw.frame(&whole(&[b"(\x8c\x20", id, b"\x8c", &length, method, b"(", args, b"t}t"]));
 }
 
 /// Whoever knows the key may send rubbish: each frame of it gets an answer that says so, the
@@ -42,6 +40,7 @@ fn a_garbage_frame_costs_one_answer() {
     let server = manager(Limits::default());
     let address = server.address().to_string();
     let other = Client::connect(server.address(), KEY).unwrap().queue("queue").unwrap();
+    let id = other.proxy().id().to_owned();
     let mut raw = Raw::accepted(&address, KEY);
     let mut rng = Rng::new(9);
     let mut garbage: Vec<Vec<u8>> = (0..200).map(|length| rng.bytes(length)).collect();
@@ -60,14 +59,20 @@ fn a_garbage_frame_costs_one_answer() {
             b"(\x8c\x05queue\x8c\x05qsizecos\nsystem\n\x8c\x02ls\x85R}t",
             b"(\x8c\x05queue\x8c\x05qsizecos\nsystem\n\x8c\x02ls\x85R)t",
         ]
-        .map(|request| whole(&[request])),
+        .map(|request| {
+            // The queue's id in place of its typeid.
+            match request.strip_prefix(b"(\x8c\x05queue") {
+                Some(rest) => whole(&[b"(\x8c\x20", id.as_bytes(), rest]),
+                None => whole(&[request]),
+            }
+        }),
     );
     for frame in garbage {
         raw.frame(&frame);
         let (kind, what) = raw.reply().unwrap();
         assert_eq!(kind, "#TRACEBACK", "{}: {what}", frame.escape_ascii());
         other.put(1).unwrap();
-        assert_eq!(call(&mut raw, b"get", b"").1, 1.into());
+        assert_eq!(call(&mut raw, &id, b"get", b"").1, 1.into());
     }
     // As the first request it ends the connection, once answered.
     for frame in [&b"rubbish"[..], b"\x80\x04N.", b"\x80\x04(N\x8c\x03bad)}t."] {
@@ -85,6 +90,7 @@ fn a_broken_header_costs_one_connection() {
     let server = manager(Limits::default().frame_size(1000));
     let address = server.address().to_string();
     let other = Client::connect(server.address(), KEY).unwrap().queue("queue").unwrap();
+    let id = other.proxy().id().to_owned();
     let resident = memory("VmPeak");
     let limit = "frame size exceeds the limit of 1000\n";
     for header in [&b"\x7f\xff\xff\xff"[..], b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
@@ -100,7 +106,7 @@ fn a_broken_header_costs_one_connection() {
         raw.send(header);
         assert_eq!(raw.reply().unwrap(), ("#TRACEBACK".to_owned(), limit.into()));
         raw.send(&[b'x'; 1001]);
-        assert_eq!(call(&mut raw, b"qsize", b"").1, 0.into());
+        assert_eq!(call(&mut raw, &id, b"qsize", b"").1, 0.into());
     }
     for (header, why) in [
         (b"\x80\0\0\0", "protocol error: a frame of -2147483648 bytes\n"),
@@ -128,6 +134,7 @@ fn the_attacks_pass_through_a_queue() {
     let mut raw = Raw::accepted(&server.address().to_string(), KEY);
     let deep = [&vec![b']'; 100_000][..], &vec![b'a'; 99_999]].concat();
     let other = Client::connect(server.address(), KEY).unwrap().queue("queue").unwrap();
+    let id = other.proxy().id().to_owned();
     for (item, opened) in [
         (deep, false),
         ([b"N", &vec![0x85; 100_000][..]].concat(), false),
@@ -136,14 +143,15 @@ fn the_attacks_pass_through_a_queue() {
         ([b"\x8b", &100_000_u32.to_le_bytes()[..], &vec![1; 100_000]].concat(), false),
         (b"Nr\xff\xff\xff\xff".to_vec(), true),
     ] {
-        assert_eq!(call(&mut raw, b"put", &item).0, "#RETURN");
+        assert_eq!(call(&mut raw, &id, b"put", &item).0, "#RETURN");
         let got = other.get().unwrap();
         assert_eq!(!matches!(got, Value::Opaque(_)), opened);
         other.put(got).unwrap();
-        ask(&mut raw, b"get", b"");
+        ask(&mut raw, &id, b"get", b"");
         assert!(raw.read().unwrap().starts_with(b"\x80\x04\x8c\x07#RETURN"));
         // The manager itself has to open an argument of its own: `block`. The other is -1.
-        let (kind, what) = call(&mut raw, b"get", &[&item, &b"J\xff\xff\xff\xff"[..]].concat());
+        let (kind, what) =
+            call(&mut raw, &id, b"get", &[&item, &b"J\xff\xff\xff\xff"[..]].concat());
         assert_eq!(kind, "#ERROR", "{what}");
     }
     // As deep as can be opened, and printed.

@@ -71,7 +71,8 @@ impl Watched {
     fn unread(&self, method: &str, args: &[u8]) {
         let mut raw = Raw::accepted(&self.address, KEY);
         let length = [u8::try_from(method.len()).unwrap()];
-        let call = [&b"\x80\x04(\x8c\ntask_queue\x8c"[..], &length, method.as_bytes(), b"("];
+        let id = self.tasks.proxy().id().as_bytes();
+        let call = [&b"\x80\x04(\x8c\x20"[..], id, b"\x8c", &length, method.as_bytes(), b"("];
         raw.frame(&[&call.concat(), args, &vec![0; args.len() * 65536 / 5][..], b"t}t."].concat());
     }
 

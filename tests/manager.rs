@@ -1029,15 +1029,10 @@ fn all_threads_end_with_the_manager() {
 
 // Restarts.
 
-/// A manager with one queue and one of a kind for each, at a given address.
+/// A manager with one shared queue, and one for each client that asks, at a given address.
 fn restarted(address: &str) -> ServerHandle {
-    let (queue, rooms) = (Queue::new(), [Queue::new(), Queue::new()]);
     Manager::new(KEY)
-        .register("queue", move |_| queue.clone())
-        .register("room", move |call| {
-            let [number] = call.bind(1, ["number"])?;
-            Ok::<_, Exception>(rooms[number.unwrap().to::<usize>()?].clone())
-        })
+        .share("queue", Queue::new())
         .register("new", |_| Queue::new())
         .bind(address)
         .unwrap()

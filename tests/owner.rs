@@ -56,13 +56,13 @@ fn clients_end_the_manager_only_if_they_may() {
 
 #[test]
 fn clients_make_no_more_objects_than_they_may() {
-    let manager = Manager::new(KEY).max_objects(2).register("own", |_| Queue::new());
+    let manager = Manager::new(KEY).max_objects(1).register("own", |_| Queue::new());
     let (handle, _) = share(manager);
     let client = Client::connect(handle.address(), KEY).unwrap();
     let shared = client.queue("queue").unwrap();
     let own = client.queue("own").unwrap();
     let refused = client.queue("own").unwrap_err().to_string();
-    assert!(refused.contains("number of objects exceeds the limit of 2"), "{refused}");
+    assert!(refused.contains("number of objects exceeds the limit of 1"), "{refused}");
     // One that is there already makes no more of them, and one that goes makes room.
     drop((shared, client.queue("queue").unwrap(), own));
     client.queue("own").unwrap().put(1).unwrap();

@@ -229,8 +229,7 @@ obey()";
 #[test]
 fn what_was_handed_out_is_not_marked_done_in_the_next_manager() {
     fn serve(address: &str, queue: &Queue) -> ServerHandle {
-        let shared = queue.clone();
-        let manager = Manager::new(KEY).register("task_queue", move |_| shared.clone());
+        let manager = Manager::new(KEY).share("task_queue", queue);
         manager.bind(address).unwrap().start().unwrap()
     }
     let queue = Queue::options().at_least_once().build();

@@ -7,8 +7,6 @@
 mod raw;
 mod support;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use basemanager::{Client, Error, Manager, Queue, QueueProxy, ServerHandle};
@@ -133,59 +131,40 @@ fn log_line_of_a_unix_socket_names_it() {
 }
 
 #[test]
-fn strangers_take_no_more_places_than_they_are_granted() {
+fn oldest_unauthenticated_connection_is_evicted_for_a_new_one() {
     let manager = Manager::new(KEY).max_handshakes(8).handshake_timeout(PATIENCE * 2);
     let (_handle, address, log) = start(manager);
     let mut clients = Clients::new(&address);
-    let stranger = || {
+    let mut silent = std::collections::VecDeque::new();
+    for _ in 0..8 {
         let mut stranger = Raw::stranger(&address);
-        stranger.read().map(|_| stranger)
-    };
-    // Handshakes of the clients' first calls may be ending.
-    let mut silent = Vec::new();
-    until("there are eight", PATIENCE, || {
-        silent.extend(stranger());
-        silent.len() == 8
-    });
+        stranger.read().unwrap();
+        silent.push_back(stranger);
+    }
     for _ in 0..20 {
-        assert!(stranger().is_none());
-        assert!(matches!(Client::connect(&address, KEY), Err(Error::Io(..))));
+        let mut newest = Raw::stranger(&address);
+        newest.read().unwrap();
+        silent.push_back(newest);
+        assert_eq!(silent.pop_front().unwrap().read(), None);
         clients.go_on();
     }
-    log.until(": number of handshakes exceeds the limit of 8");
-    silent.pop();
-    until("whoever leaves makes room", PATIENCE, || Client::connect(&address, KEY).is_ok());
-    drop(silent);
-    clients.go_on();
+    log.until("the oldest unauthenticated connection was closed to admit another");
+    for one in &silent {
+        one.stream().set_nonblocking(true).unwrap();
+        let kind = one.stream().peek(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(kind, Err(std::io::ErrorKind::WouldBlock), "it has been closed");
+    }
+    // Clients get in, however many are silent.
+    for _ in 0..20 {
+        Client::connect(&address, KEY).unwrap();
+    }
 }
 
 #[test]
-fn a_stranger_keeps_its_place_until_its_end_is_logged() {
-    let (logging, log) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
-    let (count, lock) = (logging.clone(), log.clone());
-    let refused = Arc::new(AtomicUsize::new(0));
-    let refusals = refused.clone();
-    let manager = Manager::new(KEY).max_handshakes(4).log(move |line| {
-        if line.contains("number of handshakes") {
-            refusals.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        count.fetch_add(1, Ordering::Relaxed);
-        drop(lock.lock().unwrap());
-    });
-    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let address = handle.address().to_string();
-    let held = log.lock().unwrap();
-    for tried in 1..=20 {
-        let mut stranger = Raw::stranger(&address);
-        stranger.read();
-        stranger.frame(b"no answer");
-        until("it was refused, or its end is logged", PATIENCE, || {
-            logging.load(Ordering::Relaxed) + refused.load(Ordering::Relaxed) == tried
-        });
-    }
-    drop(held);
-    assert_eq!(logging.load(Ordering::Relaxed), 4);
+fn no_place_for_handshakes_admits_no_connection() {
+    let (_handle, address, log) = start(Manager::new(KEY).max_handshakes(0));
+    assert!(Client::connect(&address, KEY).is_err());
+    log.until("number of handshakes exceeds the limit of 0");
 }
 
 #[test]
@@ -264,8 +243,63 @@ obey()";
     assert_eq!(client.ask("q.qsize()"), "0");
     Client::connect(&address, "producer").unwrap().create("close", &[], &[]).unwrap();
     let ended = manager.end(PATIENCE).well();
-    let refusal = ": number of handshakes exceeds the limit of 1024";
-    let refused = ended.stderr.lines().filter(|line| line.ends_with(refusal)).count();
-    say(&format!("{refused} were refused"));
-    assert!(refused > 0);
+    let eviction = "the oldest unauthenticated connection was closed to admit another";
+    let evicted = ended.stderr.lines().filter(|line| line.contains(eviction)).count();
+    say(&format!("{evicted} were evicted"));
+    assert!(evicted > 0);
+}
+
+/// Thousands of silent connections, and as many again as were closed, as fast as one process opens them.
+#[cfg(target_os = "linux")]
+#[test]
+fn honest_clients_connect_during_a_flood() {
+    use std::time::Instant;
+    use support::{Peer, newest_python, say};
+
+    const FLOOD: &str = "
+import collections, resource, socket, threading
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+host, port = sys.argv[1].rsplit(':', 1)
+held = collections.deque()
+opened = 0
+def open_one():
+    global opened
+    opened += 1
+    held.append(socket.create_connection((host, int(port))))
+def open_many():
+    while len(held) < 5000:
+        open_one()
+    while True:
+        going_on.wait()
+        held.popleft().close()
+        open_one()
+going_on = threading.Event()
+for _ in range(16):
+    threading.Thread(target=open_many, daemon=True).start()
+while len(held) < 5000:
+    time.sleep(0.01)
+print('held', flush=True)
+obey()";
+    const TRIED: u32 = 100;
+    let Some(python) = newest_python() else { return };
+    let (_manager, address) = Peer::Rust.serve("manager", &["127.0.0.1:0"]);
+    let mut flood = python_client(python, FLOOD, &address, "producer");
+    assert_eq!(flood.line(), "held");
+    for (attack, at_least) in [("None", TRIED), ("going_on.set()", TRIED * 9 / 10)] {
+        assert_eq!(flood.ask(attack), "None");
+        let (begun, before) = (Instant::now(), flood.ask("opened"));
+        let served = (0..TRIED).filter(|_| {
+            let client = Client::to(&address, "producer").connect_timeout(Duration::from_secs(5));
+            let queue = client.connect().and_then(|client| client.queue("task_queue"));
+            queue.and_then(|queue| queue.len()).is_ok()
+        });
+        let served = u32::try_from(served.count()).unwrap();
+        let time = begun.elapsed();
+        let [before, after] =
+            [before, flood.ask("opened")].map(|count| count.parse::<u64>().unwrap());
+        let opened = after - before;
+        say(&format!("{served} of {TRIED} clients served in {time:?}; {opened} opened meanwhile"));
+        assert!(served >= at_least);
+    }
 }

@@ -148,7 +148,7 @@ fn resp(words: &[&[u8]]) -> Vec<u8> {
 pub(crate) fn serve() -> Result<()> {
     let tasks = Queue::new();
     let server = Manager::new(KEY)
-        .register("task_queue", move |_| tasks.clone())
+        .share("task_queue", &tasks)
         .log(|event| eprintln!("manager: {event}"))
         .bind("127.0.0.1:0")?;
     say_address(&server.address().to_string())?;

@@ -219,7 +219,8 @@ impl Client {
         self.function("number_of_objects", &[], &[])?.try_into()
     }
 
-    /// The objects' ids, references and representations, as text (`_debug_info()`).
+    /// The objects' ids, references and representations, as text (`_debug_info()`). This crate's manager
+    /// abridges the ids: whoever knows an id can call the object.
     ///
     /// # Errors
     /// What went wrong with the connection.

@@ -103,8 +103,7 @@ impl QueueProxy {
     /// ```
     /// # use basemanager::{Client, Manager, Queue};
     /// # let tasks = Queue::new();
-    /// # let shared = tasks.clone();
-    /// # let server = Manager::new("key").register("tasks", move |_| shared.clone());
+    /// # let server = Manager::new("key").share("tasks", &tasks);
     /// # let handle = server.bind("127.0.0.1:0")?.start()?;
     /// # let client = Client::connect(handle.address(), "key")?;
     /// for (number, result) in client.queue("tasks")?.put_each(0..1000).enumerate() {
@@ -226,8 +225,7 @@ impl<'a> IntoIterator for &'a QueueProxy {
 /// ```
 /// # use basemanager::{Client, Manager, Queue};
 /// let tasks = Queue::options().at_least_once().build();
-/// # let shared = tasks.clone();
-/// # let server = Manager::new("key").register("tasks", move |_| shared.clone());
+/// # let server = Manager::new("key").share("tasks", &tasks);
 /// # let handle = server.bind("127.0.0.1:0")?.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
 /// # tasks.put("work")?;

@@ -1,8 +1,6 @@
 //! How shared objects are named in messages: tokens, and the proxies that hold them.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::path::Path;
 
 use crate::limits::Limits;
 use crate::pickle::{Instance, Writer, is_managers};
@@ -66,36 +64,6 @@ impl Token {
                 Self::all_in(value, tokens);
             }),
             _ => {}
-        }
-    }
-
-    /// Whether it may be of the manager that is bound to this address: if not, its id is another's.
-    ///
-    /// An id that does not last comes from a random number, so no other manager has it. One that lasts
-    /// is a typeid, and many have a `list`: for these the addresses must agree. A token bears the one
-    /// that its client connected to, which need not be the one that was bound: a host's name may be
-    /// anybody's, a manager bound to all addresses is at each of them, and a path may be relative. So
-    /// nothing is refused but another port, another number for a host, another path. A manager behind
-    /// a forwarded port does not know its lasting objects by that address; as data they need no hold.
-    pub(crate) fn may_be_of(&self, manager: &Address) -> bool {
-        if self.id != self.typeid {
-            return true;
-        }
-        match (&self.address, manager, manager.host_and_port()) {
-            (Value::Tuple(address), _, Some((bound, bound_port))) => {
-                let [Value::Str(host), port] = address.as_slice() else { return false };
-                let same_host = match (host.parse::<IpAddr>(), bound.parse::<IpAddr>()) {
-                    (Ok(host), Ok(bound)) => {
-                        bound.is_unspecified() || host.to_canonical() == bound.to_canonical()
-                    }
-                    _ => true,
-                };
-                same_host && port.as_i64() == Some(bound_port.into())
-            }
-            (Value::Str(path), Address::Unix(bound), _) => {
-                bound.ends_with(path) || Path::new(path).ends_with(bound)
-            }
-            _ => false,
         }
     }
 
@@ -183,14 +151,17 @@ impl fmt::Display for Pickle {
         let Some(PickledProxy { class, token, .. }) = proxy else {
             return write!(f, "<opaque pickle, {} bytes>", self.len());
         };
-        let Token { typeid, id, .. } = token;
-        // An id that lasts is no number.
-        let at = if u64::from_str_radix(&id, 16).is_ok() { "at 0x" } else { "at " };
+        let (typeid, id) = (&token.typeid, abridged(&token.id));
         match class.1.as_str() {
-            "AutoProxy" => write!(f, "<AutoProxy[{typeid}] object, typeid '{typeid}' {at}{id}>"),
-            class => write!(f, "<{class} object, typeid '{typeid}' {at}{id}>"),
+            "AutoProxy" => write!(f, "<AutoProxy[{typeid}] object, typeid '{typeid}' at 0x{id}>"),
+            class => write!(f, "<{class} object, typeid '{typeid}' at 0x{id}>"),
         }
     }
+}
+
+/// An id as a text shows it: enough to recognise the object, too little to call it.
+pub(crate) fn abridged(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }
 
 /// A tuple or list of method names.

@@ -5,22 +5,22 @@
 //!                └─ accept_connection ──► requests to objects, in turn, until the peer closes
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::link::{Connection, Link};
 use super::objects::{Entry, New, let_go};
-use super::{Core, Seat, guarded};
+use super::{Core, Registration, Seat, guarded};
 use crate::error::{Error, Exception, Result};
 use crate::frame::{FrameReader, Source};
 use crate::handshake;
 use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
-use crate::shared::element::{self, Element, Held};
 use crate::shared::wait::{Interrupted, pipelined_too_much};
 use crate::shared::{Return, SharedObject};
 use crate::transport::{Timed, deadline};
-use crate::value::{Value, beginning};
+use crate::value::Value;
 
 /// The functions of the manager itself.
 const FUNCTIONS: [&str; 9] = [
@@ -53,7 +53,9 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, deadline(settings.handshake_timeout));
     handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
-    seat.leave.prove();
+    if !seat.leave.prove() {
+        return Err(Error::Disconnected);
+    }
     connection.stream.set_timeouts(None, Some(settings.write_timeout))?;
     // The peer may hold its request back until its last word is acknowledged.
     (&connection.stream).ack_now();
@@ -114,7 +116,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
         return link.reply(&Reply::Error(Interrupted::ManagerEnding.into()));
     }
     let ident = request.ident.unwrap_or_default();
-    let Some(entry) = find(core, ident, request, link) else {
+    let Some(entry) = find(core, ident, link) else {
         return link.reply(&Reply::Traceback(unknown(ident)));
     };
     if !entry.exposed.iter().any(|name| name == request.method) {
@@ -126,7 +128,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
         Err(exception) => link.reply(&Reply::Error(exception)),
         Ok(result) => match (entry.method_to_typeid.get(request.method), result) {
             (Some(typeid), result) => {
-                link.reply(&match insert(core, typeid, None, result) {
+                link.reply(&match insert(core, typeid, result) {
                     Ok(made) => {
                         let (typeid, id) = (typeid.clone(), made.id.clone());
                         let address = Token::address(&core.address);
@@ -191,15 +193,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
         "accept_connection" => ident("name").map(|_| Value::None),
         "incref" => {
             let ident = ident("ident")?;
-            if core.objects.incref(&ident) {
-                return Ok(Value::None);
-            }
-            let found = find(core, &ident, request, link).is_some();
-            if found && core.objects.incref(&ident) {
-                Ok(Value::None)
-            } else {
-                Err(unknown(&ident))
-            }
+            if core.objects.incref(&ident) { Ok(Value::None) } else { Err(unknown(&ident)) }
         }
         "decref" => {
             let ident = ident("ident")?;
@@ -260,36 +254,26 @@ fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Va
     })?;
     let mut call = Call::new(request, &typeid, args, link);
     let result = (registration.callable)(&mut call).map_err(|exception| exception.to_string())?;
-    let bare = args.is_empty() && request.kwargs.is_empty();
-    let entry = insert(core, &typeid, bare.then(|| typeid.clone()), result)?;
+    let entry = insert(core, &typeid, result)?;
     let exposed = entry.advertised().map(Value::from).collect();
     Ok(Value::Tuple(vec![entry.id.as_str().into(), Value::Tuple(exposed)]))
 }
 
 /// Takes a result in as a shared object, with one reference. An error is the text of a traceback.
-fn insert(
-    core: &Core,
-    typeid: &str,
-    stable_id: Option<String>,
-    result: Return,
-) -> Result<Arc<Entry>, String> {
+fn insert(core: &Core, typeid: &str, result: Return) -> Result<Arc<Entry>, String> {
     let most = core.settings.max_objects;
-    let made = core.objects.insert(new(core, typeid, stable_id, result), 1, most);
+    let new = new_entry(&core.settings.registry, typeid, result.into_object());
+    let made = core.objects.insert(new, most);
     made.ok_or_else(|| format!("MemoryError: {}", Error::Limit("number of objects", most as u64)))
 }
 
-fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> New {
-    let object: Arc<dyn SharedObject> = match result {
-        Return::Shared(object) => object,
-        Return::Value(value) => Arc::new(Plain(value.into())),
-        Return::Element(element) => Arc::new(Plain(element)),
-        Return::Item(item) => Arc::new(Plain(item.map(Value::Opaque))),
-        Return::Items(items) => {
-            let items: Vec<_> = items.into_iter().map(|item| item.map(Value::Opaque)).collect();
-            Arc::new(Plain(items.iter().collect::<Held<_>>().map(Value::List)))
-        }
-    };
-    let registration = core.settings.registry.get(typeid);
+/// What a client gets that asks for an object under this typeid.
+pub(super) fn new_entry(
+    registry: &HashMap<String, Registration>,
+    typeid: &str,
+    object: Arc<dyn SharedObject>,
+) -> New {
+    let registration = registry.get(typeid);
     let own = object.method_to_typeid();
     let owned = |(method, typeid): &(&str, &str)| ((*method).to_owned(), (*typeid).to_owned());
     let method_to_typeid = match registration {
@@ -313,12 +297,11 @@ fn new(core: &Core, typeid: &str, stable_id: Option<String>, result: Return) -> 
             exposed.push(method.clone());
         }
     }
-    let typeid = typeid.to_owned();
-    New { typeid, stable_id, object, exposed, method_to_typeid, hides_operators }
+    New { typeid: typeid.to_owned(), object, exposed, method_to_typeid, hides_operators }
 }
 
-/// An object by its id. One that lasts is made anew after a restart: its typeid is its id.
-fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> Option<Arc<Entry>> {
+/// An object by its id.
+fn find(core: &Core, id: &str, link: &mut Link) -> Option<Arc<Entry>> {
     // Nearly always the one that was called before: to find it again takes no lock.
     let removals = core.objects.removals();
     if let Some((since, last)) = &link.last
@@ -327,59 +310,7 @@ fn find(core: &Arc<Core>, id: &str, request: &Request<'_>, link: &mut Link) -> O
     {
         return Some(entry);
     }
-    let found = core.objects.get(id).or_else(|| find_lasting(core, id, request, link));
+    let found = core.objects.get(id);
     link.last = found.as_ref().map(|entry| (removals, Arc::downgrade(entry)));
     found
-}
-
-fn find_lasting(
-    core: &Arc<Core>,
-    id: &str,
-    request: &Request<'_>,
-    link: &mut Link,
-) -> Option<Arc<Entry>> {
-    let registration = core.settings.registry.get(id).filter(|found| found.create_method)?;
-    let bare =
-        Request { ident: None, method: id, message: request.message, args: &[], kwargs: &[] };
-    // The callable is no object's method.
-    link.last = None;
-    let mut call = Call::new(&bare, id, &[], link);
-    match (registration.callable)(&mut call) {
-        Ok(result @ Return::Shared(_)) => {
-            let new = new(core, id, Some(id.to_owned()), result);
-            // Nobody else holds it: it is not the object that the id once named.
-            let lasts = Arc::strong_count(&new.object) > 1;
-            lasts.then(|| core.objects.insert(new, 0, usize::MAX)).flatten()
-        }
-        _ => None,
-    }
-}
-
-/// A plain value as an object: its proxy's `_getvalue()` copies it.
-struct Plain(Element);
-
-impl SharedObject for Plain {
-    fn exposed(&self) -> &[&str] {
-        &[]
-    }
-
-    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        Err(call.no_such_method())
-    }
-
-    fn repr(&self) -> String {
-        self.0.data.to_string()
-    }
-
-    fn short_repr(&self, max: usize) -> String {
-        beginning(max, |out| write!(out, "{}", *self.0))
-    }
-
-    fn size(&self) -> usize {
-        element::size(&self.0)
-    }
-
-    fn value(&self) -> Result<Element, Exception> {
-        Ok(self.0.clone())
-    }
 }

@@ -379,13 +379,11 @@ impl Context for Link {
 
     fn hold(&self, token: &Token) -> Option<Reference> {
         let (keeper, id) = (self.core.clone(), &token.id);
-        let held = token.may_be_of(&keeper.address) && keeper.objects.incref(id);
-        held.then(|| Reference { keeper, id: id.clone() })
+        keeper.objects.incref(id).then(|| Reference { keeper, id: id.clone() })
     }
 
     fn object(&self, token: &Token) -> Option<Arc<dyn SharedObject>> {
-        let entry = token.may_be_of(&self.core.address).then(|| self.core.objects.get(&token.id));
-        entry.flatten().map(|entry| entry.object.clone())
+        self.core.objects.get(&token.id).map(|entry| entry.object.clone())
     }
 
     fn as_caller(&mut self) -> &mut dyn Caller {

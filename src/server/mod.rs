@@ -11,11 +11,12 @@
 mod buffers;
 mod connection;
 mod link;
+mod log;
 mod objects;
 mod registry;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +32,8 @@ use crate::shared::wait::{Monitor, Patience, lock};
 use crate::transport::{Address, Listener, Peer, Stream, deadline};
 use buffers::Buffers;
 use link::Connection;
+pub(crate) use log::Log;
+use log::Logger;
 use objects::Objects;
 pub use registry::Registration;
 
@@ -45,9 +48,6 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 /// A connection's stack: what a peer can make deep is limited to what this holds. Unoptimized code takes up
 /// to four times as much of it.
 const STACK: usize = if cfg!(debug_assertions) { 2 << 20 } else { 512 * 1024 };
-
-/// Who is told of what goes wrong.
-pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What the owner sets, and the registry.
 pub(crate) struct Settings {
@@ -68,6 +68,7 @@ pub(crate) struct Settings {
 /// What all of a manager's threads share.
 pub(crate) struct Core {
     settings: Settings,
+    log: Option<Arc<Logger>>,
     pub(crate) address: Address,
     objects: Objects,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -83,8 +84,12 @@ pub(crate) struct Core {
 #[derive(Default)]
 struct Life {
     connections: usize,
-    /// Those of them whose peers have not proved the key.
-    handshakes: usize,
+    /// Unauthenticated connections by their numbers: the oldest is first.
+    handshakes: BTreeSet<u64>,
+    /// Unauthenticated connections that were evicted, and whose threads have yet to end.
+    evicted: usize,
+    /// The accept loop waits for a connection to end.
+    exhausted: bool,
     accepting: bool,
     phase: Phase,
 }
@@ -99,6 +104,15 @@ enum Phase {
     Ended,
 }
 
+impl Life {
+    /// Takes its place from the oldest unauthenticated connection, which is to be closed.
+    fn evict(&mut self) -> Option<u64> {
+        let oldest = self.handshakes.pop_first();
+        self.evicted += usize::from(oldest.is_some());
+        oldest
+    }
+}
+
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core").field("address", &self.address).finish_non_exhaustive()
@@ -106,11 +120,19 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, address: Address) -> Result<Self> {
+    pub(crate) fn new(mut settings: Settings, address: Address) -> Result<Self> {
+        let (objects, registry) = (Objects::new()?, &settings.registry);
+        for (typeid, registration) in registry {
+            if let Some(object) = registration.shared.clone() {
+                let id = objects::shared_id(&settings.authkey, typeid, &address)?;
+                objects.share(id, connection::new_entry(registry, typeid, object));
+            }
+        }
         Ok(Self {
+            log: settings.log.take().map(Logger::new),
             settings,
             address,
-            objects: Objects::new()?,
+            objects,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(0),
             buffers: Buffers::default(),
@@ -150,21 +172,20 @@ impl Core {
     fn drain(&self) {
         let until = deadline(self.settings.drain_timeout);
         let left = || until.saturating_duration_since(Instant::now());
-        let mut seen = HashSet::new();
         while !left().is_zero() {
-            let mut fresh = self.objects.all();
-            fresh.retain(|entry| seen.insert(entry.id.clone()));
+            let fresh = self.objects.to_drain();
             if fresh.is_empty() {
                 break;
             }
             // All refuse what is new before any is waited for.
             for waits in [false, true] {
-                for entry in &fresh {
+                for object in &fresh {
                     let time = if waits { left() } else { Duration::ZERO };
                     // One that panics is as good as empty.
-                    let _ = guarded(|| entry.object.drain(&mut Patience::new(Some(time))));
+                    let _ = guarded(|| object.drain(&mut Patience::new(Some(time))));
                 }
             }
+            fresh.into_iter().for_each(objects::let_go);
         }
         // Whoever took the last of it comes back, and is told that there is no more.
         self.wait_for(Some(left().min(TOLD)), |life| life.connections == 0);
@@ -186,9 +207,19 @@ impl Core {
     }
 
     fn log(&self, event: fmt::Arguments<'_>) {
-        if let Some(log) = &self.settings.log {
-            // A log that panics is its owner's affair, and no connection's.
-            let _ = guarded(|| log(&event.to_string()));
+        if let Some(log) = &self.log {
+            log.write(event.to_string());
+        }
+    }
+
+    /// Closes a connection that was evicted.
+    fn close(&self, evicted: Option<u64>) {
+        let connection = evicted.and_then(|id| lock(&self.connections).get(&id).cloned());
+        if let Some(connection) = connection {
+            connection.stream.shutdown(Shutdown::Both);
+            self.log(format_args!(
+                "the oldest unauthenticated connection was closed to admit another"
+            ));
         }
     }
 
@@ -206,6 +237,9 @@ impl Keeper for Core {
 /// Serves until [`Core::stop`], then ends in order.
 pub(crate) fn serve(core: &Arc<Core>, listener: Listener) -> Result<()> {
     let result = serve_until_stopped(core, listener);
+    if let Some(log) = &core.log {
+        log.flush();
+    }
     core.objects.clear();
     core.life.lock().phase = Phase::Ended;
     core.changed();
@@ -264,8 +298,15 @@ fn accept(core: &Arc<Core>, listener: &Listener) {
             }
             Err(error) => {
                 core.log(format_args!("a connection could not be accepted: {error}"));
-                // Out of file descriptors or memory: others must end first.
-                core.wait_for(Some(EXHAUSTED), |_| core.closed.load(Ordering::Acquire));
+                // Out of file descriptors or memory: another connection must end first.
+                let mut life = core.life.lock();
+                let (before, oldest) = (life.connections, life.evict());
+                life.exhausted = true;
+                drop(life);
+                core.close(oldest);
+                let closed = || core.closed.load(Ordering::Acquire);
+                core.wait_for(Some(EXHAUSTED), |life| life.connections < before || closed());
+                core.life.lock().exhausted = false;
             }
         }
     }
@@ -274,29 +315,39 @@ fn accept(core: &Arc<Core>, listener: &Listener) {
 /// Gives a connection a thread of its own, which does everything else.
 fn admit(core: &Arc<Core>, stream: Stream, peer: Peer) -> Result<()> {
     let most = core.settings.max_connections;
-    {
-        let mut life = core.life.lock();
-        if life.connections >= most {
-            return Err(Error::Limit("number of connections", most as u64));
-        }
-        let unproved = core.settings.max_handshakes;
-        if life.handshakes >= unproved {
+    let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
+    let mut life = core.life.lock();
+    if life.connections >= most {
+        return Err(Error::Limit("number of connections", most as u64));
+    }
+    let unproved = core.settings.max_handshakes;
+    let mut oldest = None;
+    if life.handshakes.len() >= unproved {
+        // Whoever is not served at once is most likely a flood's. An evicted thread ends soon.
+        oldest = if life.evicted < unproved { life.evict() } else { None };
+        if oldest.is_none() {
             return Err(Error::Limit("number of handshakes", unproved as u64));
         }
-        life.connections += 1;
-        life.handshakes += 1;
     }
-    let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
+    life.connections += 1;
+    life.handshakes.insert(id);
+    drop(life);
+    core.close(oldest);
     let connection = Arc::new(Connection::new(id, stream, peer));
     lock(&core.connections).insert(id, connection.clone());
-    let leave = Leave { life: core.life.clone(), proved: false };
+    let leave = Leave { life: core.life.clone(), id, proved: false };
     let mut seat = Seat { core: core.clone(), id, leave };
     thread::Builder::new()
         .name(format!("basemanager-{id}"))
         .stack_size(STACK)
         .spawn(move || connection::serve(&mut seat, connection))
         .map(drop)
-        .map_err(Error::io("start a thread"))
+        .map_err(|error| {
+            // The next one finds a place.
+            let oldest = core.life.lock().evict();
+            core.close(oldest);
+            Error::io("start a thread")(error)
+        })
 }
 
 /// A connection's place among those that are open; given up when dropped.
@@ -318,14 +369,15 @@ impl Drop for Seat {
 /// A stranger's place among strangers is kept as long as its connection's: its thread has yet to end.
 struct Leave {
     life: Monitor<Life>,
+    id: u64,
     proved: bool,
 }
 
 impl Leave {
-    /// The peer is no stranger any more.
-    fn prove(&mut self) {
-        self.life.lock().handshakes -= 1;
-        self.proved = true;
+    /// The peer is no stranger any more; `false` if it was evicted.
+    fn prove(&mut self) -> bool {
+        self.proved = self.life.lock().handshakes.remove(&self.id);
+        self.proved
     }
 }
 
@@ -333,8 +385,10 @@ impl Drop for Leave {
     fn drop(&mut self) {
         let mut life = self.life.lock();
         life.connections -= 1;
-        life.handshakes -= usize::from(!self.proved);
-        let awaited = life.phase > Phase::Running;
+        if !self.proved && !life.handshakes.remove(&self.id) {
+            life.evicted -= 1;
+        }
+        let awaited = life.phase > Phase::Running || life.exhausted;
         drop(life);
         if awaited {
             self.life.notify_all(0);

@@ -3,9 +3,11 @@
 //! ```text
 //!  create ──► 1 reference, the creator's ──► incref, decref … ──► 0: forgotten, and dropped unless
 //!                                                                 this process holds it too
+//!  share  ──► in the table from the manager's start to its end; clients' references are counted
 //! ```
-//! An object that this process holds as well (the callable returns the same one every time) has its
-//! typeid for an id, if it was asked for without arguments: a proxy outlives a restart of the manager.
+//! Ids are unguessable: whoever knows an object's id can call it and drop references to it. A created
+//! object's id is drawn from a random secret of this manager; a shared object's id is derived from the
+//! authkey, so that it is the same after a restart.
 //!
 //! What a reply names is kept as well, until its connection's next request or end: by then its reader has
 //! taken references of its own. They come by other connections, and an `incref` does not say whose it is,
@@ -14,15 +16,25 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
 use super::guarded;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::handshake::{mac, random};
+use crate::message::abridged;
 use crate::shared::SharedObject;
 use crate::shared::call::ConnectionId;
 use crate::shared::element::References;
 use crate::shared::wait::lock;
+use crate::transport::Address;
+
+/// Begins what is authenticated for the id of a shared object. No peer can have it answered as a challenge:
+/// only those that begin with `{sha256}` are answered with HMAC-SHA256.
+const SHARED_ID: &[u8] = b"#SHARED_OBJECT#";
 
 /// How long a client that was handed a new object is given to take its own reference.
 pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
@@ -58,6 +70,10 @@ impl Entry {
 struct Slot {
     entry: Arc<Entry>,
     references: usize,
+    /// It stays without references.
+    shared: bool,
+    /// It counts towards the most objects that there may be: this process did not hold it too.
+    counted: bool,
     /// Since when its creator holds a reference that it has not passed on.
     handed_over: Option<Instant>,
 }
@@ -72,61 +88,108 @@ pub(super) struct Objects {
 
 struct Table {
     slots: HashMap<String, Slot>,
-    /// Ids by the object's place in memory and its typeid.
-    ids: HashMap<(usize, String), String>,
+    /// By the object's address in memory and its typeid; also of objects that clients no longer refer to
+    /// but this process holds.
+    known: HashMap<(usize, String), Known>,
+    /// How many slots are counted.
+    counted: usize,
+    /// Keyed with this manager's secret; ids are its MACs of 0, 1, 2, …
+    secret: Hmac<Sha256>,
     next: u64,
+}
+
+/// An object that was handed out before.
+struct Known {
+    id: String,
+    // As long as this is kept, no other object has the same address.
+    object: Weak<dyn SharedObject>,
+    drained: bool,
 }
 
 /// What makes an entry.
 pub(super) struct New {
     pub(super) typeid: String,
-    /// The id that it gets if this process holds the object too, and no other object has it.
-    pub(super) stable_id: Option<String>,
     pub(super) object: Arc<dyn SharedObject>,
     pub(super) exposed: Vec<String>,
     pub(super) method_to_typeid: Arc<HashMap<String, String>>,
     pub(super) hides_operators: bool,
 }
 
-impl Objects {
-    /// Ids of objects that do not last count up from a random number, so that an id of another run
-    /// names nothing here.
-    pub(super) fn new() -> Result<Self> {
-        let next = getrandom::u64().map_err(|e| Error::Io("draw a random id".into(), e.into()))?;
-        let (slots, ids) = (HashMap::new(), HashMap::new());
-        let table = Mutex::new(Table { slots, ids, next });
-        Ok(Self { table, removals: AtomicU64::new(0), passing: Mutex::default() })
+impl Table {
+    fn fresh_id(&mut self) -> String {
+        self.next += 1;
+        id(self.secret.clone().chain_update(self.next.to_be_bytes()))
     }
 
-    /// Takes an object in, or finds it again, with `references` more to it; `None` if it were one more than
-    /// `most`.
-    pub(super) fn insert(&self, new: New, references: usize, most: usize) -> Option<Arc<Entry>> {
+    /// Adds an object; one that is not shared begins with its creator's reference.
+    fn add(&mut self, id: String, new: New, shared: bool, counted: bool) -> Arc<Entry> {
+        let New { typeid, object, exposed, method_to_typeid, hides_operators } = new;
+        if self.known.len() == self.known.capacity() {
+            self.known.retain(|_, known| known.object.strong_count() > 0);
+        }
+        let known = Known { id: id.clone(), object: Arc::downgrade(&object), drained: false };
+        self.known.entry((address(&object), typeid.clone())).or_insert(known);
+        let entry =
+            Entry { id: id.clone(), object, exposed, method_to_typeid, typeid, hides_operators };
+        let entry = Arc::new(entry);
+        let (references, handed_over) = if shared { (0, None) } else { (1, Some(Instant::now())) };
+        let slot = Slot { entry: entry.clone(), references, shared, counted, handed_over };
+        self.slots.insert(id, slot);
+        self.counted += usize::from(counted);
+        entry
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Arc<Entry>> {
+        let Slot { entry, counted, .. } = self.slots.remove(id)?;
+        self.counted -= usize::from(counted);
+        // What this process holds keeps its id, and is drained at the end.
+        if Arc::strong_count(&entry.object) == 1 {
+            self.known.remove(&(address(&entry.object), entry.typeid.clone()));
+        }
+        Some(entry)
+    }
+}
+
+impl Objects {
+    pub(super) fn new() -> Result<Self> {
+        let table = Table {
+            slots: HashMap::new(),
+            known: HashMap::new(),
+            counted: 0,
+            secret: mac(&random::<32>()?, &[])?,
+            next: 0,
+        };
+        Ok(Self {
+            table: Mutex::new(table),
+            removals: AtomicU64::new(0),
+            passing: Mutex::default(),
+        })
+    }
+
+    /// Takes an object in that stays.
+    pub(super) fn share(&self, id: String, new: New) {
+        lock(&self.table).add(id, new, true, false);
+    }
+
+    /// Takes an object in, or finds it again, with one reference more to it; `None` if it were one more
+    /// than `most`.
+    pub(super) fn insert(&self, new: New, most: usize) -> Option<Arc<Entry>> {
         let mut table = lock(&self.table);
         let key = (address(&new.object), new.typeid.clone());
-        if table.slots.len() >= most && !table.ids.contains_key(&key) {
-            // Before the object, whose own drop may call back.
-            drop(table);
+        let known = table.known.get(&key).map(|known| known.id.clone());
+        if let Some(slot) = known.as_ref().and_then(|id| table.slots.get_mut(id)) {
+            slot.references += 1;
+            slot.handed_over = Some(Instant::now());
+            return Some(slot.entry.clone());
+        }
+        // An object that this process holds as well lasts whether or not clients may refer to it: refusing
+        // it would save nothing.
+        let counted = Arc::strong_count(&new.object) == 1;
+        if counted && table.counted >= most {
             return None;
         }
-        let lasting = Arc::strong_count(&new.object) > 1;
-        let stable_id = new.stable_id.filter(|id| lasting && !table.slots.contains_key(id));
-        let id = table.ids.get(&key).cloned().or(stable_id).unwrap_or_else(|| {
-            table.next = table.next.wrapping_add(1);
-            format!("{:x}", table.next)
-        });
-        let New { typeid, object, exposed, method_to_typeid, hides_operators, .. } = new;
-        let slot = table.slots.entry(id.clone()).or_insert_with(|| {
-            let id = id.clone();
-            let entry = Entry { id, object, exposed, method_to_typeid, typeid, hides_operators };
-            Slot { entry: Arc::new(entry), references: 0, handed_over: None }
-        });
-        slot.references += references;
-        if references > 0 {
-            slot.handed_over = Some(Instant::now());
-        }
-        let entry = slot.entry.clone();
-        table.ids.insert(key, id);
-        Some(entry)
+        let id = known.unwrap_or_else(|| table.fresh_id());
+        Some(table.add(id, new, false, counted))
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Entry>> {
@@ -137,8 +200,15 @@ impl Objects {
         self.removals.load(Ordering::Acquire)
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Entry>> {
-        lock(&self.table).slots.values().map(|slot| slot.entry.clone()).collect()
+    /// The objects that were shared or handed out, and still live, and were not among these before.
+    pub(super) fn to_drain(&self) -> Vec<Arc<dyn SharedObject>> {
+        let mut table = lock(&self.table);
+        let known = table.known.values_mut();
+        let fresh = known.filter_map(|known| {
+            let drained = std::mem::replace(&mut known.drained, true);
+            if drained { None } else { known.object.upgrade() }
+        });
+        fresh.collect()
     }
 
     /// Adds a reference; `false` if there is no such object.
@@ -154,15 +224,11 @@ impl Objects {
         let Some(references) = slot.references.checked_sub(1) else { return false };
         slot.references = references;
         slot.handed_over = None;
-        if references == 0 {
-            let removed = table.slots.remove(id);
+        if references == 0 && !slot.shared {
+            let removed = table.remove(id);
             self.removals.fetch_add(1, Ordering::Release);
-            if let Some(slot) = &removed {
-                let entry = &slot.entry;
-                table.ids.remove(&(address(&entry.object), entry.typeid.clone()));
-            }
             drop(table);
-            discard(removed.map(|slot| slot.entry));
+            discard(removed);
         }
         true
     }
@@ -188,7 +254,11 @@ impl Objects {
 
     /// Lets go of everything.
     pub(super) fn clear(&self) {
-        let slots = std::mem::take(&mut lock(&self.table).slots);
+        let mut table = lock(&self.table);
+        let slots = std::mem::take(&mut table.slots);
+        table.known.clear();
+        table.counted = 0;
+        drop(table);
         self.removals.fetch_add(1, Ordering::Release);
         discard(slots.into_values().map(|slot| slot.entry));
     }
@@ -212,7 +282,7 @@ impl Objects {
         table.slots.iter().filter(|(id, slot)| slot.references > passing_only(id)).count()
     }
 
-    /// Each object's id, references and representation, as Python's `debug_info` shows them.
+    /// Each object's abridged id, references and representation, as Python's `debug_info` shows them.
     pub(super) fn debug_info(&self) -> String {
         let table = lock(&self.table);
         let mut rows: Vec<_> = table
@@ -225,7 +295,8 @@ impl Objects {
         rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
             let repr = entry.object.short_repr(SHOWN);
-            format!("  {}:       refcount={references}\n    {repr}", entry.id)
+            let id = abridged(&entry.id);
+            format!("  {id}:       refcount={references}\n    {repr}")
         };
         rows.iter().map(show).collect::<Vec<_>>().join("\n")
     }
@@ -252,8 +323,21 @@ fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
 
 /// Lets go of an object, perhaps as the last to hold it: its own drop may panic, which is no reason to keep
 /// others, or to reply once more.
-pub(super) fn let_go(entry: Arc<Entry>) {
-    let _ = guarded(|| drop(entry));
+pub(super) fn let_go<T: ?Sized>(held: Arc<T>) {
+    let _ = guarded(|| drop(held));
+}
+
+/// The id of a shared object: the same after a restart with this authkey at this address.
+pub(super) fn shared_id(authkey: &[u8], typeid: &str, address: &Address) -> Result<String> {
+    let length = (typeid.len() as u64).to_be_bytes();
+    let mac = mac::<Hmac<Sha256>>(authkey, SHARED_ID)?.chain_update(length);
+    Ok(id(mac.chain_update(typeid).chain_update(address.to_string())))
+}
+
+/// 128 bits of a MAC.
+fn id(mac: Hmac<Sha256>) -> String {
+    let bytes: [u8; 32] = mac.finalize().into_bytes().into();
+    format!("{:032x}", u128::from_be_bytes(bytes.first_chunk().copied().unwrap_or_default()))
 }
 
 fn address(object: &Arc<dyn SharedObject>) -> usize {
@@ -297,9 +381,9 @@ mod tests {
         for _ in 0..100_000 {
             let (exposed, method_to_typeid) = (Vec::new(), Arc::default());
             let (typeid, object) = ("link".to_owned(), Arc::new(Link(last)));
-            let (stable_id, hides_operators) = (None, false);
-            let new = New { typeid, stable_id, object, exposed, method_to_typeid, hides_operators };
-            let entry = objects.insert(new, 1, usize::MAX);
+            let hides_operators = false;
+            let new = New { typeid, object, exposed, method_to_typeid, hides_operators };
+            let entry = objects.insert(new, usize::MAX);
             let reference =
                 |entry: Arc<Entry>| Reference { keeper: objects.clone(), id: entry.id.clone() };
             last = entry.map(reference);

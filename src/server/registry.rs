@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::Exception;
 use crate::shared::call::Call;
-use crate::shared::{IntoReturn, Return};
+use crate::shared::{IntoReturn, Return, SharedObject};
 
 /// Makes, or finds, the object that a client asks for by its typeid.
 pub(crate) type Callable =
@@ -18,10 +18,12 @@ pub(crate) type Callable =
 /// use basemanager::{Manager, Queue, Registration};
 /// let inbox = Queue::new();
 /// let manager = Manager::new("secret")
-///     .register_with("inbox", Registration::new(move |_| inbox.clone()).exposed(["put", "qsize"]));
+///     .register_with("inbox", Registration::shared(&inbox).exposed(["put", "qsize"]));
 /// ```
 pub struct Registration {
     pub(crate) callable: Callable,
+    /// The one object that the callable returns.
+    pub(crate) shared: Option<Arc<dyn SharedObject>>,
     pub(crate) exposed: Option<Vec<String>>,
     pub(crate) method_to_typeid: Arc<HashMap<String, String>>,
     pub(crate) create_method: bool,
@@ -46,10 +48,22 @@ impl Registration {
     {
         Self {
             callable: Box::new(move |call| callable(call).into_return()),
+            shared: None,
             exposed: None,
             method_to_typeid: Arc::default(),
             create_method: true,
         }
+    }
+
+    /// A typeid of one object for all clients, as [`Manager::share`](crate::Manager::share) registers it.
+    pub fn shared(object: impl Into<Return>) -> Self {
+        let object = object.into().into_object();
+        let shared = object.clone();
+        let callable = move |call: &mut Call<'_>| {
+            let [] = call.bind(0, [])?;
+            Ok::<_, Exception>(Return::Shared(shared.clone()))
+        };
+        Self { shared: Some(object), ..Self::new(callable) }
     }
 
     /// The methods that clients may call. Defaults to all that the object exposes.

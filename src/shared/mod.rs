@@ -14,9 +14,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Exception;
-use crate::value::Value;
+use crate::value::{Value, beginning};
 use call::{Call, ConnectionId};
-use element::{Element, Item};
+use element::{Element, Held, Item};
 use wait::Patience;
 
 /// An object whose methods clients call.
@@ -151,9 +151,60 @@ impl fmt::Debug for Return {
     }
 }
 
+impl Return {
+    /// The object that clients get a proxy for.
+    pub(crate) fn into_object(self) -> Arc<dyn SharedObject> {
+        match self {
+            Self::Shared(object) => object,
+            Self::Value(value) => Arc::new(Plain(value.into())),
+            Self::Element(element) => Arc::new(Plain(element)),
+            Self::Item(item) => Arc::new(Plain(item.map(Value::Opaque))),
+            Self::Items(items) => {
+                let items: Vec<_> = items.into_iter().map(|item| item.map(Value::Opaque)).collect();
+                Arc::new(Plain(items.iter().collect::<Held<_>>().map(Value::List)))
+            }
+        }
+    }
+}
+
+/// A plain value as an object: its proxy's `_getvalue()` copies it.
+struct Plain(Element);
+
+impl SharedObject for Plain {
+    fn exposed(&self) -> &[&str] {
+        &[]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        Err(call.no_such_method())
+    }
+
+    fn repr(&self) -> String {
+        self.0.data.to_string()
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        beginning(max, |out| write!(out, "{}", *self.0))
+    }
+
+    fn size(&self) -> usize {
+        element::size(&self.0)
+    }
+
+    fn value(&self) -> Result<Element, Exception> {
+        Ok(self.0.clone())
+    }
+}
+
 impl<T: SharedObject> From<Arc<T>> for Return {
     fn from(object: Arc<T>) -> Self {
         Self::Shared(object)
+    }
+}
+
+impl<T: SharedObject> From<&Arc<T>> for Return {
+    fn from(object: &Arc<T>) -> Self {
+        object.clone().into()
     }
 }
 

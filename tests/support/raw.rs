@@ -52,6 +52,18 @@ impl Raw {
         raw
     }
 
+    /// The id of what a manager has under a typeid, with one reference to it.
+    pub(crate) fn create(address: &str, authkey: &str, typeid: &str) -> String {
+        let mut raw = Self::connect(address, authkey);
+        let length = u8::try_from(typeid.len()).unwrap();
+        let request =
+            [&b"\x80\x04(N\x8c\x06create\x8c"[..], &[length], typeid.as_bytes(), b"\x85}t."];
+        raw.frame(&request.concat());
+        let (kind, made) = raw.reply().unwrap();
+        let Value::Tuple(made) = made else { panic!("{kind}: {made}") };
+        made.first().cloned().unwrap().try_into().unwrap()
+    }
+
     /// The socket itself, for whoever reads and writes by themselves.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.0

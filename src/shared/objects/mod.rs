@@ -16,6 +16,12 @@ macro_rules! shared {
             }
         }
 
+        impl From<&$handle> for crate::shared::Return {
+            fn from(handle: &$handle) -> Self {
+                Self::Shared(handle.0.clone())
+            }
+        }
+
         $(shared!(@$part $handle);)*
     };
     (@default $handle:ident) => {

@@ -22,6 +22,7 @@ use wire::{KEY, PATIENCE, Pieces, Wire};
 /// Inputs after which a manager has gathered enough objects.
 const TIRED: usize = 3000;
 
+/// The shared queue first.
 const TYPES: [&str; 17] = [
     "queue",
     "Queue",
@@ -74,10 +75,9 @@ struct Served {
 
 impl Served {
     fn new() -> Self {
-        let queue = Queue::new();
         let manager = Manager::new(KEY)
             .register_sync_types()
-            .register("queue", move |_| queue.clone())
+            .share("queue", Queue::new())
             .register("honest", |_| Queue::new());
         let handle = manager.bind_private().expect("bound").start().expect("started");
         let client = Client::to(handle.address().clone(), KEY).call_timeout(PATIENCE);
@@ -119,7 +119,7 @@ fn as_a_client(first: bool, input: &[u8]) {
             1 => frame(piece),
             2 => frame(&whole(&[piece])),
             3 => frame(&program(&mut choices, 30)),
-            4 => frame(&long(piece)),
+            4 => frame(&long(served.objects[0].id(), piece)),
             _ if first => {
                 let typeid = TYPES[what % TYPES.len()];
                 let id = served.objects[what % served.objects.len()].id();
@@ -178,10 +178,10 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 }
 
 /// A pickle that has few different parts, and many of them.
-fn long(piece: &[u8]) -> Vec<u8> {
+fn long(id: &str, piece: &[u8]) -> Vec<u8> {
     let (part, times) = piece.split_last().map_or((piece, 0), |(times, part)| (part, *times));
     let times = usize::from(times) * 8;
-    whole(&[b"(\x8c\x05queue\x8c\x03put(", &part.repeat(times), b"t}t"])
+    whole(&[b"(\x8c\x20", id.as_bytes(), b"\x8c\x03put(", &part.repeat(times), b"t}t"])
 }
 
 /// A client asks for a dict and a queue, and gets other answers.

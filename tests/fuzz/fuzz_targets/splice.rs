@@ -16,7 +16,7 @@ use std::io::{BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 
-use basemanager::{Limits, Manager, Pickle, Queue, ServerHandle, Value};
+use basemanager::{Client, Limits, Manager, Pickle, Queue, ServerHandle, Value};
 use libfuzzer_sys::fuzz_target;
 use programs::{Rng, program, request, whole};
 use wire::{KEY, Wire};
@@ -55,24 +55,26 @@ fn alone(theirs: &[u8]) {
 }
 
 fn through_a_queue(choices: &[u8]) {
-    static SERVED: LazyLock<(ServerHandle, Mutex<Wire>)> = LazyLock::new(|| {
-        let queue = Queue::new();
-        let manager = Manager::new(KEY).register("queue", move |_| queue.clone());
+    static SERVED: LazyLock<(ServerHandle, String, Mutex<Wire>)> = LazyLock::new(|| {
+        let manager = Manager::new(KEY).share("queue", Queue::new());
         let handle = manager.bind_private().expect("bound").start().expect("started");
+        let client = Client::connect(handle.address(), KEY).expect("connected");
+        let id = client.queue("queue").expect("shared").proxy().id().to_owned();
         let mut wire = Wire::connect(&handle.address().to_string());
         wire.prove();
         wire.frame(&whole(&[b"(N\x8c\x11accept_connection\x8c\x06splice\x85}t"]));
         wire.read().expect("accepted");
-        (handle, Mutex::new(wire))
+        (handle, id, Mutex::new(wire))
     });
-    let wire = &mut *SERVED.1.lock().expect("no panic before");
-    let put = request(&mut Rng::chosen(choices), Some("queue"), "put", &[]);
+    let (_, id, wire) = &*SERVED;
+    let wire = &mut *wire.lock().expect("no panic before");
+    let put = request(&mut Rng::chosen(choices), Some(id), "put", &[]);
     wire.frame(&put);
     let reply = wire.read().expect("an answer");
     if reply != whole(&[b"\x8c\x07#RETURNN\x86"]) {
         return alone(&put);
     }
-    wire.frame(&whole(&[b"(\x8c\x05queue\x8c\x0aget_nowait)}t"]));
+    wire.frame(&whole(&[b"(\x8c\x20", id.as_bytes(), b"\x8c\x0aget_nowait)}t"]));
     ask(b'f', &[&put, &wire.read().expect("an answer")]);
 }
 

@@ -19,8 +19,10 @@ fn serve() -> (ServerHandle, List, ListProxy) {
     (handle, list, proxy)
 }
 
+type Wrap = fn(Value) -> Value;
+
 /// Many bytes, the last of which is `last`, deep in something.
-fn deep(wrap: fn(Value) -> Value, levels: usize, last: u8) -> Value {
+fn deep(wrap: Wrap, levels: usize, last: u8) -> Value {
     let mut bytes = vec![0; 1 << 20];
     bytes.push(last);
     (0..levels).fold(Value::Bytes(bytes), |inner, _| wrap(inner))
@@ -28,7 +30,7 @@ fn deep(wrap: fn(Value) -> Value, levels: usize, last: u8) -> Value {
 
 #[test]
 fn comparing_deep_sets_takes_time_by_their_depth_only() {
-    let wraps: [(fn(Value) -> Value, usize); 3] = [
+    let wraps: [(Wrap, usize); 3] = [
         (|inner| Value::FrozenSet(vec![inner]), 190),
         (|inner| Value::FrozenSet(vec![inner, 1.into()]), 190),
         (|inner| Value::Dict(vec![(1.into(), Value::FrozenSet(vec![inner, 1.into()]))]), 90),

@@ -51,22 +51,7 @@ where
     fn fill(&mut self) {
         let mut fresh = 0;
         while self.under_way.len() < WINDOW {
-            let size = match self.held.take() {
-                Some(size) => size,
-                None => match self.items.as_mut().and_then(Iterator::next) {
-                    Some(item) => match self.request(&item.into()) {
-                        Ok(size) => size,
-                        Err(error) => {
-                            (self.items, self.unsendable) = (None, Some(error));
-                            break;
-                        }
-                    },
-                    None => {
-                        self.items = None;
-                        break;
-                    }
-                },
-            };
+            let Some(size) = self.held.take().or_else(|| self.request_next()) else { break };
             if let Some(oldest) = self.under_way.front()
                 && self.bytes - oldest + size > PIPELINED
             {
@@ -82,7 +67,18 @@ where
         }
     }
 
-    /// Makes a request, and gives its size.
+    /// Makes the request of the next item, and returns its size; `None` if there is no other to send.
+    fn request_next(&mut self) -> Option<usize> {
+        let size = self.items.as_mut()?.next().map(|item| self.request(&item.into()));
+        match size.transpose() {
+            Ok(Some(size)) => return Some(size),
+            Ok(None) => {}
+            Err(error) => self.unsendable = Some(error),
+        }
+        self.items = None;
+        None
+    }
+
     fn request(&mut self, item: &Value) -> Result<usize> {
         let session = match &mut self.session {
             Some(session) => session,

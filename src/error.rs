@@ -1,4 +1,4 @@
-//! Floor 0: what can go wrong, on this side of the wire and on the other.
+//! What can go wrong, on this side of the wire and on the other.
 //!
 //! [`Error`] is what this crate's functions return. [`Exception`] is a Python exception as data: a
 //! shared object's method raises one, the wire carries it, and a client finds it in

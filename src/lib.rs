@@ -61,7 +61,7 @@
 //!
 //! # Python's own types
 //!
-//! With the feature `objects`, on by default, `Manager::register_sync_types` shares all that Python's
+//! With the feature `sync`, on by default, `Manager::register_sync_types` shares all that Python's
 //! `SyncManager` does: locks, events, conditions, barriers, lists, dicts, sets and more.
 //!
 //! # Blocking
@@ -108,33 +108,33 @@
 //!
 //! Bottom up; a file uses only what lies below it.
 //!
-//! | floor | file | holds |
+//! | layer | path | holds |
 //! |---|---|---|
-//! | 0 | `error.rs`, `limits.rs`, `value.rs` | errors and exceptions; what a peer may cost; Python's data |
-//! | 1 | `frame.rs`, `transport.rs` | the length prefix; addresses and sockets |
-//! | 2 | `pickle/`, `handshake.rs` | the payload; the proof of the key |
-//! | 3 | `message.rs` | requests and replies |
-//! | 4 | `shared/` | what waits (`wait.rs`), what is called (`call.rs`), the queue; `objects/`, a file each |
+//! | 0 | `error.rs`, `limits.rs`, `value/` | errors and exceptions; limits; Python's data |
+//! | 1 | `pickle/` | the payload, as data |
+//! | 2 | `wire/`, `net.rs` | frames, handshake, messages; addresses and sockets |
+//! | 3 | `object/`, `wait/` | the interface of shared objects; all that blocks |
+//! | 4 | `queue/`, `sync/` | the FIFO queue; Python's other types |
 //! | 5 | `server/`, `client/` | the two halves |
-//! | 6 | `manager.rs`, `sync_manager.rs` | the owner's interface |
+//! | 6 | `manager.rs` | the owner's interface |
 
 mod client;
 mod error;
-mod frame;
-mod handshake;
 mod limits;
 mod manager;
-mod message;
+mod net;
+mod object;
 mod pickle;
+mod queue;
 mod server;
-mod shared;
-#[cfg(feature = "objects")]
-mod sync_manager;
-mod transport;
+#[cfg(feature = "sync")]
+mod sync;
 mod value;
+mod wait;
+mod wire;
 
-#[cfg(feature = "objects")]
-pub use client::objects::{
+#[cfg(feature = "sync")]
+pub use client::sync::{
     array::ArrayProxy,
     barrier::BarrierProxy,
     condition::{ConditionGuard, ConditionProxy},
@@ -148,14 +148,17 @@ pub use client::objects::{
 };
 pub use client::{Client, Connector, Consumer, Proxy, PutEach, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};
-pub use handshake::Authkey;
 pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
+pub use net::Address;
+pub use object::call::{Arg, Call, ConnectionId};
+pub use object::stored::{Element, Held, Item};
+pub use object::{IntoReturn, Return, SharedObject};
+pub use pickle::Pickle;
+pub use queue::{Queue, QueueOptions};
 pub use server::Registration;
-pub use shared::call::{Arg, Call, ConnectionId};
-pub use shared::element::{Element, Held, Item};
-#[cfg(feature = "objects")]
-pub use shared::objects::{
+#[cfg(feature = "sync")]
+pub use sync::{
     array::Array,
     barrier::Barrier,
     condition::Condition,
@@ -168,11 +171,9 @@ pub use shared::objects::{
     set::Set,
     value::SharedValue,
 };
-pub use shared::queue::{Queue, QueueOptions};
-pub use shared::wait::{Interrupted, Monitor, Patience};
-pub use shared::{IntoReturn, Return, SharedObject};
-pub use transport::Address;
-pub use value::{BigInt, Pickle, Value};
+pub use value::{BigInt, Value};
+pub use wait::{Interrupted, Monitor, Patience};
+pub use wire::handshake::Authkey;
 
 /// Runs the README's Rust examples as tests.
 #[cfg(doctest)]

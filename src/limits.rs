@@ -1,4 +1,4 @@
-//! Floor 0: what a peer may cost.
+//! What a peer may cost.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! Floor 6: the manager as its owner sees it.
+//! The manager as its owner sees it.
 //!
 //! ```text
 //!  Manager::new ─ register … ─ bind ──► Server ──► serve_forever      on this thread
@@ -13,12 +13,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::handshake::Authkey;
 use crate::limits::Limits;
+use crate::net::{Address, Listener};
+use crate::object::call::Call;
+use crate::object::{IntoReturn, Return};
 use crate::server::{self, Core, Registration, Settings};
-use crate::shared::call::Call;
-use crate::shared::{IntoReturn, Return};
-use crate::transport::{Address, Listener};
+use crate::wire::handshake::Authkey;
 
 /// A manager in the making: the registry, and the settings. Python's `BaseManager`.
 ///

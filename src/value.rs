@@ -1,4 +1,4 @@
-//! Floor 0: the Rust picture of a Python value.
+//! The Rust picture of a Python value.
 //!
 //! [`Value`] is what arguments, results and exceptions are made of. It holds plain data; anything
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
@@ -17,17 +17,14 @@ mod path;
 mod range;
 mod repr;
 
-use std::collections::{HashMap, HashSet, TryReserveError};
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
+use crate::pickle::Pickle;
 pub use bigint::BigInt;
 pub(crate) use key::Key;
 use nesting::in_same_order;
 pub(crate) use range::Steps;
-#[cfg(feature = "objects")]
+#[cfg(feature = "sync")]
 pub(crate) use repr::Pair;
 pub(crate) use repr::beginning;
 
@@ -214,148 +211,6 @@ fn same_pairs(pairs: &[(Value, Value)], others: &[(Value, Value)]) -> bool {
     pairs.iter().all(|(key, value)| left.remove(&Key::of(key)) == Some(value))
 }
 
-/// One pickled Python object, kept unopened.
-///
-/// It holds the object's opcodes alone, without `FRAME` and `STOP`, and `PROTO` only around a name that
-/// protocol 2 or older wrote. It refers to nothing outside itself, and numbers its memo from 0 in the
-/// order of its `MEMOIZE`s.
-///
-/// A queue is made of these, so they are small: what fits 21 bytes (an integer, a short string)
-/// is held in place and costs no allocation. Two are equal when their bytes are.
-#[derive(Clone)]
-pub struct Pickle(Repr);
-
-const _: () = assert!(size_of::<Pickle>() == 24);
-
-/// The memo's size is kept along, for it tells by how much the next object's numbers shift.
-#[derive(Clone)]
-enum Repr {
-    Inline {
-        len: u8,
-        memo: u8,
-        bytes: [u8; 21],
-    },
-    /// A part of memory that may be shared: with clones, and with the rest of a message.
-    Heap {
-        memo: u32,
-        whole: Arc<Vec<u8>>,
-        from: u32,
-        /// `u32::MAX` is the end, wherever that is.
-        to: u32,
-    },
-}
-
-impl Pickle {
-    #[cfg(test)]
-    pub(crate) fn new(ops: &[u8], memo: u32) -> Self {
-        Self::from_vec(ops.to_vec(), memo)
-    }
-
-    /// Copies opcodes that memoize `memo` objects.
-    ///
-    /// # Errors
-    /// If memory is too short.
-    pub(crate) fn copy(ops: &[u8], memo: u32) -> Result<Self, TryReserveError> {
-        if let Some(inline) = Repr::inline(ops, memo) {
-            return Ok(Self(inline));
-        }
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(ops.len())?;
-        copy.extend_from_slice(ops);
-        Ok(Self(Repr::heap(copy, memo)))
-    }
-
-    /// Keeps opcodes that memoize `memo` objects.
-    pub(crate) fn from_vec(mut ops: Vec<u8>, memo: u32) -> Self {
-        Self(Repr::inline(&ops, memo).unwrap_or_else(|| {
-            ops.shrink_to_fit();
-            Repr::heap(ops, memo)
-        }))
-    }
-
-    /// The same of opcodes that are a part of a message, which is kept with it.
-    pub(crate) fn part_of(whole: &Arc<Vec<u8>>, part: Range<u32>, memo: u32) -> Self {
-        Self(Repr::Heap { memo, whole: whole.clone(), from: part.start, to: part.end })
-    }
-
-    /// The opcodes.
-    pub(crate) fn ops(&self) -> &[u8] {
-        match &self.0 {
-            Repr::Inline { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Repr::Heap { whole, from, to: u32::MAX, .. } => {
-                whole.get(*from as usize..).unwrap_or_default()
-            }
-            Repr::Heap { whole, from, to, .. } => {
-                whole.get(*from as usize..*to as usize).unwrap_or_default()
-            }
-        }
-    }
-
-    /// How many memo entries the opcodes make.
-    pub(crate) fn memo(&self) -> u32 {
-        match self.0 {
-            Repr::Inline { memo, .. } => u32::from(memo),
-            Repr::Heap { memo, .. } => memo,
-        }
-    }
-
-    /// The memory that it is kept in, if nobody else uses that.
-    pub(crate) fn into_memory(self) -> Option<Vec<u8>> {
-        match self.0 {
-            Repr::Inline { .. } => None,
-            Repr::Heap { whole, .. } => Arc::into_inner(whole),
-        }
-    }
-
-    /// The size in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ops().len()
-    }
-
-    /// Whether there are no bytes; a pickled object has at least one.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Repr {
-    fn heap(ops: Vec<u8>, memo: u32) -> Self {
-        let to = u32::try_from(ops.len()).unwrap_or(u32::MAX);
-        Self::Heap { memo, whole: Arc::new(ops), from: 0, to }
-    }
-
-    fn inline(ops: &[u8], memo: u32) -> Option<Self> {
-        let mut bytes = [0; 21];
-        bytes.get_mut(..ops.len())?.copy_from_slice(ops);
-        Some(Self::Inline { len: ops.len().try_into().ok()?, memo: memo.try_into().ok()?, bytes })
-    }
-}
-
-impl PartialEq for Pickle {
-    fn eq(&self, other: &Self) -> bool {
-        self.ops() == other.ops()
-    }
-}
-
-impl Eq for Pickle {}
-
-impl Hash for Pickle {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.ops().hash(state);
-    }
-}
-
-impl fmt::Debug for Pickle {
-    /// The size and the first bytes: what passes through may be long, and not for a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (start, more) = self.ops().split_at_checked(16).unwrap_or((self.ops(), &[]));
-        let dots = if more.is_empty() { "" } else { "…" };
-        write!(f, "Pickle({} bytes: {}{dots})", self.len(), start.escape_ascii())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,24 +287,5 @@ mod tests {
             assert!(value.truthy(), "{value}");
         }
         assert_eq!((Value::default().type_name(), Value::from(0).type_name()), ("NoneType", "int"));
-    }
-
-    #[test]
-    fn a_pickle_is_kept_in_place_up_to_21_bytes() {
-        for (len, memo, in_place) in
-            [(0, 0, true), (21, 255, true), (22, 0, false), (1, 256, false)]
-        {
-            let ops = vec![b'N'; len];
-            for pickle in [Pickle::new(&ops, memo), Pickle::from_vec(ops.clone(), memo)] {
-                assert_eq!((pickle.ops(), pickle.len(), pickle.memo()), (&*ops, len, memo));
-                assert_eq!(matches!(pickle.0, Repr::Inline { .. }), in_place);
-            }
-        }
-        assert_eq!(Pickle::new(b"N", 0), Pickle::new(b"N", 300));
-        assert_eq!(format!("{:?}", Pickle::new(b"K\x01", 0)), r"Pickle(2 bytes: K\x01)");
-        assert_eq!(
-            format!("{:?}", Pickle::new(&[b'N'; 17], 0)),
-            "Pickle(17 bytes: NNNNNNNNNNNNNNNN…)"
-        );
     }
 }

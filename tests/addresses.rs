@@ -137,7 +137,7 @@ fn abstract_socket_serves_clients_of_either_language() {
     }
 }
 
-#[cfg(all(target_os = "linux", feature = "objects"))]
+#[cfg(all(target_os = "linux", feature = "sync"))]
 const STORE_PROXY: &str = "
 import multiprocessing
 from multiprocessing.managers import SyncManager
@@ -150,7 +150,7 @@ print(outer[0][0], repr(outer[0]._token.address), flush=True)
 ";
 
 /// A proxy that is stored names the manager as Python does.
-#[cfg(all(target_os = "linux", feature = "objects"))]
+#[cfg(all(target_os = "linux", feature = "sync"))]
 #[test]
 fn abstract_socket_is_written_with_a_nul_in_tokens() {
     let name = format!("basemanager-test-tokens-{}", process::id());

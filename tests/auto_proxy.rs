@@ -1,6 +1,6 @@
 //! What a Python client can do that was told no proxy type.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -373,7 +373,7 @@ fn a_take_back_that_panics_is_called_for_every_item() {
     Client::connect(handle.address(), KEY).unwrap();
 }
 
-#[cfg(feature = "objects")]
+#[cfg(feature = "sync")]
 #[test]
 fn a_lock_goes_back_only_if_it_is_still_the_callers() {
     for taken_over in [false, true] {
@@ -399,7 +399,7 @@ fn a_lock_goes_back_only_if_it_is_still_the_callers() {
     }
 }
 
-#[cfg(feature = "objects")]
+#[cfg(feature = "sync")]
 #[test]
 fn a_semaphore_counts_what_nobody_was_told_of_as_not_taken() {
     for bounded in [false, true] {

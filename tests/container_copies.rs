@@ -1,6 +1,6 @@
 //! A call that is refused, or shows little of a container, does not copy all of it first.
 
-#![cfg(all(feature = "objects", target_os = "linux"))]
+#![cfg(all(feature = "sync", target_os = "linux"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/programs.rs"]

@@ -1,6 +1,6 @@
 //! What a call may do to a large container: it is not copied for nothing, nor locked for long.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,6 +1,6 @@
 //! However deep a client nests something, and however it grows in the manager: no thread's stack overflows.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "support/raw.rs"]

@@ -1,7 +1,7 @@
 //! The same random calls of `CPython`'s own `SyncManager` and of the example `sync_manager`, made by an
 //! unmodified Python client: results, texts and exceptions agree, but for what the README lists.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;

@@ -1,6 +1,6 @@
 //! Which keys, members and items are equal, as Python has it.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

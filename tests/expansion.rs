@@ -1,6 +1,6 @@
 //! Small messages that would make huge objects: each is refused, by name, before it takes the memory.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/programs.rs"]

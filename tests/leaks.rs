@@ -143,7 +143,7 @@ fn a_hundred_thousand_clients_leave_nothing() {
 }
 
 /// Objects that clients made go with their proxies.
-#[cfg(feature = "objects")]
+#[cfg(feature = "sync")]
 #[test]
 fn objects_go_with_those_who_made_them() {
     let (process, address) = Peer::Rust.serve("sync_manager", &["127.0.0.1:0"]);

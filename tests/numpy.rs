@@ -1,6 +1,6 @@
 //! `NumPy`'s scalars in place of numbers and truth values.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,6 +1,6 @@
 //! Calls that hardly a program makes, and that CPython's managers take.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

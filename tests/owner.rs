@@ -111,7 +111,7 @@ fn no_time_at_all_is_a_bound_too() {
 }
 
 #[test]
-#[cfg(feature = "objects")]
+#[cfg(feature = "sync")]
 fn a_condition_waited_for_too_long_has_its_lock_again() {
     let manager = Manager::new(KEY).max_wait(Duration::from_millis(100)).register_sync_types();
     let (handle, _) = share(manager);

@@ -1,6 +1,6 @@
 //! Packages from `PyPI` that use managers, or are a copy of Python's.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

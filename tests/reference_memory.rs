@@ -1,6 +1,6 @@
 //! Small messages that name the same object again and again: the manager counts it once, and keeps one list.
 
-#![cfg(all(feature = "objects", target_os = "linux"))]
+#![cfg(all(feature = "sync", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/programs.rs"]

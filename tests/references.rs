@@ -1,5 +1,5 @@
 //! What keeps shared objects alive: proxies in containers, and those on their way to a client.
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

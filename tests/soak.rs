@@ -18,12 +18,12 @@
 //! This is a program of its own, not libtest's, because the manager and the Rust clients are it, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[cfg(all(target_os = "linux", feature = "objects"))]
+#[cfg(all(target_os = "linux", feature = "sync"))]
 #[path = "support/programs.rs"]
 mod programs;
 mod support;
 
-#[cfg(all(target_os = "linux", feature = "objects"))]
+#[cfg(all(target_os = "linux", feature = "sync"))]
 mod soak {
     use std::collections::HashMap;
     use std::env;
@@ -547,7 +547,7 @@ mod soak {
     }
 }
 
-#[cfg(all(target_os = "linux", feature = "objects"))]
+#[cfg(all(target_os = "linux", feature = "sync"))]
 fn main() {
     use std::time::Duration;
 
@@ -572,7 +572,7 @@ fn main() {
     soak::run(Duration::from_secs(length));
 }
 
-#[cfg(not(all(target_os = "linux", feature = "objects")))]
+#[cfg(not(all(target_os = "linux", feature = "sync")))]
 fn main() {
     support::say("skipped: this needs Linux, and the feature objects");
 }

@@ -1,6 +1,6 @@
 //! Dicts and sets, shared by many.
 
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Barrier;

@@ -1,6 +1,6 @@
 //! Lists, arrays, values and namespaces, from both languages: what calls give, what stays alive, and
 //! that nothing else does.
-#![cfg(feature = "objects")]
+#![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

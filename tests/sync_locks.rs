@@ -1,6 +1,6 @@
 //! Locks, semaphores, conditions, events and barriers, from both languages: who has what is counted, and
 //! those who are killed leave nothing behind.
-#![cfg(all(target_os = "linux", feature = "objects"))]
+#![cfg(all(target_os = "linux", feature = "sync"))]
 #![allow(clippy::unwrap_used)]
 
 mod support;

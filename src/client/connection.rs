@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::{Connector, failure};
 use crate::error::{Error, Result};
-use crate::frame::{Frame, FrameReader};
-use crate::handshake;
-use crate::message::{Reply, Request};
+use crate::net::{Stream, Timed, deadline};
 use crate::pickle::Scan;
-use crate::transport::{Stream, Timed, deadline};
 use crate::value::Value;
+use crate::wire::frame::{Frame, FrameReader};
+use crate::wire::handshake;
+use crate::wire::message::{Reply, Request};
 
 /// A reply buffer larger than this is given back after the call.
 const KEEP: usize = 64 * 1024;

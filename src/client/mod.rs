@@ -1,11 +1,11 @@
-//! Floor 5: the clients' half: a [`Client`] knows the manager, a [`Proxy`] one object in it.
+//! The clients' half: a [`Client`] knows the manager, a [`Proxy`] one object in it.
 
 mod connection;
-#[cfg(feature = "objects")]
-pub(crate) mod objects;
 mod proxy;
 mod put_each;
 mod queue;
+#[cfg(feature = "sync")]
+pub(crate) mod sync;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::handshake::Authkey;
 use crate::limits::Limits;
-use crate::message::{Reply, names};
-use crate::shared::wait::lock;
-use crate::transport::Address;
+use crate::net::Address;
 use crate::value::Value;
+use crate::wait::lock;
+use crate::wire::handshake::Authkey;
+use crate::wire::message::{Reply, names};
 use connection::{Connection, unsent};
 pub use proxy::Proxy;
 pub use put_each::PutEach;

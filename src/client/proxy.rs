@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::{Client, Session, failure};
 use crate::error::{Error, Result};
-use crate::message::{PickledProxy, Reply, Token, names};
-use crate::value::{Pickle, Value};
+use crate::pickle::Pickle;
+use crate::value::Value;
+use crate::wire::message::{PickledProxy, Reply, Token, names};
 
 /// Stands for an object in the manager: its methods are called from here. A clone stands for the same
 /// object; when the last one is dropped the manager is told.

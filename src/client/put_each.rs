@@ -6,8 +6,8 @@ use super::queue::QueueProxy;
 use super::{Session, failure};
 use crate::error::{Error, Result};
 use crate::limits::PIPELINED;
-use crate::message::Reply;
 use crate::value::Value;
+use crate::wire::message::Reply;
 
 /// The most puts that are under way at once.
 const WINDOW: usize = 64;

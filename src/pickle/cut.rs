@@ -19,7 +19,7 @@ use super::scan::{EditKind, Memoized, Range, Scan, index};
 use super::{HIGHEST_PROTOCOL, OLD_NAMES, encode, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::value::Pickle;
+use crate::pickle::Pickle;
 
 struct Cut<'a> {
     scan: &'a Scan,

@@ -17,7 +17,8 @@ use super::scan::{Edit, EditKind, Range, Scan, index};
 use super::{malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::value::{Pickle, Value};
+use crate::pickle::Pickle;
+use crate::value::Value;
 pub(crate) use stack::Node;
 use stack::{CLOSED, Inside, Slot, Stack};
 

@@ -6,7 +6,8 @@ use super::scan::{EditKind, Scan};
 use super::{HIGHEST_PROTOCOL, op};
 use crate::error::{Error, Exception, Result};
 use crate::limits::{DEEPEST, Limits};
-use crate::value::{Pickle, Value};
+use crate::pickle::Pickle;
+use crate::value::Value;
 
 /// Appends pickled objects to a buffer.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use super::scan::{EditKind, Range, Scan, tail};
 use super::{Instance, op};
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Limits};
-use crate::value::{Pickle, Steps, Value};
+use crate::pickle::Pickle;
+use crate::value::{Steps, Value};
 
 /// Objects whose slot is at most this deep have their parts recorded: those of a request
 /// (`MARK`, id, method, arguments, keywords) and of a reply.

@@ -379,3 +379,17 @@ fn most_of_a_message_is_shared_and_not_copied() {
     assert_eq!(shared(&[&bytes[..], b"\x85"].concat(), &message(&tuple)), None);
     assert_eq!(shared(b"K\x01", &message(b"K\x01")), None);
 }
+
+#[test]
+fn a_pickle_is_kept_in_place_up_to_21_bytes() {
+    for (len, memo, in_place) in [(0, 0, true), (21, 255, true), (22, 0, false), (1, 256, false)] {
+        let ops = vec![b'N'; len];
+        for pickle in [Pickle::new(&ops, memo), Pickle::from_vec(ops.clone(), memo)] {
+            assert_eq!((pickle.ops(), pickle.len(), pickle.memo()), (&*ops, len, memo));
+            assert_eq!(matches!(pickle.0, Repr::Inline { .. }), in_place);
+        }
+    }
+    assert_eq!(Pickle::new(b"N", 0), Pickle::new(b"N", 300));
+    assert_eq!(format!("{:?}", Pickle::new(b"K\x01", 0)), r"Pickle(2 bytes: K\x01)");
+    assert_eq!(format!("{:?}", Pickle::new(&[b'N'; 17], 0)), "Pickle(17 bytes: NNNNNNNNNNNNNNNN…)");
+}

@@ -4,8 +4,8 @@
 
 use std::sync::Mutex;
 
-use crate::shared::wait::lock;
-use crate::value::Pickle;
+use crate::pickle::Pickle;
+use crate::wait::lock;
 
 /// Smaller buffers cost little.
 const LEAST: usize = 32 * 1024;

@@ -12,15 +12,15 @@ use super::link::{Connection, Link};
 use super::objects::{Entry, New, let_go};
 use super::{Core, Registration, Seat, guarded};
 use crate::error::{Error, Exception, Result};
-use crate::frame::{FrameReader, Source};
-use crate::handshake;
-use crate::message::{Reply, Request, Token};
+use crate::net::{Timed, deadline};
+use crate::object::call::Call;
+use crate::object::{Return, SharedObject};
 use crate::pickle::Scan;
-use crate::shared::call::Call;
-use crate::shared::wait::{Interrupted, pipelined_too_much};
-use crate::shared::{Return, SharedObject};
-use crate::transport::{Timed, deadline};
 use crate::value::Value;
+use crate::wait::{Interrupted, pipelined_too_much};
+use crate::wire::frame::{FrameReader, Source};
+use crate::wire::handshake;
+use crate::wire::message::{Reply, Request, Token};
 
 /// The functions of the manager itself.
 const FUNCTIONS: [&str; 9] = [

@@ -9,15 +9,15 @@ use std::time::Duration;
 use super::objects::{Entry, let_go};
 use super::{Core, guarded};
 use crate::error::Error;
-use crate::frame::Source;
 use crate::limits::PIPELINED;
-use crate::message::{Reply, Token};
-use crate::shared::SharedObject;
-use crate::shared::call::{ConnectionId, Context};
-use crate::shared::element::{Element, Held, Item, Reference, References};
-use crate::shared::wait::{Caller, Interrupted, Wake, lock};
-use crate::transport::{Peer, Stream};
-use crate::value::Pickle;
+use crate::net::{Peer, Stream};
+use crate::object::SharedObject;
+use crate::object::call::{ConnectionId, Context};
+use crate::object::stored::{Element, Held, Item, Reference, References};
+use crate::pickle::Pickle;
+use crate::wait::{Caller, Interrupted, Wake, lock};
+use crate::wire::frame::Source;
+use crate::wire::message::{Reply, Token};
 
 /// Replies are sent off when they come to this many bytes.
 const BURST: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::{GRACE, guarded};
-use crate::shared::wait::{Monitor, Patience};
+use crate::wait::{Monitor, Patience};
 
 /// Receives what goes wrong, a line each.
 pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;

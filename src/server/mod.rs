@@ -1,4 +1,4 @@
-//! Floor 5: the manager's half. One thread accepts, one serves each connection.
+//! The manager's half. One thread accepts, one serves each connection.
 //!
 //! ```text
 //!  running ── stop() ──► draining: objects take nothing new, and give what they have (no time at all,
@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::shared::element::Keeper;
-use crate::shared::wait::{Monitor, Patience, lock};
-use crate::transport::{Address, Listener, Peer, Stream, deadline};
+use crate::net::{Address, Listener, Peer, Stream, deadline};
+use crate::object::stored::Keeper;
+use crate::wait::{Monitor, Patience, lock};
 use buffers::Buffers;
 use link::Connection;
 pub(crate) use log::Log;
@@ -409,8 +409,9 @@ pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 mod tests {
     use super::*;
     use crate::limits::DEEPEST;
-    use crate::message::Token;
-    use crate::value::{Key, Pickle, Value};
+    use crate::pickle::Pickle;
+    use crate::value::{Key, Value};
+    use crate::wire::message::Token;
 
     /// Goes over a value in every way.
     fn use_all(value: &Value) {

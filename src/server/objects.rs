@@ -24,13 +24,13 @@ use sha2::Sha256;
 
 use super::guarded;
 use crate::error::Result;
-use crate::handshake::{mac, random};
-use crate::message::abridged;
-use crate::shared::SharedObject;
-use crate::shared::call::ConnectionId;
-use crate::shared::element::References;
-use crate::shared::wait::lock;
-use crate::transport::Address;
+use crate::net::Address;
+use crate::object::SharedObject;
+use crate::object::call::ConnectionId;
+use crate::object::stored::References;
+use crate::wait::lock;
+use crate::wire::handshake::{mac, random};
+use crate::wire::message::abridged;
 
 /// Begins what is authenticated for the id of a shared object. No peer can have it answered as a challenge:
 /// only those that begin with `{sha256}` are answered with HMAC-SHA256.
@@ -350,10 +350,10 @@ mod tests {
 
     use super::*;
     use crate::error::Exception;
+    use crate::object::Return;
+    use crate::object::call::Call;
+    use crate::object::stored::{Keeper, Reference};
     use crate::server::STACK;
-    use crate::shared::Return;
-    use crate::shared::call::Call;
-    use crate::shared::element::{Keeper, Reference};
 
     impl Keeper for Objects {
         fn release(&self, id: &str) {

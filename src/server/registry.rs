@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Exception;
-use crate::shared::call::Call;
-use crate::shared::{IntoReturn, Return, SharedObject};
+use crate::object::call::Call;
+use crate::object::{IntoReturn, Return, SharedObject};
 
 /// Makes, or finds, the object that a client asks for by its typeid.
 pub(crate) type Callable =

@@ -168,7 +168,7 @@ fn write_count(count: usize, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Pickle;
+    use crate::pickle::Pickle;
 
     fn key(value: impl Into<Value>) -> Key {
         Key::of(&value.into())

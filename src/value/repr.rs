@@ -150,7 +150,7 @@ fn is_printable(char: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Pickle;
+    use crate::pickle::Pickle;
 
     fn check(value: impl Into<Value>, expected: &str) {
         assert_eq!(value.into().to_string(), expected);

@@ -1,0 +1,432 @@
+//! One call of a method: its name, its arguments, and who calls.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use super::SharedObject;
+use super::stored::{Element, Held, Item, Reference, References};
+use crate::error::{Error, Exception};
+use crate::limits::Budget;
+use crate::pickle::Pickle;
+use crate::pickle::Range;
+use crate::value::Value;
+use crate::wait::{Caller, Patience};
+use crate::wire::message::{Message, PickledProxy, Request, Token};
+
+/// Tells one connection from another; never used twice by a manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub(crate) u64);
+
+/// Who calls: a client, known by its connection, or a thread of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    Connection(ConnectionId),
+    Thread(ThreadId),
+}
+
+impl Owner {
+    pub(crate) fn this_thread() -> Self {
+        Self::Thread(thread::current().id())
+    }
+
+    pub(crate) fn of(call: &Call<'_>) -> Self {
+        Self::Connection(call.connection())
+    }
+}
+
+/// What a call may do to its manager.
+pub(crate) trait Context: Caller {
+    fn connection(&self) -> ConnectionId;
+    fn shut_down(&self);
+    /// Lets an object know when the connection ends; the one that is being called, if none is named.
+    fn watch(&mut self, object: Option<Weak<dyn SharedObject>>);
+    /// One reference more to the object that a token names, if it is one of this manager's.
+    fn hold(&self, token: &Token) -> Option<Reference>;
+    /// The object that a token names, if it is one of this manager's.
+    fn object(&self, token: &Token) -> Option<Arc<dyn SharedObject>>;
+    fn as_caller(&mut self) -> &mut dyn Caller;
+}
+
+/// A call that a client made, of a [`SharedObject`](crate::SharedObject)'s method or of a registered
+/// callable.
+pub struct Call<'a> {
+    request: &'a Request<'a>,
+    method: &'a str,
+    args: &'a [Range],
+    class: Option<&'static str>,
+    context: &'a mut dyn Context,
+    /// The references taken so far, by id: a call counts an object once, however often it names it.
+    taken: RefCell<BTreeMap<String, Arc<Reference>>>,
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arguments = self.args.len();
+        f.debug_struct("Call").field("method", &self.method).field("args", &arguments).finish()
+    }
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        request: &'a Request<'a>,
+        method: &'a str,
+        args: &'a [Range],
+        context: &'a mut dyn Context,
+    ) -> Self {
+        Self { request, method, args, class: None, context, taken: RefCell::default() }
+    }
+
+    /// The method's name; for a registered callable, its typeid.
+    #[must_use]
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The connection that the call came by.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        self.context.connection()
+    }
+
+    /// Begins the manager's orderly end; this call is still answered.
+    pub fn shut_down_manager(&self) {
+        self.context.shut_down();
+    }
+
+    /// Has [`SharedObject::disconnected`](crate::SharedObject::disconnected) called when this
+    /// connection ends.
+    pub fn watch_connection(&mut self) {
+        self.context.watch(None);
+    }
+
+    /// [`Call::watch_connection`] for an object that the called one works with.
+    pub fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
+        self.context.watch(Some(object));
+    }
+
+    /// Waits for this caller: no longer than `timeout`, nor than it stays connected.
+    #[must_use]
+    pub fn patience(&mut self, timeout: Option<Duration>) -> Patience<'_> {
+        Patience::of(self.context.as_caller(), timeout)
+    }
+
+    /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
+    /// within the limits stays unopened.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit even so.
+    pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
+        arg.kept().map(|value| self.held(value))
+    }
+
+    /// An argument as an item to keep, unopened, with a hold on the objects that it names.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
+    pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
+        let data = arg.pickle()?;
+        let named = self.request.message.names_objects();
+        let tokens = if named { Token::all(&data) } else { Vec::new() };
+        Ok(Held { data, references: self.references(&tokens) })
+    }
+
+    /// The items of an argument, a list or a tuple, to be kept unopened each.
+    ///
+    /// # Errors
+    /// `TypeError` if it is something else, `ValueError` if it passes a limit.
+    pub fn items(&self, arg: Arg<'_>) -> Result<Vec<Item>, Exception> {
+        let all = self.item(arg)?;
+        let Message { scan, limits, .. } = self.request.message;
+        let items = all.elements(limits, &scan.budget).map_err(unusable)?;
+        let items = items.ok_or_else(|| {
+            let text = format!("{}() takes a list or a tuple of items", self.method);
+            Exception::type_error(text)
+        })?;
+        // What one of them names, all keep.
+        let held = |data| Held { data, references: all.references.clone() };
+        Ok(items.into_iter().map(held).collect())
+    }
+
+    /// A value made of an argument, or a part of one, as an element to keep, with a hold on the objects that
+    /// it names.
+    ///
+    /// # Errors
+    /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
+    /// that are kept already could grow without end.
+    pub fn hold(&self, data: Value) -> Result<Element, Exception> {
+        let depth = self.request.message.limits.depth;
+        if !data.fits(depth) {
+            return Err(unusable(Error::Limit("nesting depth", depth as u64)));
+        }
+        Ok(self.held(data))
+    }
+
+    fn held(&self, data: Value) -> Element {
+        let mut tokens = Vec::new();
+        if self.request.message.names_objects() {
+            Token::all_in(&data, &mut tokens);
+        }
+        Held { data, references: self.references(&tokens) }
+    }
+
+    /// The object of this manager that an argument, a proxy, stands for.
+    #[must_use]
+    pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
+        let Value::Opaque(proxy) = proxy else { return None };
+        self.context.object(&PickledProxy::read(proxy)?.token)
+    }
+
+    /// Allows the call to make so many bytes beyond what its message spells out, such as a list from a
+    /// number: to be asked before they are allocated.
+    ///
+    /// # Errors
+    /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
+    pub fn spend(&self, bytes: usize) -> Result<(), Exception> {
+        self.request.message.scan.budget.spend(bytes).map_err(unusable)
+    }
+
+    fn references(&self, tokens: &[Token]) -> References {
+        let mut taken = self.taken.borrow_mut();
+        let reference = |token: &Token| {
+            if let Some(reference) = taken.get(&token.id) {
+                return Some(reference.clone());
+            }
+            let reference = Arc::new(self.context.hold(token)?);
+            taken.insert(token.id.clone(), reference.clone());
+            Some(reference)
+        };
+        tokens.iter().filter_map(reference).collect()
+    }
+
+    /// Has [`Call::bind`] name the method, and count its `self`, as Python does for one of this class.
+    pub fn method_of(&mut self, class: &'static str) {
+        self.class = Some(class);
+    }
+
+    /// The same for the constructor of this class.
+    pub fn constructor_of(&mut self, class: &'static str) {
+        self.class = Some(class);
+        self.method = "__init__";
+    }
+
+    /// Assigns the arguments to parameters, as Python does: by place, or by name. The first `required`
+    /// ones must be given; the others are `None` when left out.
+    ///
+    /// # Errors
+    /// `TypeError`, in Python's words: missing, too many, given twice, or unknown.
+    pub fn bind<const N: usize>(
+        &self,
+        required: usize,
+        names: [&str; N],
+    ) -> Result<[Option<Arg<'a>>; N], Exception> {
+        let mut bound = [None; N];
+        if self.args.len() > N {
+            let own = usize::from(self.class.is_some());
+            let (least, most, given) = (required + own, N + own, self.args.len() + own);
+            let (from, plural) = if least == most {
+                (String::new(), plural(most))
+            } else {
+                (format!("from {least} to "), "s")
+            };
+            let were = if given == 1 { "was" } else { "were" };
+            return Err(self.wrong(format_args!(
+                "takes {from}{most} positional argument{plural} but {given} {were} given"
+            )));
+        }
+        for (slot, range) in bound.iter_mut().zip(self.args) {
+            *slot = Some(self.arg(*range));
+        }
+        for (name, range) in self.request.keywords() {
+            let place = names.iter().position(|known| *known == name);
+            match place.and_then(|place| bound.get_mut(place)) {
+                Some(slot @ None) => *slot = Some(self.arg(range)),
+                Some(Some(_)) => {
+                    return Err(
+                        self.wrong(format_args!("got multiple values for argument '{name}'"))
+                    );
+                }
+                None => {
+                    return Err(
+                        self.wrong(format_args!("got an unexpected keyword argument '{name}'"))
+                    );
+                }
+            }
+        }
+        let missing: Vec<&str> = bound
+            .iter()
+            .zip(names)
+            .take(required)
+            .filter_map(|(slot, name)| slot.is_none().then_some(name))
+            .collect();
+        if missing.is_empty() {
+            return Ok(bound);
+        }
+        Err(self.wrong(format_args!(
+            "missing {} required positional argument{}: '{}'",
+            missing.len(),
+            plural(missing.len()),
+            missing.join("' and '"),
+        )))
+    }
+
+    /// All positional arguments, for a method that takes any number.
+    #[must_use]
+    pub fn positional(&self) -> impl ExactSizeIterator<Item = Arg<'a>> + '_ {
+        self.args.iter().map(|range| self.arg(*range))
+    }
+
+    /// All keyword arguments, for a method that takes any.
+    pub fn keywords(&self) -> impl Iterator<Item = (&'a str, Arg<'a>)> + '_ {
+        let named = self.request.keywords();
+        named.map(|(name, range)| (name, self.arg(range)))
+    }
+
+    /// A timeout in seconds that a client gave, or `None`, for ever, if it was left out or is Python's `None`.
+    /// [`Duration::from_secs_f64`] must not be given a client's number: it panics if that is negative, not a
+    /// number, or too large.
+    ///
+    /// ```
+    /// use basemanager::{Call, Exception, Monitor, Return};
+    ///
+    /// /// `wait(timeout=None)`: whether it came true in time.
+    /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
+    ///     let [timeout] = call.bind(0, ["timeout"])?;
+    ///     let timeout = call.timeout(timeout)?;
+    ///     let came = truth.wait(0, &mut call.patience(timeout), |truth| *truth)?;
+    ///     Ok(came.is_some().into())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Arg::timeout`].
+    pub fn timeout(&self, arg: Option<Arg<'_>>) -> Result<Option<Duration>, Exception> {
+        arg.map_or(Ok(None), |arg| arg.timeout())
+    }
+
+    /// The exception for a method that `exposed` names but `call` does not know.
+    #[must_use]
+    pub fn no_such_method(&self) -> Exception {
+        Exception::attribute_error(format!("there is no method '{}'", self.method))
+    }
+
+    fn arg(&self, range: Range) -> Arg<'a> {
+        Arg { message: &self.request.message, range }
+    }
+
+    fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
+        let (class, dot) = self.class.map_or(("", ""), |class| (class, "."));
+        Exception::type_error(format!("{class}{dot}{}() {what}", self.method))
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// An argument, unopened until it is asked for.
+#[derive(Clone, Copy)]
+pub struct Arg<'a> {
+    message: &'a Message<'a>,
+    range: Range,
+}
+
+impl fmt::Debug for Arg<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arg({} bytes)", self.range.of(self.message.bytes).len())
+    }
+}
+
+impl Arg<'_> {
+    /// The argument as a value. A `bool`, `int` or `float` of `NumPy` is the plain number; to keep it as it
+    /// is, use [`Call::element`].
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
+    pub fn value(&self) -> Result<Value, Exception> {
+        self.message.value(self.range).map(Value::into_plain).map_err(unusable)
+    }
+
+    /// The argument as it is, unopened.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
+    pub fn pickle(&self) -> Result<Pickle, Exception> {
+        self.message.pickle(self.range).map_err(unusable)
+    }
+
+    /// The argument as [`Call::element`] keeps it, to be compared with such.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit even so.
+    pub(crate) fn kept(&self) -> Result<Value, Exception> {
+        self.message.kept(self.range).map_err(unusable)
+    }
+
+    /// The argument as a Rust type.
+    ///
+    /// # Errors
+    /// `TypeError` if it is not of that type.
+    pub fn to<T: TryFrom<Value, Error = Error>>(&self) -> Result<T, Exception> {
+        T::try_from(self.value()?).map_err(|error| Exception::type_error(error.to_string()))
+    }
+
+    /// Whether Python takes it for true.
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
+    pub fn truthy(&self) -> Result<bool, Exception> {
+        Ok(self.value()?.truthy())
+    }
+
+    /// A time in seconds; `None` stays `None`. [`Call::timeout`] reads one that may be left out.
+    ///
+    /// # Errors
+    /// What Python raises: `TypeError` if it is no number, `ValueError` if it is negative or not a number
+    /// (nan), `OverflowError` if it is infinite or more than 292 years.
+    pub fn timeout(&self) -> Result<Option<Duration>, Exception> {
+        let value = self.value()?;
+        if value.is_none() {
+            return Ok(None);
+        }
+        let name = value.type_name();
+        let seconds = match &value {
+            // Beyond any limit, even where no float is as large.
+            Value::BigInt(int) if int.is_negative() => Ok(f64::NEG_INFINITY),
+            Value::BigInt(_) => Ok(f64::INFINITY),
+            _ => f64::try_from(value),
+        };
+        let refusal = |_| Exception::type_error(format!("a timeout is a number, not '{name}'"));
+        let seconds = seconds.map_err(refusal)?;
+        if seconds < 0.0 {
+            return Err(Exception::value_error("'timeout' must be a non-negative number"));
+        }
+        duration(seconds).map(Some)
+    }
+}
+
+/// Seconds as a time; less than none is none.
+///
+/// # Errors
+/// `ValueError` for nan, `OverflowError` for more than `CPython` can count.
+pub(crate) fn duration(seconds: f64) -> Result<Duration, Exception> {
+    /// What `CPython` counts in nanoseconds, 63 bits of them.
+    const MOST: f64 = 9_223_372_036.0;
+    if seconds.is_nan() {
+        return Err(Exception::value_error("Invalid value NaN (not a number)"));
+    }
+    if seconds > MOST {
+        let text = "timestamp out of range for C PyTime_t";
+        return Err(Exception::builtin("OverflowError", text));
+    }
+    Ok(Duration::from_secs_f64(seconds.max(0.0)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
+fn unusable(error: Error) -> Exception {
+    let memory = matches!(error, Error::Limit(Budget::NAME, _));
+    Exception::builtin(if memory { "MemoryError" } else { "ValueError" }, error.to_string())
+}

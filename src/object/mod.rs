@@ -1,0 +1,243 @@
+//! What is shared. [`SharedObject`] is the interface between the server and an object;
+//! [`Queue`](queue::Queue) is the first one.
+
+pub(crate) mod call;
+pub(crate) mod stored;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Exception;
+use crate::value::{Value, beginning};
+use crate::wait::Patience;
+use call::{Call, ConnectionId};
+use stored::{Element, Held, Item};
+
+/// An object whose methods clients call.
+///
+/// Many connections call at once, each on its own thread: the object locks what it needs. A method
+/// that has to wait does so with a [`Monitor`](crate::Monitor).
+///
+/// # Panics
+/// A method that panics costs its caller this call, which raises `RemoteError` there, if the program unwinds
+/// on panic, as is the default. A program built with `panic = "abort"` ends as a whole, with every object and
+/// every item in its queues: there, a method must not panic, whatever its arguments are. Read them with
+/// [`Arg::to`](crate::Arg::to) and [`Call::timeout`], which refuse what does not fit.
+///
+/// ```
+/// use std::sync::atomic::{AtomicI64, Ordering};
+/// use basemanager::{Call, Exception, Return, SharedObject};
+///
+/// #[derive(Debug, Default)]
+/// struct Counter(AtomicI64);
+///
+/// impl SharedObject for Counter {
+///     fn exposed(&self) -> &[&str] {
+///         &["increment", "value"]
+///     }
+///
+///     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+///         match call.method() {
+///             "increment" => {
+///                 let [by] = call.bind(0, ["by"])?;
+///                 let by: i64 = by.map_or(Ok(1), |by| by.to())?;
+///                 Ok((self.0.fetch_add(by, Ordering::Relaxed) + by).into())
+///             }
+///             "value" => {
+///                 let [] = call.bind(0, [])?;
+///                 Ok(self.0.load(Ordering::Relaxed).into())
+///             }
+///             _ => Err(call.no_such_method()),
+///         }
+///     }
+/// }
+/// ```
+pub trait SharedObject: Any + Send + Sync {
+    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type). A client
+    /// is not told of `__getattribute__`, `__setattr__` and `__delattr__`: Python's `AutoProxy` would call
+    /// them for its own attributes, without end. A proxy type that calls them by itself may do so.
+    fn exposed(&self) -> &[&str];
+
+    /// The methods whose results stay in the manager, with the typeid under which a client gets a proxy
+    /// for each (`_method_to_typeid_` of a Python proxy type). A registration may name others instead.
+    fn method_to_typeid(&self) -> &[(&str, &str)] {
+        &[]
+    }
+
+    /// Carries out one call.
+    ///
+    /// # Errors
+    /// The exception that the client's call raises.
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception>;
+
+    /// Python's `repr()` of the object, which `print(proxy)` shows.
+    fn repr(&self) -> String {
+        "<shared object>".to_owned()
+    }
+
+    /// The first `max` characters of [`repr`](Self::repr), which `_debug_info()` shows of each object. An object
+    /// that holds much writes no more than these.
+    fn short_repr(&self, max: usize) -> String {
+        self.repr().chars().take(max).collect()
+    }
+
+    /// About how many bytes a copy of the object takes. A call that copies it is refused before, if that is more
+    /// than the call may make ([`Limits::expansion`](crate::Limits::expansion)). Defaults to 0: not known.
+    fn size(&self) -> usize {
+        0
+    }
+
+    /// A copy of the object as plain data (`proxy._getvalue()`). What it names lives until the client has
+    /// it, if its references come with it; a [`Value`] of this process's own is an element without any.
+    ///
+    /// # Errors
+    /// An exception if there is no such thing, which is the default.
+    fn value(&self) -> Result<Element, Exception> {
+        Err(Exception::type_error(format!("cannot copy {}", self.repr())))
+    }
+
+    /// Takes back what a call by this connection returned as [`Return::Item`], for the reply could not be
+    /// sent.
+    ///
+    /// Several items come back in the opposite order of that in which they were handed out.
+    fn take_back(&self, item: Item, connection: ConnectionId) {
+        let _ = (item, connection);
+    }
+
+    /// The manager is about to end, and gives this object some time first: take nothing new, and return
+    /// when nothing is left. May be called again.
+    fn drain(&self, patience: &mut Patience<'_>) {
+        let _ = patience;
+    }
+
+    /// A connection has ended that this object asked about: [`Call::watch_connection`].
+    fn disconnected(&self, connection: ConnectionId) {
+        let _ = connection;
+    }
+}
+
+/// What a method, or a registered callable, returns.
+#[non_exhaustive]
+pub enum Return {
+    /// A copy of this value goes to the client.
+    Value(Value),
+    /// The same, of an element that left its container: what it names lives until the client has it.
+    Element(Element),
+    /// The same, unopened; [`SharedObject::take_back`] gets it if it cannot be sent.
+    Item(Item),
+    /// A list of several such.
+    Items(Vec<Item>),
+    /// The object stays in the manager, and the client gets a proxy.
+    ///
+    /// A method can return one if its name is in `method_to_typeid`.
+    Shared(Arc<dyn SharedObject>),
+}
+
+impl fmt::Debug for Return {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => f.debug_tuple("Value").field(value).finish(),
+            Self::Element(element) => f.debug_tuple("Element").field(element).finish(),
+            Self::Item(item) => f.debug_tuple("Item").field(item).finish(),
+            Self::Items(items) => f.debug_tuple("Items").field(items).finish(),
+            Self::Shared(object) => f.debug_tuple("Shared").field(&object.repr()).finish(),
+        }
+    }
+}
+
+impl Return {
+    /// The object that clients get a proxy for.
+    pub(crate) fn into_object(self) -> Arc<dyn SharedObject> {
+        match self {
+            Self::Shared(object) => object,
+            Self::Value(value) => Arc::new(Plain(value.into())),
+            Self::Element(element) => Arc::new(Plain(element)),
+            Self::Item(item) => Arc::new(Plain(item.map(Value::Opaque))),
+            Self::Items(items) => {
+                let items: Vec<_> = items.into_iter().map(|item| item.map(Value::Opaque)).collect();
+                Arc::new(Plain(items.iter().collect::<Held<_>>().map(Value::List)))
+            }
+        }
+    }
+}
+
+/// A plain value as an object: its proxy's `_getvalue()` copies it.
+struct Plain(Element);
+
+impl SharedObject for Plain {
+    fn exposed(&self) -> &[&str] {
+        &[]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        Err(call.no_such_method())
+    }
+
+    fn repr(&self) -> String {
+        self.0.data.to_string()
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        beginning(max, |out| write!(out, "{}", *self.0))
+    }
+
+    fn size(&self) -> usize {
+        stored::size(&self.0)
+    }
+
+    fn value(&self) -> Result<Element, Exception> {
+        Ok(self.0.clone())
+    }
+}
+
+impl<T: SharedObject> From<Arc<T>> for Return {
+    fn from(object: Arc<T>) -> Self {
+        Self::Shared(object)
+    }
+}
+
+impl<T: SharedObject> From<&Arc<T>> for Return {
+    fn from(object: &Arc<T>) -> Self {
+        object.clone().into()
+    }
+}
+
+/// A count as Python takes it: less than none is none. One that no memory can hold, which fewer bits may be
+/// enough for than it has, stays more than there is of anything.
+pub(crate) fn saturated(count: i64) -> usize {
+    usize::try_from(count.max(0)).unwrap_or(usize::MAX)
+}
+
+macro_rules! return_values {
+    ($($type:ty),*) => {
+        $(impl From<$type> for Return {
+            fn from(value: $type) -> Self {
+                Self::Value(value.into())
+            }
+        })*
+    };
+}
+
+return_values!(Value, (), bool, i32, i64, u32, u64, usize, f64, &str, String, Vec<u8>, Vec<Value>);
+
+/// What a registered callable may give: anything that becomes a [`Return`], or a `Result` of it.
+pub trait IntoReturn {
+    /// The result of the call.
+    ///
+    /// # Errors
+    /// The exception that the callable raised.
+    fn into_return(self) -> Result<Return, Exception>;
+}
+
+impl<T: Into<Return>> IntoReturn for T {
+    fn into_return(self) -> Result<Return, Exception> {
+        Ok(self.into())
+    }
+}
+
+impl<T: Into<Return>> IntoReturn for Result<T, Exception> {
+    fn into_return(self) -> Result<Return, Exception> {
+        self.map(Into::into)
+    }
+}

@@ -1,0 +1,199 @@
+//! What queues and containers hold: data, and a hold on the shared objects that the data names.
+//!
+//! A proxy that a client stores arrives as a pickle with a token in it. As long as that pickle is kept,
+//! the object that it names has one reference more.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::limits::DEEPEST;
+use crate::pickle::Pickle;
+use crate::value::Value;
+
+/// Counts references to shared objects: the manager.
+pub(crate) trait Keeper: Send + Sync {
+    fn release(&self, id: &str);
+}
+
+/// One reference to a shared object of this manager, given back when dropped.
+pub(crate) struct Reference {
+    pub(crate) keeper: Arc<dyn Keeper>,
+    pub(crate) id: String,
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        self.keeper.release(&self.id);
+    }
+}
+
+/// References to objects, each object once. Nearly always none, which takes no memory of their own. A clone
+/// shares the list: an object is released when the last list with it is dropped.
+#[derive(Clone, Default)]
+pub(crate) struct References(
+    // One word: every item of every queue has it.
+    Option<Arc<Vec<Arc<Reference>>>>,
+);
+
+impl FromIterator<Arc<Reference>> for References {
+    fn from_iter<I: IntoIterator<Item = Arc<Reference>>>(references: I) -> Self {
+        let mut references: Vec<_> = references.into_iter().collect();
+        references.sort_unstable_by_key(Arc::as_ptr);
+        references.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        Self((!references.is_empty()).then(|| Arc::new(references)))
+    }
+}
+
+impl References {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// All of these. Many elements of a container share one list, which is not gone over for each.
+    pub(crate) fn union<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let lists = distinct(all);
+        match lists.as_slice() {
+            [] => Self::default(),
+            [(only, _)] => Self(Some(Arc::clone(only))),
+            lists => lists.iter().flat_map(|(list, _)| list.iter().cloned()).collect(),
+        }
+    }
+
+    /// Those references that nothing else holds but the given lists.
+    pub(crate) fn held_by_only<'a>(all: impl IntoIterator<Item = &'a Self>) -> Vec<&'a Reference> {
+        let mut lists = distinct(all);
+        lists.retain(|(list, copies)| Arc::strong_count(list) == *copies);
+        let mut copies: Vec<_> = lists.into_iter().flat_map(|(list, _)| list.iter()).collect();
+        copies.sort_unstable_by_key(|reference| Arc::as_ptr(reference));
+        let copies = copies.chunk_by(|a, b| Arc::ptr_eq(a, b));
+        let only = copies.filter_map(|copies| {
+            let reference = *copies.first()?;
+            (Arc::strong_count(reference) == copies.len()).then_some(&**reference)
+        });
+        only.collect()
+    }
+}
+
+/// The lists among these, each with how often it is there.
+fn distinct<'a>(
+    all: impl IntoIterator<Item = &'a References>,
+) -> Vec<(&'a Arc<Vec<Arc<Reference>>>, usize)> {
+    let mut lists: Vec<_> =
+        all.into_iter().filter_map(|references| references.0.as_ref()).collect();
+    lists.sort_unstable_by_key(|list| Arc::as_ptr(list));
+    let lists = lists.chunk_by(|a, b| Arc::ptr_eq(a, b));
+    lists.filter_map(|copies| Some((*copies.first()?, copies.len()))).collect()
+}
+
+/// Data that a client sent. Objects that it names live at least as long as it, or a clone, is kept.
+#[derive(Clone, Default)]
+pub struct Held<T> {
+    pub(crate) data: T,
+    pub(crate) references: References,
+}
+
+/// An item of a queue, unopened.
+pub type Item = Held<Pickle>;
+
+/// A value in a container.
+pub type Element = Held<Value>;
+
+impl<T: Into<Value>> From<T> for Element {
+    /// Data of this process's own, which names no objects. What nests deeper than a connection's stack can
+    /// hold stays unopened.
+    fn from(data: T) -> Self {
+        let value = data.into();
+        let unopened = (!value.fits(DEEPEST)).then(|| Pickle::encode(&value).ok()).flatten();
+        Self::own(unopened.map_or(value, Value::Opaque))
+    }
+}
+
+impl From<Pickle> for Item {
+    /// The same, unopened.
+    fn from(data: Pickle) -> Self {
+        Self::own(data)
+    }
+}
+
+impl From<Vec<Value>> for Held<Vec<Value>> {
+    fn from(data: Vec<Value>) -> Self {
+        Self::own(data)
+    }
+}
+
+impl From<Item> for Element {
+    /// An item that is kept elsewhere, still unopened.
+    fn from(item: Item) -> Self {
+        item.map(Value::Opaque)
+    }
+}
+
+impl TryFrom<Element> for Item {
+    type Error = Error;
+
+    fn try_from(Held { data, references }: Element) -> Result<Self> {
+        let data = match data {
+            Value::Opaque(pickle) => pickle,
+            value => Pickle::encode(&value)?,
+        };
+        Ok(Self { data, references })
+    }
+}
+
+impl<T> Held<T> {
+    /// Data that names no objects.
+    pub(crate) fn own(data: T) -> Self {
+        Self { data, references: References::default() }
+    }
+
+    /// The data in another form, which names the same objects.
+    #[must_use]
+    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Held<U> {
+        Held { data: form(self.data), references: self.references }
+    }
+}
+
+impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
+    /// Copies of many, with all that they name.
+    fn from_iter<I: IntoIterator<Item = &'a Element>>(elements: I) -> Self {
+        let mut references = Vec::new();
+        let copy = |element: &'a Element| {
+            references.extend((!element.references.is_empty()).then_some(&element.references));
+            element.data.clone()
+        };
+        let data = elements.into_iter().map(copy).collect();
+        Self { data, references: References::union(references) }
+    }
+}
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Held<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.data.fmt(f)
+    }
+}
+
+/// About how many bytes a value takes in a container.
+pub(crate) fn size(value: &Value) -> usize {
+    let inside = match value {
+        Value::Str(text) => text.len(),
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes.len(),
+        Value::BigInt(int) => int.to_le_bytes().len(),
+        Value::Opaque(pickle) => pickle.len(),
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
+            items.iter().map(size).sum()
+        }
+        Value::Dict(items) => items.iter().map(|(key, value)| size(key) + size(value)).sum(),
+        _ => 0,
+    };
+    size_of::<Element>() + inside
+}

@@ -1,0 +1,65 @@
+//! What Python's `SyncManager` registers.
+
+use crate::error::Exception;
+use crate::manager::Manager;
+use crate::queue::Queue;
+use crate::server::Registration;
+use crate::sync::{
+    array::Array,
+    barrier::Barrier,
+    condition::Condition,
+    dict::Dict,
+    event::Event,
+    list::List,
+    lock::{Lock, RLock},
+    namespace::Namespace,
+    semaphore::{BoundedSemaphore, Semaphore},
+    set::Set,
+    value::SharedValue,
+};
+
+impl Manager {
+    /// Registers every type that Python's `SyncManager` shares, under its typeid there: `Queue`,
+    /// `JoinableQueue`, `Event`, `Lock`, `RLock`, `Semaphore`, `BoundedSemaphore`, `Condition`,
+    /// `Barrier`, `list`, `dict`, `set`, `Value`, `Array` and `Namespace`. Each time a client asks for
+    /// one it gets a new one.
+    ///
+    /// `Pool` runs Python functions inside the manager: asking for it gets an error that says so.
+    ///
+    /// ```
+    /// use basemanager::{Client, DictProxy, Manager};
+    /// let server = Manager::new("key").register_sync_types().bind("127.0.0.1:0")?;
+    /// let handle = server.start()?;
+    /// let client = Client::connect(handle.address(), "key")?;
+    /// let dict: DictProxy = client.create("dict", &[], &[("a", 1.into())])?.into();
+    /// assert_eq!(dict.get("a")?, Some(1.into()));
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    ///
+    /// One by one it is `manager.register("dict", Dict::from_call)`.
+    #[must_use]
+    pub fn register_sync_types(self) -> Self {
+        self.register("Queue", Queue::from_call)
+            .register("JoinableQueue", Queue::from_call)
+            .register("Event", Event::from_call)
+            .register("Lock", Lock::from_call)
+            .register("RLock", RLock::from_call)
+            .register("Semaphore", Semaphore::from_call)
+            .register("BoundedSemaphore", BoundedSemaphore::from_call)
+            .register("Condition", Condition::from_call)
+            .register("Barrier", Barrier::from_call)
+            .register("list", List::from_call)
+            .register_with(
+                "dict",
+                Registration::new(Dict::from_call).method_to_typeid([("__iter__", "Iterator")]),
+            )
+            .register("set", Set::from_call)
+            .register("Value", SharedValue::from_call)
+            .register("Array", Array::from_call)
+            .register("Namespace", Namespace::from_call)
+            .register("Pool", |_| {
+                let text = "a pool runs Python functions, and this manager cannot";
+                Err::<(), _>(Exception::builtin("NotImplementedError", text))
+            })
+    }
+}

@@ -1,0 +1,115 @@
+//! Python's `multiprocessing.managers.Value`: one value, shared.
+
+use std::sync::{Arc, Mutex};
+
+use super::python;
+use crate::error::Exception;
+use crate::object::call::Call;
+use crate::object::stored::{Element, Held};
+use crate::object::{Return, SharedObject};
+use crate::value::Value;
+use crate::wait::lock;
+
+/// A value that this process and clients get and set. A clone is the same one.
+///
+/// ```
+/// use basemanager::SharedValue;
+/// let value = SharedValue::new("i", 5);
+/// value.set(7);
+/// assert_eq!(value.get(), 7.into());
+/// assert_eq!(value.to_string(), "Value('i', 7)");
+/// ```
+#[derive(Clone, Debug)]
+pub struct SharedValue(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Told, but never asked for: any value may be set.
+    typecode: Element,
+    value: Mutex<Element>,
+}
+
+shared!(SharedValue, printed);
+
+impl SharedValue {
+    /// A value. The typecode is for the reader, as in Python: nothing depends on it.
+    pub fn new(typecode: &str, value: impl Into<Element>) -> Self {
+        let (typecode, value) = (typecode.into(), value.into());
+        Self(Arc::new(Shared { typecode, value: Mutex::new(value) }))
+    }
+
+    /// What Python's constructor makes of a client's arguments: `Value(typecode, value, lock=True)`.
+    ///
+    /// # Errors
+    /// `TypeError` if one is missing.
+    pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
+        call.constructor_of("Value");
+        let [typecode, value, _] = call.bind(2, ["typecode", "value", "lock"])?;
+        let element = |arg: Option<_>| arg.map_or(Ok(Held::default()), |arg| call.element(arg));
+        let (typecode, value) = (element(typecode)?, element(value)?);
+        Ok(Self(Arc::new(Shared { typecode, value: Mutex::new(value) })))
+    }
+
+    /// A copy of the value.
+    #[must_use]
+    pub fn get(&self) -> Value {
+        lock(&self.0.value).data.clone()
+    }
+
+    /// Replaces the value. One that a client sent comes as [`Call::element`], which keeps the shared
+    /// objects that it names.
+    pub fn set(&self, value: impl Into<Element>) {
+        self.0.set(value.into());
+    }
+}
+
+impl Shared {
+    fn set(&self, new: Element) {
+        // What was there may be the last to hold another object: it goes without the lock.
+        let old = std::mem::replace(&mut *lock(&self.value), new);
+        drop(old);
+    }
+}
+
+impl SharedObject for Shared {
+    fn exposed(&self) -> &[&str] {
+        &["get", "set"]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        call.method_of("Value");
+        match call.method() {
+            "get" => {
+                let [] = call.bind(0, [])?;
+                Ok(Return::Element(lock(&self.value).clone()))
+            }
+            "set" => {
+                let [value] = call.bind(1, ["value"])?;
+                let value = value.map_or(Ok(Held::default()), |value| call.element(value))?;
+                self.set(value);
+                Ok(().into())
+            }
+            _ => Err(call.no_such_method()),
+        }
+    }
+
+    fn repr(&self) -> String {
+        format!("Value({}, {})", *self.typecode, **lock(&self.value))
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        let value = lock(&self.value);
+        python::beginning(max, |out| write!(out, "Value({}, {})", *self.typecode, **value))
+    }
+
+    fn size(&self) -> usize {
+        python::size(&lock(&self.value))
+    }
+
+    /// An instance of `multiprocessing.managers.Value`.
+    fn value(&self) -> Result<Element, Exception> {
+        let copies: Held<Vec<Value>> = [&self.typecode, &*lock(&self.value)].into_iter().collect();
+        let names = ["_typecode".into(), "_value".into()];
+        Ok(copies.map(|copies| python::object("Value", names.into_iter().zip(copies).collect())))
+    }
+}

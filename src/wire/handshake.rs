@@ -1,0 +1,272 @@
+//! Both sides prove that they hold the authkey, and neither shows it.
+//!
+//! ```text
+//!    listener: accept                             client: connect
+//! 1. "#CHALLENGE#" "{sha256}" nonce[40]    ──►
+//! 2.                                       ◄──    "{sha256}" HMAC-SHA256(authkey, message)
+//! 3. "#WELCOME#" or "#FAILURE#"            ──►
+//! 4.                                              1 to 3 with the sides exchanged
+//! ```
+//! The message is everything after `#CHALLENGE#`, the digest's name with it: a peer cannot pass an
+//! answer off as one made with another digest. Python up to 3.11 speaks an older dialect, for which
+//! see `legacy_mac`. CPython: `deliver_challenge` and `answer_challenge` in
+//! `multiprocessing.connection`.
+//!
+//! The key is proved and nothing else. What follows is neither encrypted nor signed, and whoever
+//! relays a whole handshake between two honest sides stays in the middle.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::OnceLock;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::error::{Error, Result};
+use crate::wire::frame::{FrameReader, Source, write_frame};
+
+const CHALLENGE: &[u8] = b"#CHALLENGE#";
+const WELCOME: &[u8] = b"#WELCOME#";
+const FAILURE: &[u8] = b"#FAILURE#";
+const SHA256: &[u8] = b"{sha256}";
+
+/// A message or an answer of this length is in the dialect of Python up to 3.11.
+const LEGACY_MESSAGE: usize = 20;
+const LEGACY_ANSWER: usize = 16;
+
+/// The most bytes a frame may have before its sender is known.
+const FRAME: usize = 256;
+
+/// How much of another protocol an error shows.
+const SHOWN: usize = 40;
+
+type Nonce = [u8; 40];
+
+/// The secret that a manager and its clients share. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authkey(Vec<u8>);
+
+impl Authkey {
+    /// This process's own key: 32 random bytes, the same at every call
+    /// (`multiprocessing.current_process().authkey`).
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the operating system has no random bytes.
+    pub fn process() -> Result<Self> {
+        static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+        if let Some(key) = KEY.get() {
+            return Ok(Self(key.to_vec()));
+        }
+        let fresh = random()?;
+        Ok(Self(KEY.get_or_init(|| fresh).to_vec()))
+    }
+
+    /// The key itself, to be handed to a child process.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Authkey {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl fmt::Debug for Authkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authkey(..)")
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> From<&T> for Authkey {
+    fn from(key: &T) -> Self {
+        Self(key.as_ref().to_vec())
+    }
+}
+
+impl From<String> for Authkey {
+    fn from(key: String) -> Self {
+        Self(key.into_bytes())
+    }
+}
+
+impl From<Vec<u8>> for Authkey {
+    fn from(key: Vec<u8>) -> Self {
+        Self(key)
+    }
+}
+
+/// The listener's side: the peer proves itself first.
+pub(crate) fn accept<S: Source + Write>(
+    reader: &mut FrameReader,
+    stream: &mut S,
+    authkey: &[u8],
+) -> Result<()> {
+    let nonce = random()?;
+    let proved = challenge(reader, stream, authkey, &nonce);
+    let done = proved.and_then(|()| answer(reader, stream, authkey, Some(&nonce)));
+    done.map_err(|error| name_protocol(error, reader.received()))
+}
+
+/// The client's side: we prove ourselves first.
+pub(crate) fn connect<S: Source + Write>(
+    reader: &mut FrameReader,
+    stream: &mut S,
+    authkey: &[u8],
+) -> Result<()> {
+    let nonce = random()?;
+    let proved = answer(reader, stream, authkey, None);
+    let done = proved.and_then(|()| challenge(reader, stream, authkey, &nonce));
+    done.map_err(|error| name_protocol(error, reader.received()))
+}
+
+/// Names the protocol of a peer that sent something else than a handshake, and shows how that began.
+fn name_protocol(error: Error, received: &[u8]) -> Error {
+    const HTTP: [&[u8]; 9] = [
+        b"HTTP/",
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"CONNECT ",
+        b"PRI ",
+    ];
+    if !matches!(error, Error::Protocol(_) | Error::Limit(..)) {
+        return error;
+    }
+    let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
+    let name = match received {
+        // A handshake or an alert, of any version.
+        [0x15 | 0x16, 3, ..] => "TLS",
+        _ if received.starts_with(b"SSH-") => "SSH",
+        _ if HTTP.iter().any(|start| received.starts_with(start)) => "HTTP",
+        _ => {
+            return refused(format!(
+                "the peer speaks another protocol; it sent \"{began}\": {error}"
+            ));
+        }
+    };
+    refused(format!("the peer speaks {name}; it sent \"{began}\""))
+}
+
+/// Unpredictable bytes, from the operating system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Io("draw random bytes".into(), e.into()))?;
+    Ok(bytes)
+}
+
+/// Lets the peer prove itself, and tells it the verdict.
+fn challenge<S: Source + Write>(
+    reader: &mut FrameReader,
+    stream: &mut S,
+    authkey: &[u8],
+    nonce: &Nonce,
+) -> Result<()> {
+    let message = [SHA256, nonce].concat();
+    write_frame(stream, &[CHALLENGE, &message].concat())?;
+    let verdict = verify(authkey, &message, reader.read(stream, FRAME)?.bytes);
+    let sent = write_frame(stream, if verdict.is_ok() { WELCOME } else { FAILURE });
+    // A peer that was refused may be gone already; why it was refused says more.
+    verdict.and(sent)
+}
+
+/// Proves ourselves to the peer. `sent` is the nonce of a challenge of ours on this connection.
+fn answer<S: Source + Write>(
+    reader: &mut FrameReader,
+    stream: &mut S,
+    authkey: &[u8],
+    sent: Option<&Nonce>,
+) -> Result<()> {
+    let frame = reader.read(stream, FRAME)?.bytes;
+    let message = frame.strip_prefix(CHALLENGE).ok_or_else(|| unexpected("challenge", frame))?;
+    // Whoever hands our own challenge back wants us to answer it in their place.
+    if sent.is_some_and(|nonce| message.ends_with(nonce)) {
+        return Err(refused("the peer sent our own challenge back"));
+    }
+    let answer = respond(authkey, message)?;
+    write_frame(stream, &answer)?;
+    match reader.read(stream, FRAME)?.bytes {
+        WELCOME => Ok(()),
+        FAILURE => Err(refused("the peer rejected our authkey")),
+        other => Err(unexpected("verdict", other)),
+    }
+}
+
+fn respond(authkey: &[u8], message: &[u8]) -> Result<Vec<u8>> {
+    if message.len() == LEGACY_MESSAGE {
+        return Ok(legacy_mac(authkey, message, "manager")?.finalize().into_bytes().to_vec());
+    }
+    if message.len() < LEGACY_MESSAGE {
+        return Err(unexpected("challenge", message));
+    }
+    strip_digest(message)?;
+    let mac = mac::<Hmac<Sha256>>(authkey, message)?.finalize().into_bytes();
+    Ok([SHA256, &mac].concat())
+}
+
+fn verify(authkey: &[u8], message: &[u8], answer: &[u8]) -> Result<()> {
+    let right = if answer.len() == LEGACY_ANSWER {
+        legacy_mac(authkey, message, "client")?.verify_slice(answer).is_ok()
+    } else {
+        mac::<Hmac<Sha256>>(authkey, message)?.verify_slice(strip_digest(answer)?).is_ok()
+    };
+    if right { Ok(()) } else { Err(refused("the peer holds another authkey")) }
+}
+
+/// What follows `{sha256}`; another digest is an error that names it.
+fn strip_digest(bytes: &[u8]) -> Result<&[u8]> {
+    if let Some(rest) = bytes.strip_prefix(SHA256) {
+        return Ok(rest);
+    }
+    let braced = bytes.strip_prefix(b"{").unwrap_or_default();
+    let name = braced.iter().position(|&b| b == b'}').and_then(|end| braced.get(..end));
+    Err(match name {
+        Some(name) if name.iter().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)) => {
+            let name = String::from_utf8_lossy(name);
+            refused(format!("the peer wants the digest {name}; only sha256 is spoken here"))
+        }
+        _ => refused("the peer names no digest"),
+    })
+}
+
+/// A MAC with the authkey.
+pub(crate) fn mac<M: Mac + KeyInit>(authkey: &[u8], message: &[u8]) -> Result<M> {
+    // HMAC takes a key of any length; the type that says otherwise is shared with other MACs.
+    let mac = M::new_from_slice(authkey).map_err(|_| Error::Invalid("authkey".into()))?;
+    Ok(mac.chain_update(message))
+}
+
+fn refused(why: impl Into<String>) -> Error {
+    Error::Authentication(why.into())
+}
+
+fn unexpected(wanted: &str, got: &[u8]) -> Error {
+    Error::Protocol(format!("expected a {wanted}, got \"{}\"", got.escape_ascii()))
+}
+
+/// The MAC of the older dialect: bare HMAC-MD5, told by its lengths.
+///
+/// ```text
+/// "#CHALLENGE#" nonce[20]   ──►
+///                           ◄──   HMAC-MD5(authkey, message)[16]
+/// ```
+/// Such a peer takes our `{sha256}` and nonce as one long message, and answers that in its own way.
+#[cfg(feature = "legacy-md5")]
+fn legacy_mac(authkey: &[u8], message: &[u8], _: &str) -> Result<Hmac<md5::Md5>> {
+    mac(authkey, message)
+}
+
+/// Always an error, whatever its type: this build does not speak the dialect of Python up to 3.11.
+#[cfg(not(feature = "legacy-md5"))]
+fn legacy_mac(_: &[u8], _: &[u8], peer: &str) -> Result<Hmac<Sha256>> {
+    let remedy = "build with feature legacy-md5";
+    Err(refused(format!("HMAC-MD5 {peer} (Python 3.11 or older); {remedy}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -106,12 +106,6 @@ impl Budget {
         Ok(())
     }
 
-    /// Whether it would allow so many.
-    pub(crate) fn check(&self, bytes: u64) -> Result<()> {
-        let most = Error::Limit(Self::NAME, self.most as u64);
-        if bytes > self.left.get() as u64 { Err(most) } else { Ok(()) }
-    }
-
     /// Gives back what was spent on something that came to nothing.
     pub(crate) fn attempt<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = self.left.get();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Connector, failure};
 use crate::error::{Error, Result};
 use crate::net::{Stream, Timed, deadline};
-use crate::pickle::Scan;
+use crate::pickle::Index;
 use crate::value::Value;
 use crate::wire::frame::{Frame, FrameReader};
 use crate::wire::handshake;
@@ -20,7 +20,7 @@ const KEEP: usize = 64 * 1024;
 pub(super) struct Connection {
     stream: Stream,
     reader: FrameReader,
-    scan: Scan,
+    index: Index,
     out: Vec<u8>,
     /// Whether the socket has a timeout that the next call must lift.
     timed: bool,
@@ -69,7 +69,7 @@ impl Connection {
         let key = settings.authkey.as_bytes();
         handshake::connect(&mut reader, &mut Timed(&stream, until), key)
             .map_err(unsent(settings))?;
-        Ok(Self { stream, reader, scan: Scan::default(), out: Vec::new(), timed: true })
+        Ok(Self { stream, reader, index: Index::default(), out: Vec::new(), timed: true })
     }
 
     /// Sends a request and reads its reply, which may take as long as `wait`.
@@ -93,7 +93,7 @@ impl Connection {
         let mut timed = Timed(&self.stream, deadline(wait));
         write(&mut self.out, &mut timed)?;
         let frame = self.reader.read(&mut timed, settings.limits.frame_size)?;
-        parse(&mut self.scan, frame, settings)
+        parse(&mut self.index, frame, settings)
     }
 
     /// Adds a request to those that [`send`](Self::send) sends, and gives its size.
@@ -117,7 +117,7 @@ impl Connection {
     /// The reply to the oldest request that has none yet, whenever it comes.
     pub(super) fn receive(&mut self, settings: &Connector) -> Result<Reply> {
         let frame = self.reader.read(&mut &self.stream, settings.limits.frame_size)?;
-        parse(&mut self.scan, frame, settings)
+        parse(&mut self.index, frame, settings)
     }
 
     /// Whether the manager has closed it, or sent what was not asked for.
@@ -163,9 +163,9 @@ fn write(out: &mut Vec<u8>, sink: &mut impl Write) -> Result<()> {
     Ok(written?)
 }
 
-fn parse(scan: &mut Scan, frame: Frame<'_>, settings: &Connector) -> Result<Reply> {
-    let reply = Reply::parse(scan, frame, &settings.limits);
-    scan.trim();
+fn parse(index: &mut Index, frame: Frame<'_>, settings: &Connector) -> Result<Reply> {
+    let reply = Reply::parse(index, frame, &settings.limits);
+    index.trim();
     reply
 }
 

@@ -10,12 +10,11 @@ use std::time::Duration;
 use super::SharedObject;
 use super::stored::{Element, Held, Item, Reference, References};
 use crate::error::{Error, Exception};
-use crate::limits::Budget;
+use crate::limits::{Budget, Limits};
 use crate::pickle::Pickle;
-use crate::pickle::Range;
 use crate::value::Value;
 use crate::wait::{Caller, Patience};
-use crate::wire::message::{Message, PickledProxy, Request, Token};
+use crate::wire::message::{PickledProxy, Request, Token};
 
 /// Tells one connection from another; never used twice by a manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,9 +53,9 @@ pub(crate) trait Context: Caller {
 /// A call that a client made, of a [`SharedObject`](crate::SharedObject)'s method or of a registered
 /// callable.
 pub struct Call<'a> {
-    request: &'a Request<'a>,
+    request: &'a Request,
     method: &'a str,
-    args: &'a [Range],
+    args: &'a [Pickle],
     class: Option<&'static str>,
     context: &'a mut dyn Context,
     /// The references taken so far, by id: a call counts an object once, however often it names it.
@@ -72,9 +71,9 @@ impl fmt::Debug for Call<'_> {
 
 impl<'a> Call<'a> {
     pub(crate) fn new(
-        request: &'a Request<'a>,
+        request: &'a Request,
         method: &'a str,
-        args: &'a [Range],
+        args: &'a [Pickle],
         context: &'a mut dyn Context,
     ) -> Self {
         Self { request, method, args, class: None, context, taken: RefCell::default() }
@@ -129,8 +128,7 @@ impl<'a> Call<'a> {
     /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
         let data = arg.pickle()?;
-        let named = self.request.message.names_objects();
-        let tokens = if named { Token::all(&data) } else { Vec::new() };
+        let tokens = if self.request.names_objects { Token::all(&data) } else { Vec::new() };
         Ok(Held { data, references: self.references(&tokens) })
     }
 
@@ -140,10 +138,10 @@ impl<'a> Call<'a> {
     /// `TypeError` if it is something else, `ValueError` if it passes a limit.
     pub fn items(&self, arg: Arg<'_>) -> Result<Vec<Item>, Exception> {
         let all = self.item(arg)?;
-        let Message { scan, limits, .. } = self.request.message;
-        let items = all.elements(limits, &scan.budget).map_err(unusable)?;
+        let Request { budget, limits, .. } = self.request;
+        let items = all.elements(budget, limits).map_err(unusable)?;
         let items = items.ok_or_else(|| {
-            let text = format!("{}() takes a list or a tuple of items", self.method);
+            let text = format!("{}() takes a list, a tuple or a range", self.method);
             Exception::type_error(text)
         })?;
         // What one of them names, all keep.
@@ -158,7 +156,7 @@ impl<'a> Call<'a> {
     /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
     /// that are kept already could grow without end.
     pub fn hold(&self, data: Value) -> Result<Element, Exception> {
-        let depth = self.request.message.limits.depth;
+        let depth = self.request.limits.depth;
         if !data.fits(depth) {
             return Err(unusable(Error::Limit("nesting depth", depth as u64)));
         }
@@ -167,7 +165,7 @@ impl<'a> Call<'a> {
 
     fn held(&self, data: Value) -> Element {
         let mut tokens = Vec::new();
-        if self.request.message.names_objects() {
+        if self.request.names_objects {
             Token::all_in(&data, &mut tokens);
         }
         Held { data, references: self.references(&tokens) }
@@ -186,7 +184,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
     pub fn spend(&self, bytes: usize) -> Result<(), Exception> {
-        self.request.message.scan.budget.spend(bytes).map_err(unusable)
+        self.request.budget.spend(bytes).map_err(unusable)
     }
 
     fn references(&self, tokens: &[Token]) -> References {
@@ -237,13 +235,13 @@ impl<'a> Call<'a> {
                 "takes {from}{most} positional argument{plural} but {given} {were} given"
             )));
         }
-        for (slot, range) in bound.iter_mut().zip(self.args) {
-            *slot = Some(self.arg(*range));
+        for (slot, pickle) in bound.iter_mut().zip(self.args) {
+            *slot = Some(self.arg(pickle));
         }
-        for (name, range) in self.request.keywords() {
-            let place = names.iter().position(|known| *known == name);
+        for (name, pickle) in &self.request.kwargs {
+            let place = names.iter().position(|known| known == name);
             match place.and_then(|place| bound.get_mut(place)) {
-                Some(slot @ None) => *slot = Some(self.arg(range)),
+                Some(slot @ None) => *slot = Some(self.arg(pickle)),
                 Some(Some(_)) => {
                     return Err(
                         self.wrong(format_args!("got multiple values for argument '{name}'"))
@@ -276,13 +274,12 @@ impl<'a> Call<'a> {
     /// All positional arguments, for a method that takes any number.
     #[must_use]
     pub fn positional(&self) -> impl ExactSizeIterator<Item = Arg<'a>> + '_ {
-        self.args.iter().map(|range| self.arg(*range))
+        self.args.iter().map(|pickle| self.arg(pickle))
     }
 
     /// All keyword arguments, for a method that takes any.
     pub fn keywords(&self) -> impl Iterator<Item = (&'a str, Arg<'a>)> + '_ {
-        let named = self.request.keywords();
-        named.map(|(name, range)| (name, self.arg(range)))
+        self.request.kwargs.iter().map(|(name, pickle)| (name.as_str(), self.arg(pickle)))
     }
 
     /// A timeout in seconds that a client gave, or `None`, for ever, if it was left out or is Python's `None`.
@@ -313,8 +310,8 @@ impl<'a> Call<'a> {
         Exception::attribute_error(format!("there is no method '{}'", self.method))
     }
 
-    fn arg(&self, range: Range) -> Arg<'a> {
-        Arg { message: &self.request.message, range }
+    fn arg(&self, pickle: &'a Pickle) -> Arg<'a> {
+        Arg { pickle, budget: &self.request.budget, limits: &self.request.limits }
     }
 
     fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
@@ -330,13 +327,14 @@ fn plural(count: usize) -> &'static str {
 /// An argument, unopened until it is asked for.
 #[derive(Clone, Copy)]
 pub struct Arg<'a> {
-    message: &'a Message<'a>,
-    range: Range,
+    pickle: &'a Pickle,
+    budget: &'a Budget,
+    limits: &'a Limits,
 }
 
 impl fmt::Debug for Arg<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Arg({} bytes)", self.range.of(self.message.bytes).len())
+        write!(f, "Arg({} bytes)", self.pickle.len())
     }
 }
 
@@ -347,7 +345,11 @@ impl Arg<'_> {
     /// # Errors
     /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn value(&self) -> Result<Value, Exception> {
-        self.message.value(self.range).map(Value::into_plain).map_err(unusable)
+        self.decode().map(Value::into_plain).map_err(unusable)
+    }
+
+    fn decode(&self) -> Result<Value, Error> {
+        self.pickle.decode_within(self.budget, self.limits)
     }
 
     /// The argument as it is, unopened.
@@ -355,15 +357,16 @@ impl Arg<'_> {
     /// # Errors
     /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
     pub fn pickle(&self) -> Result<Pickle, Exception> {
-        self.message.pickle(self.range).map_err(unusable)
+        Ok(self.pickle.clone())
     }
 
     /// The argument as [`Call::element`] keeps it, to be compared with such.
     ///
     /// # Errors
     /// `ValueError` if it passes a limit even so.
+    #[allow(clippy::unnecessary_wraps, reason = "until the callers change")]
     pub(crate) fn kept(&self) -> Result<Value, Exception> {
-        self.message.kept(self.range).map_err(unusable)
+        Ok(self.decode().unwrap_or_else(|_| Value::Opaque(self.pickle.clone())))
     }
 
     /// The argument as a Rust type.

@@ -1,26 +1,27 @@
-//! Opens one object: plain data becomes a tree of [`Value`]s, everything else an opaque node in it.
+//! Opens a pickle: plain data becomes a tree of [`Value`]s, everything else an opaque node in it.
 //!
 //! A class or function is only a name here, a `REDUCE` or `BUILD` only a note of what Python would do.
 //! The handful of calls by which older protocols spell plain data (`bytearray(b'..')`, `set([..])`,
 //! `_codecs.encode(..)`) are recognised by name and become that data.
 //!
-//! Sharing is not kept: an object that is referred to twice is decoded twice, within the message's
-//! [`Budget`](crate::limits::Budget), so that a small pickle cannot become a huge tree. An object that
-//! holds itself has no tree: it stays opaque, and what is between it and itself is a part of it.
+//! Sharing is not kept: an object that is referred to twice is read twice, within a
+//! [`Budget`], so that a small pickle cannot become a huge tree. An object that holds itself has no tree:
+//! it stays opaque, and what lies between it and itself is a part of it.
 
-mod dill;
-mod stack;
+use std::cell::OnceCell;
 
-use super::expansion::VALUE;
-use super::reader::{Reader, number};
-use super::scan::{Edit, EditKind, Range, Scan, index};
-use super::{malformed, op};
+use super::index::{FixupKind, Index};
+use super::machine::{Builder, Got, Machine, Op, Parts, Span, Stack};
+use super::opcode::number;
+use super::{Pickle, dill, is_managers, malformed, op};
 use crate::error::{Error, Result};
-use crate::limits::Limits;
-use crate::pickle::Pickle;
+use crate::limits::{Budget, Limits};
 use crate::value::Value;
-pub(crate) use stack::Node;
-use stack::{CLOSED, Inside, Slot, Stack};
+
+/// The bytes that a value is taken to cost.
+const VALUE: usize = 32;
+/// What a token refers to is at most this long: a typeid, an address, an id.
+const SHORT: usize = 4096;
 
 /// An object of a class that means nothing here.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,16 +38,17 @@ pub(crate) struct Instance {
     pub(crate) items: Option<Value>,
 }
 
-type IsModule = fn(&[u8]) -> bool;
-
-struct Decoder<'a> {
-    scan: &'a Scan,
-    bytes: &'a [u8],
-    limits: &'a Limits,
-    /// Collects the objects, however deep, whose class is of such a module.
-    wanted: Option<(IsModule, Vec<Instance>)>,
-    /// Collects the names of classes and functions, and the texts.
-    named: Option<Named>,
+/// What an object is.
+#[derive(Debug)]
+pub(crate) enum Node {
+    Mark,
+    /// Plain data.
+    Value(Value),
+    /// A class or function, by its module and name.
+    Global(Box<(String, String)>),
+    Instance(Box<Instance>),
+    /// Something else, or an object that holds itself.
+    Opaque,
 }
 
 /// The modules and names of the classes and functions in a pickle, and its texts, in their order.
@@ -56,34 +58,88 @@ pub(crate) struct Named {
     pub(crate) texts: Vec<String>,
 }
 
-/// An object that is being read.
-struct Reading<'a> {
-    object: Range,
-    from: Reader<'a>,
-    /// The references in it that are still to come, and more.
-    edits: std::slice::Iter<'a, Edit>,
-    stack: Stack,
+/// What an object's parts are, taken together.
+#[derive(Clone, Copy)]
+struct Inside {
+    /// How deep its containers nest.
+    depth: u32,
+    /// Where the outermost object begins that is referred to before it is complete; [`CLOSED`] if none is.
+    /// An object that does not hold all of that stays a part of one that does.
+    open: u32,
 }
 
-impl Scan {
-    /// Decodes one object of `bytes`, the message that was scanned.
-    pub(crate) fn decode(&self, bytes: &[u8], object: Range, limits: &Limits) -> Result<Value> {
-        let mut decoder = self.decoder(bytes, limits);
-        self.budget.attempt(|| {
-            let slot = decoder.run(object)?;
-            if slot.inside.open != CLOSED {
-                return Err(malformed("an object refers to one that holds it"));
-            }
-            decoder.value(slot, object.1)
-        })
+const CLOSED: u32 = u32::MAX;
+
+impl Inside {
+    const NOTHING: Self = Self { depth: 0, open: CLOSED };
+
+    fn and(self, other: Self) -> Self {
+        Self { depth: self.depth.max(other.depth), open: self.open.min(other.open) }
     }
 
-    fn decoder<'a>(&'a self, bytes: &'a [u8], limits: &'a Limits) -> Decoder<'a> {
-        Decoder { scan: self, bytes, limits, wanted: None, named: None }
+    /// Of an object that is made of these parts.
+    fn around(self) -> Self {
+        Self { depth: self.depth + 1, ..self }
     }
+
+    /// Of an object that is no container of these parts.
+    fn flat(self) -> Self {
+        Self { depth: 0, ..self }
+    }
+}
+
+struct Slot {
+    object: Span,
+    /// Where its trailing bytes end, which may change it; 0 if it has none.
+    trailing: u32,
+    /// Whether it is a reference to an object that is elsewhere too.
+    shared: bool,
+    inside: Inside,
+    node: Node,
+}
+
+impl Slot {
+    /// Takes more parts in. An object that holds itself has no tree, and one that holds another which
+    /// holds it is no object by itself.
+    fn take_in(&mut self, inside: Inside) {
+        self.inside = self.inside.and(inside);
+        if self.inside.open != CLOSED {
+            self.node = Node::Opaque;
+        }
+        if self.inside.open >= self.object.0 {
+            self.inside.open = CLOSED;
+        }
+    }
+}
+
+struct Decoder<'a> {
+    bytes: &'a [u8],
+    budget: &'a Budget,
+    limits: &'a Limits,
+    /// Made when a reference or an opaque node is met: plain data has none.
+    index: OnceCell<Index>,
+    /// Where the next object begins.
+    next: u32,
+    /// What was discarded, and belongs to the next object, or to the one that is changed next.
+    discarded: Inside,
+    /// The references that are being read: their places, and what was discarded before them.
+    rereading: Vec<(Span, Inside)>,
+    /// Collects the objects with state, however deep, of the module of proxies. Nothing else is kept.
+    wanted: Option<Vec<Instance>>,
+    /// Collects the names of classes and functions, and the texts.
+    named: Option<Named>,
 }
 
 impl Pickle {
+    /// [`Pickle::decode`], charged to a budget.
+    pub(crate) fn decode_within(&self, budget: &Budget, limits: &Limits) -> Result<Value> {
+        budget.attempt(|| {
+            let mut decoder = Decoder::new(self.ops(), budget, limits);
+            let slot = decoder.run()?;
+            decoder.value(slot)
+        })
+    }
+
     /// The class, arguments and state of an object, if this is one.
     pub(crate) fn instance(&self, limits: &Limits) -> Option<Instance> {
         match self.node(limits)? {
@@ -100,273 +156,356 @@ impl Pickle {
         }
     }
 
-    /// The classes, functions and texts in it, as far as it can be read within the limits.
-    pub(crate) fn named(&self, limits: &Limits) -> Named {
-        let Ok((scan, all)) = self.scan(limits) else { return Named::default() };
-        let mut decoder = scan.decoder(self.ops(), limits);
-        decoder.named = Some(Named::default());
-        // What was read before a limit is of use, too.
-        let _ = decoder.run(all);
-        decoder.named.unwrap_or_default()
-    }
-
     /// What an object is made of, if it can be read within the limits.
     pub(crate) fn node(&self, limits: &Limits) -> Option<Node> {
-        let (scan, all) = self.scan(limits).ok()?;
-        Some(scan.decoder(self.ops(), limits).run(all).ok()?.node)
+        let budget = Budget::new(self.len(), limits);
+        Some(Decoder::new(self.ops(), &budget, limits).run().ok()?.node)
     }
 
-    /// The objects that have state, however deep in it, whose class is of such a module: each once.
-    pub(crate) fn instances_of(&self, module: IsModule) -> Vec<Instance> {
+    /// The tokens of proxies in it, however deep, each once.
+    pub(crate) fn tokens(&self) -> Vec<Instance> {
         let limits = Limits::default();
-        let scanned = self.scan(&Limits::NONE.expansion(limits.expansion));
-        let Ok((scan, all)) = scanned else { return Vec::new() };
-        let mut decoder = scan.decoder(self.ops(), &limits);
-        decoder.wanted = Some((module, Vec::new()));
-        let found = decoder.run(all).ok().and(decoder.wanted);
-        found.map(|(_, found)| found).unwrap_or_default()
+        let budget = Budget::new(self.len(), &limits);
+        let mut decoder = Decoder::new(self.ops(), &budget, &limits);
+        decoder.wanted = Some(Vec::new());
+        let found = decoder.run().ok().and(decoder.wanted);
+        found.unwrap_or_default()
+    }
+
+    /// The classes, functions and texts in it, as far as it can be read within the limits.
+    pub(crate) fn named(&self, limits: &Limits) -> Named {
+        let budget = Budget::new(self.len(), limits);
+        let mut decoder = Decoder::new(self.ops(), &budget, limits);
+        decoder.named = Some(Named::default());
+        // What was read before a limit is of use, too.
+        let _ = decoder.run();
+        decoder.named.unwrap_or_default()
     }
 }
 
 impl<'a> Decoder<'a> {
-    fn spend(&self, bytes: usize) -> Result<()> {
-        self.scan.budget.spend(bytes)
+    fn new(bytes: &'a [u8], budget: &'a Budget, limits: &'a Limits) -> Self {
+        let (index, rereading) = (OnceCell::new(), Vec::new());
+        let (next, discarded, wanted, named) = (0, Inside::NOTHING, None, None);
+        Self { bytes, budget, limits, index, next, discarded, rereading, wanted, named }
     }
 
-    /// Reads an object, and what it refers to. Not by recursion: a connection's thread has a small
-    /// stack.
-    fn run(&mut self, object: Range) -> Result<Slot> {
-        self.scan.budget.check(self.scan.written_out(object))?;
-        let mut waiting: Vec<Reading<'a>> = Vec::new();
-        let mut reading = self.begin(object)?;
-        loop {
-            if let Some(referent) = self.read(&mut reading)? {
-                if waiting.len() >= self.limits.depth {
-                    return Err(self.too_deep());
-                }
-                waiting.push(std::mem::replace(&mut reading, self.begin(referent)?));
-                continue;
-            }
-            let slot = reading.stack.slots.pop().ok_or_else(|| malformed("it has no object"))?;
-            let Some(referring) = waiting.pop() else { return Ok(slot) };
-            reading = referring;
-            reading.stack.push_referent(slot);
-            self.advance(&mut reading)?;
+    fn run(&mut self) -> Result<Slot> {
+        self.budget.spend(self.bytes.len())?;
+        let mut stack = Stack::default();
+        Machine::object(self.bytes, self.limits).run(self, &mut stack)?;
+        match stack.slots.pop() {
+            Some(slot) if slot.inside.open == CLOSED => Ok(slot),
+            _ => Err(malformed("an object refers to one that holds it")),
         }
     }
 
-    fn begin(&mut self, object: Range) -> Result<Reading<'a>> {
-        self.spend(object.len())?;
-        let from = Reader { bytes: object.of(self.bytes), at: 0 };
-        let edits = self.scan.edits.get(self.scan.edits_before(object.0)..).unwrap_or_default();
-        Ok(Reading { object, from, edits: edits.iter(), stack: Stack::new(object.0) })
+    fn index(&self) -> Result<&Index> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let mut index = Index::default();
+        // It was indexed when it was made.
+        index.object(self.bytes, &Limits::NONE)?;
+        Ok(self.index.get_or_init(|| index))
     }
 
-    /// Goes on from where the reader is: the operation before it is done.
-    fn advance(&mut self, reading: &mut Reading<'a>) -> Result<()> {
-        let stack = &mut reading.stack;
-        stack.end = reading.object.0 + index(reading.from.at);
-        self.spend(VALUE * std::mem::take(&mut stack.made))?;
-        if stack.slots.last().is_some_and(|slot| slot.inside.depth as usize > self.limits.depth) {
-            return Err(self.too_deep());
+    /// A new object, up to the end of this operation.
+    fn slot(&mut self, op: &Op<'_>, start: u32, inside: Inside, node: Node) -> Result<Slot> {
+        self.budget.spend(VALUE)?;
+        let (object, discarded) = (Span(start, op.end), self.take_discarded());
+        let mut slot = Slot { object, trailing: 0, shared: false, inside, node };
+        slot.take_in(discarded);
+        self.next = op.end;
+        self.check_depth(&mut slot)?;
+        Ok(slot)
+    }
+
+    fn check_depth(&self, slot: &mut Slot) -> Result<()> {
+        if slot.inside.depth as usize <= self.limits.depth {
+            return Ok(());
         }
+        if self.wanted.is_none() {
+            return Err(Error::Limit("nesting depth", self.limits.depth as u64));
+        }
+        // Dropping a deep value takes stack.
+        slot.node = Node::Opaque;
         Ok(())
     }
 
-    /// Reads up to the end, or up to a reference, and gives what that means.
-    fn read(&mut self, reading: &mut Reading<'a>) -> Result<Option<Range>> {
-        while reading.from.at < reading.from.bytes.len() {
-            let Reading { object, from, edits, stack } = reading;
-            let here = object.0 + index(from.at);
-            let code = from.byte()?;
-            let operand = from.operand(code)?;
-            match code {
-                op::NONE => stack.push(Value::None),
-                op::NEWTRUE | op::NEWFALSE => stack.push(Value::Bool(code == op::NEWTRUE)),
-                op::BININT1 | op::BININT2 => {
-                    stack.push(Value::Int(i64::try_from(number(operand)).unwrap_or_default()));
-                }
-                op::BININT => stack.push(Value::from_le_bytes(operand)),
-                op::LONG1 | op::LONG4 => stack.push(self.long(operand)?),
-                op::BINFLOAT => {
-                    let bits = operand.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-                    stack.push(Value::Float(f64::from_bits(bits)));
-                }
-                op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
-                    // Lone surrogates, which Rust's text cannot hold, stay opaque.
-                    let text = std::str::from_utf8(operand).ok();
-                    if let Some((named, text)) = self.named.as_mut().zip(text) {
-                        named.texts.push(text.to_owned());
-                    }
-                    let node = text.map_or(Node::Opaque, |text| Node::Value(text.into()));
-                    stack.put(stack.end, Inside::NOTHING, node);
-                }
-                op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 => {
-                    stack.push(Value::Bytes(operand.to_vec()));
-                }
-                op::BYTEARRAY8 => stack.push(Value::ByteArray(operand.to_vec())),
-                op::EMPTY_LIST => stack.push(Value::List(Vec::new())),
-                op::EMPTY_TUPLE => stack.push(Value::Tuple(Vec::new())),
-                op::EMPTY_DICT => stack.push(Value::Dict(Vec::new())),
-                op::EMPTY_SET => stack.push(Value::Set(Vec::new())),
-                op::GLOBAL => {
-                    let lines = operand.split(|byte| *byte == b'\n');
-                    let mut lines = lines.map(|line| std::str::from_utf8(line).ok());
-                    let (module, name) = (lines.next().flatten(), lines.next().flatten());
-                    self.note_global(module, name);
-                    stack.push_global(stack.end, Inside::NOTHING, module, name);
-                }
-                op::MARK => stack.marks.push((stack.slots.len(), stack.end)),
-                op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
-                    let (start, inside, items) =
-                        self.pop(stack, usize::from(code - op::TUPLE1) + 1)?;
-                    stack.put(start, inside.around(), Node::Value(Value::Tuple(items)));
-                }
-                op::TUPLE | op::FROZENSET => {
-                    let (start, inside, items) = self.pop_mark(stack)?;
-                    let shape = if code == op::TUPLE { Value::Tuple } else { Value::FrozenSet };
-                    stack.put(start, inside.around(), Node::Value(shape(items)));
-                }
-                op::APPEND | op::SETITEM => {
-                    let count = if code == op::APPEND { 1 } else { 2 };
-                    let (_, inside, items) = self.pop(stack, count)?;
-                    stack.fill(code, inside, items)?;
-                }
-                op::APPENDS | op::SETITEMS | op::ADDITEMS => {
-                    let (_, inside, items) = self.pop_mark(stack)?;
-                    stack.fill(code, inside, items)?;
-                }
-                op::STACK_GLOBAL => {
-                    let (start, inside, names) = self.pop(stack, 2)?;
-                    let mut names = names.iter().map(Value::as_str);
-                    let (module, name) = (names.next().flatten(), names.next().flatten());
-                    self.note_global(module, name);
-                    stack.push_global(start, Inside { depth: 0, ..inside }, module, name);
-                }
-                op::REDUCE | op::NEWOBJ | op::NEWOBJ_EX => {
-                    let count = if code == op::NEWOBJ_EX { 2 } else { 1 };
-                    let (_, inside, args) = self.pop(stack, count)?;
-                    let class = stack.slots.pop().ok_or_else(|| malformed("a class is missing"))?;
-                    let mut args = args.into_iter();
-                    let node = match (class.node, args.next()) {
-                        (Node::Global(names), Some(Value::Tuple(mut positional))) => {
-                            let (module, name) = *names;
-                            positional.extend(args);
-                            let args = positional;
-                            let called = code == op::REDUCE;
-                            let (state, items) = (None, None);
-                            let made = Instance { module, name, args, called, state, items };
-                            dill::node(made)
-                        }
-                        _ => Node::Opaque,
-                    };
-                    let inside = inside.around().and(Inside { depth: 0, ..class.inside });
-                    stack.put(class.start, inside, node);
-                }
-                op::BUILD => {
-                    let (_, inside, state) = self.pop(stack, 1)?;
-                    let top = stack.own_top(inside)?;
-                    match &mut top.node {
-                        Node::Instance(instance) if instance.state.is_none() => {
-                            instance.state = state.into_iter().next();
-                            if let Some((module, found)) = &mut self.wanted
-                                && module(instance.module.as_bytes())
-                                // Not where a reference leads to it again.
-                                && object.1 as usize == self.bytes.len()
-                            {
-                                found.push((**instance).clone());
-                            }
-                        }
-                        node => *node = Node::Opaque,
-                    }
-                }
-                op::POP | op::POP_MARK => {
-                    stack.discard(code == op::POP_MARK, object.0 + index(from.at));
-                    continue;
-                }
-                op::MEMOIZE | op::BINPUT | op::LONG_BINPUT => {}
-                // They are a part of the next object.
-                op::PROTO | op::FRAME => continue,
-                op::BINGET | op::LONG_BINGET => {
-                    let edit = edits.find(|edit| edit.at == here).map(|edit| edit.kind);
-                    let Some(EditKind::Get(number)) = edit else {
-                        return Err(malformed("a reference was not scanned"));
-                    };
-                    match self.scan.open_referent(number, here) {
-                        Some(open) => stack.push_open(open),
-                        None => return self.scan.referent(number, here).map(Some),
-                    }
-                }
-                _ => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
-            }
-            self.advance(reading)?;
-        }
-        Ok(None)
+    fn take_discarded(&mut self) -> Inside {
+        std::mem::replace(&mut self.discarded, Inside::NOTHING)
     }
 
-    fn note_global(&mut self, module: Option<&str>, name: Option<&str>) {
-        if let Some((named, (module, name))) = self.named.as_mut().zip(module.zip(name)) {
-            // With this opcode the names were texts.
-            named.texts.retain(|text| text != module && text != name);
-            named.globals.push((module.to_owned(), name.to_owned()));
-        }
-    }
-
-    fn too_deep(&self) -> Error {
-        Error::Limit("nesting depth", self.limits.depth as u64)
-    }
-
-    fn long(&self, bytes: &[u8]) -> Result<Value> {
-        // A decimal digit holds a little over 3.32 bits. What fills its bytes badly has two to spare.
-        let most = (self.limits.digits as u64).saturating_mul(10) / 3 + 16;
-        if bytes.len() as u64 * 8 > most {
-            return Err(Error::Limit("integer digits", self.limits.digits as u64));
-        }
-        Ok(Value::from_le_bytes(bytes))
-    }
-
-    /// The last `count` objects: where they begin, what is inside them, and their values.
-    fn pop(&mut self, stack: &mut Stack, count: usize) -> Result<(u32, Inside, Vec<Value>)> {
-        let first = stack.slots.len().checked_sub(count);
-        self.pop_from(stack, first.ok_or_else(|| malformed("its stack has too few objects"))?)
-    }
-
-    fn pop_mark(&mut self, stack: &mut Stack) -> Result<(u32, Inside, Vec<Value>)> {
-        let (slot, start) = stack.marks.pop().ok_or_else(|| malformed("a mark is missing"))?;
-        let (_, inside, values) = self.pop_from(stack, slot)?;
-        Ok((start, inside, values))
-    }
-
-    fn pop_from(&mut self, stack: &mut Stack, first: usize) -> Result<(u32, Inside, Vec<Value>)> {
-        let mut values = Vec::with_capacity(stack.slots.len().saturating_sub(first));
-        let start = stack.slots.get(first).map_or(stack.end, |slot| slot.start);
+    /// The slots from `first` on: what is inside them, and their values.
+    fn parts(&self, stack: &mut Vec<Slot>, first: usize) -> Result<(Inside, Vec<Value>)> {
         let mut inside = Inside::NOTHING;
-        let mut slots = stack.slots.drain(first.min(stack.slots.len())..).peekable();
-        while let Some(slot) = slots.next() {
+        let mut values = Vec::with_capacity(stack.len().saturating_sub(first));
+        for slot in stack.drain(first.min(stack.len())..) {
             inside = inside.and(slot.inside);
-            let end = slots.peek().map_or(stack.end, |next| next.start);
             // What is open has no value: nor will what it is put into.
             let open = slot.inside.open != CLOSED;
-            values.push(if open { Value::None } else { self.value(slot, end)? });
+            values.push(if open { Value::None } else { self.value(slot)? });
         }
-        Ok((start, inside, values))
+        Ok((inside, values))
     }
 
-    /// What a slot that ends at `end` holds, as a value.
-    fn value(&mut self, slot: Slot, end: u32) -> Result<Value> {
-        let object = Range(slot.start, end.max(slot.tail));
+    fn value(&self, slot: Slot) -> Result<Value> {
         match slot.node {
             Node::Value(value) => return Ok(value),
-            Node::Instance(instance) if slot.tail == 0 => {
+            Node::Instance(instance) if slot.trailing == 0 => {
                 if let Some(value) = plain(&instance) {
                     return Ok(value);
                 }
             }
-            Node::Instance(_) | Node::Global(..) | Node::Opaque => {}
+            Node::Instance(_) | Node::Global(..) | Node::Opaque | Node::Mark => {}
         }
-        self.spend(object.len())?;
-        Ok(Value::Opaque(self.scan.cut(self.bytes, object, self.limits)?))
+        if self.wanted.is_some() {
+            return Ok(Value::None);
+        }
+        let object = Span(slot.object.0, slot.object.1.max(slot.trailing));
+        self.budget.spend(object.len())?;
+        self.index()?.extract(self.bytes, None, object, self.budget, self.limits).map(Value::Opaque)
     }
+
+    fn atom(&mut self, op: &Op<'_>) -> Result<Node> {
+        let operand = op.operand;
+        Ok(Node::Value(match op.code {
+            op::NONE => Value::None,
+            op::NEWTRUE | op::NEWFALSE => Value::Bool(op.code == op::NEWTRUE),
+            op::BININT1 | op::BININT2 => {
+                Value::Int(i64::try_from(number(operand)).unwrap_or_default())
+            }
+            op::BININT | op::LONG1 | op::LONG4 => Value::from_le_bytes(operand),
+            op::BINFLOAT => {
+                let bits = operand.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+                Value::Float(f64::from_bits(bits))
+            }
+            op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
+                match std::str::from_utf8(operand) {
+                    Ok(text) => {
+                        if let Some(named) = &mut self.named {
+                            named.texts.push(text.to_owned());
+                        }
+                        text.into()
+                    }
+                    // Lone surrogates, which Rust's text cannot hold.
+                    Err(_) => return Ok(Node::Opaque),
+                }
+            }
+            op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 => Value::Bytes(operand.to_vec()),
+            op::BYTEARRAY8 => Value::ByteArray(operand.to_vec()),
+            op::EMPTY_LIST => Value::List(Vec::new()),
+            op::EMPTY_TUPLE => Value::Tuple(Vec::new()),
+            op::EMPTY_DICT => Value::Dict(Vec::new()),
+            op::EMPTY_SET => Value::Set(Vec::new()),
+            op::GLOBAL => {
+                let mut lines = operand.split(|byte| *byte == b'\n');
+                let mut line = || lines.next().and_then(|line| std::str::from_utf8(line).ok());
+                return Ok(self.global(line(), line()));
+            }
+            code => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
+        }))
+    }
+}
+
+impl Decoder<'_> {
+    fn global(&mut self, module: Option<&str>, name: Option<&str>) -> Node {
+        let Some((module, name)) = module.zip(name) else { return Node::Opaque };
+        if let Some(named) = &mut self.named {
+            // With `STACK_GLOBAL` the names were texts.
+            named.texts.retain(|text| text != module && text != name);
+            named.globals.push((module.to_owned(), name.to_owned()));
+        }
+        Node::Global(Box::new((module.to_owned(), name.to_owned())))
+    }
+}
+
+impl Builder for Decoder<'_> {
+    type Slot = Slot;
+
+    fn push(&mut self, op: &Op<'_>) -> Result<Slot> {
+        if op.code == op::MARK {
+            let (object, inside) = (Span(self.next, op.end), Inside::NOTHING);
+            self.next = op.end;
+            return Ok(Slot { object, trailing: 0, shared: false, inside, node: Node::Mark });
+        }
+        if matches!(op.code, op::LONG1 | op::LONG4) {
+            check_digits(op.operand, self.limits)?;
+        }
+        let node = self.atom(op)?;
+        self.slot(op, self.next, Inside::NOTHING, node)
+    }
+
+    fn join(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+        let Parts { slot, first } = parts;
+        let start = stack.get(slot).map_or(self.next, |slot| slot.object.0);
+        let is_call = matches!(op.code, op::REDUCE | op::NEWOBJ | op::NEWOBJ_EX);
+        let (inside, parts) = self.parts(stack, first + usize::from(is_call))?;
+        let mut inside = inside.around();
+        let node = match op.code {
+            op::FROZENSET => Node::Value(Value::FrozenSet(parts)),
+            op::STACK_GLOBAL => {
+                inside = inside.flat();
+                let mut names = parts.iter().map(Value::as_str);
+                self.global(names.next().flatten(), names.next().flatten())
+            }
+            _ if is_call => match stack.pop() {
+                Some(class) => {
+                    inside = inside.and(class.inside.flat());
+                    instance(op, class.node, parts)
+                }
+                None => Node::Opaque,
+            },
+            _ => Node::Value(Value::Tuple(parts)),
+        };
+        stack.truncate(slot);
+        let made = self.slot(op, start, inside, node)?;
+        stack.push(made);
+        Ok(())
+    }
+
+    fn fill(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+        let Parts { slot, first } = parts;
+        let (inside, items) = self.parts(stack, first)?;
+        stack.truncate(slot + 1);
+        let inside = inside.around().and(self.take_discarded());
+        let top = stack.last_mut().filter(|top| !top.shared);
+        let top = top.ok_or_else(|| malformed("an object is changed by a reference to it"))?;
+        top.take_in(inside);
+        top.object.1 = op.end;
+        self.next = op.end;
+        let added = match &mut top.node {
+            Node::Value(value) => extend(value, op.code, items),
+            Node::Instance(instance) => add(instance, op.code, items),
+            Node::Mark | Node::Global(_) | Node::Opaque => false,
+        };
+        match (&top.node, &mut self.wanted) {
+            _ if !added => top.node = Node::Opaque,
+            (Node::Instance(instance), Some(found))
+                if op.code == op::BUILD
+                    && is_managers(instance.module.as_bytes())
+                    && self.rereading.is_empty() =>
+            {
+                found.push((**instance).clone());
+            }
+            _ => {}
+        }
+        self.check_depth(top)
+    }
+
+    fn put(&mut self, op: &Op<'_>, stack: &mut [Slot], _: Option<usize>) -> Result<()> {
+        if let Some(top) = stack.last_mut() {
+            top.object.1 = op.end;
+        }
+        self.next = op.end;
+        Ok(())
+    }
+
+    fn get(&mut self, op: &Op<'_>, _: usize) -> Result<Got<Slot>> {
+        let index = self.index()?;
+        let fixup = index.fixups_in(Span(op.start, op.end)).first().map(|fixup| fixup.kind);
+        let Some(FixupKind::Get(number)) = fixup else {
+            return Err(malformed("a reference was not indexed"));
+        };
+        if let Some(open) = index.open_referent(number, op.start) {
+            let inside = Inside { depth: 0, open };
+            let slot = self.slot(op, self.next, inside, Node::Opaque)?;
+            return Ok(Got::Slot(Slot { shared: true, ..slot }));
+        }
+        let referent = index.referent(number, op.start)?;
+        if self.wanted.is_some() && referent.len() > SHORT {
+            // What is wanted in it was found where it is.
+            let slot = self.slot(op, self.next, Inside::NOTHING, Node::Opaque)?;
+            return Ok(Got::Slot(Slot { shared: true, ..slot }));
+        }
+        if self.rereading.len() >= self.limits.depth {
+            return Err(Error::Limit("nesting depth", self.limits.depth as u64));
+        }
+        self.budget.spend(referent.len())?;
+        let discarded = self.take_discarded();
+        self.rereading.push((Span(self.next, op.end), discarded));
+        self.next = referent.0;
+        Ok(Got::Written(referent))
+    }
+
+    fn reread(&mut self, stack: &mut [Slot]) {
+        let (Some(top), Some((object, discarded))) = (stack.last_mut(), self.rereading.pop())
+        else {
+            return;
+        };
+        (top.object, top.shared, self.next) = (object, true, object.1);
+        self.discarded = Inside::NOTHING;
+        top.take_in(discarded);
+    }
+
+    fn discard(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, slot: usize) {
+        if let Some(first) = stack.get(slot) {
+            self.next = first.object.0;
+        }
+        let gone = stack.drain(slot.min(stack.len())..);
+        // It is no container of the next object.
+        let open = gone.map(|slot| slot.inside.open).fold(self.discarded.open, u32::min);
+        self.discarded.open = open;
+        match stack.last_mut() {
+            Some(Slot { node: Node::Mark, .. }) | None => {}
+            Some(before) => {
+                before.trailing = op.end;
+                if !matches!(before.node, Node::Value(_)) {
+                    before.take_in(Inside { depth: 0, open });
+                }
+            }
+        }
+    }
+}
+
+/// The object that a call makes.
+fn instance(op: &Op<'_>, class: Node, parts: Vec<Value>) -> Node {
+    let mut parts = parts.into_iter();
+    let (Node::Global(names), Some(Value::Tuple(mut args))) = (class, parts.next()) else {
+        return Node::Opaque;
+    };
+    args.extend(parts);
+    let (module, name) = *names;
+    let called = op.code == op::REDUCE;
+    dill::node(Instance { module, name, args, called, state: None, items: None })
+}
+
+/// Adds items to plain data; `false` if that says nothing here.
+fn extend(value: &mut Value, code: u8, items: Vec<Value>) -> bool {
+    match value {
+        Value::List(list) | Value::Set(list) if code != op::BUILD => list.extend(items),
+        Value::Dict(dict) if code != op::BUILD => dict.extend(pairs(items)),
+        _ => return false,
+    }
+    true
+}
+
+/// Adds state or items to an object; `false` if that says nothing here.
+fn add(instance: &mut Instance, code: u8, items: Vec<Value>) -> bool {
+    match (code, &mut instance.state, &mut instance.items) {
+        (op::BUILD, state @ None, _) => *state = items.into_iter().next(),
+        (op::APPEND | op::APPENDS, _, own @ None) => *own = Some(Value::List(items)),
+        (op::APPEND | op::APPENDS, _, Some(Value::List(list))) => list.extend(items),
+        (op::SETITEM | op::SETITEMS, _, own @ None) => *own = Some(Value::Dict(pairs(items))),
+        (op::SETITEM | op::SETITEMS, _, Some(Value::Dict(dict))) => dict.extend(pairs(items)),
+        _ => return false,
+    }
+    true
+}
+
+fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
+    let mut items = items.into_iter();
+    std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect()
+}
+
+fn check_digits(bytes: &[u8], limits: &Limits) -> Result<()> {
+    // A decimal digit holds a little over 3.32 bits. What fills its bytes badly has two to spare.
+    let max = (limits.digits as u64).saturating_mul(10) / 3 + 16;
+    if bytes.len() as u64 * 8 > max {
+        return Err(Error::Limit("integer digits", limits.digits as u64));
+    }
+    Ok(())
 }
 
 /// Plain data that older protocols write as a call.

@@ -2,7 +2,7 @@
 //!
 //! `bytearray` alone uses an opcode of protocol 5, which every Python from 3.8 on reads.
 
-use super::scan::{EditKind, Scan};
+use super::index::{FixupKind, Index};
 use super::{HIGHEST_PROTOCOL, op};
 use crate::error::{Error, Exception, Result};
 use crate::limits::{DEEPEST, Limits};
@@ -93,16 +93,16 @@ impl Writer {
     }
 
     fn shifted(&mut self, ops: &[u8]) {
-        let mut scan = Scan::default();
+        let mut index = Index::default();
         let mut at = 0;
-        // It was scanned when it was cut, so it scans now.
-        if scan.object(ops, &Limits::NONE).is_ok() {
-            for edit in &scan.edits {
-                if let EditKind::Get(number) = edit.kind {
-                    let next = edit.at as usize;
+        // It was indexed when it was made, so it can be now.
+        if index.object(ops, &Limits::NONE).is_ok() {
+            for fixup in &index.fixups {
+                if let FixupKind::Get(number) = fixup.kind {
+                    let next = fixup.at as usize;
                     self.out.extend_from_slice(ops.get(at..next).unwrap_or_default());
                     get(&mut self.out, self.memo + number);
-                    at = next + edit.len as usize;
+                    at = fixup.end as usize;
                 }
             }
         }

@@ -1,79 +1,44 @@
 //! Pickles, as data.
 //!
-//! A pickle is a program for a small stack machine. This module never runs one: nothing is imported,
-//! looked up or called. What it does with the bytes:
+//! A pickle is a program for a small stack machine, whose operations `opcode.rs` lists. This module never runs
+//! it as Python does: nothing is imported, looked up or called. What it does with the bytes:
 //!
 //! ```text
-//!  scan    bytes -> where each object begins and ends, what each memo reference means   (one pass)
-//!  cut     one object's bytes out of a message, made self-contained                     -> Pickle
-//!  decode  one object's bytes -> the tree of plain values in it, the rest opaque        -> Value
-//!  encode  Value, Pickle -> bytes
+//!  machine   reads the operations and keeps the stack; what is on the stack is up to a builder
+//!  index     bytes -> where each object begins and ends, what each memo reference means   (one pass)
+//!  extract   one object's bytes out of a message, made self-contained                     -> Pickle
+//!  decode    a pickle -> the tree of plain values in it, the rest opaque                  -> Value
+//!  encode    Value, Pickle -> bytes
 //! ```
-//! A queue only scans and cuts: its items cross the manager unopened.
-//! Source: CPython's `pickletools`, which documents every opcode.
+//! A queue only indexes and extracts: its items cross the manager unopened.
 
-mod cut;
 mod decode;
+mod dill;
 mod encode;
-mod expansion;
-mod parts;
+mod extract;
+mod index;
+mod machine;
+mod opcode;
 pub(crate) mod proxy;
-mod reader;
-mod scan;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
 pub(crate) use decode::{Instance, Node};
 pub(crate) use encode::Writer;
-pub(crate) use parts::Shape;
-pub(crate) use scan::{Range, Scan};
+pub(crate) use index::{Index, Kind};
+pub(crate) use machine::Span;
+use opcode as op;
 
 use std::collections::TryReserveError;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::Range as Bounds;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::limits::Limits;
+use crate::limits::{Budget, Limits};
 use crate::value::Value;
-
-/// Opcode names are CPython's.
-pub(crate) mod op {
-    macro_rules! opcodes {
-        ($($name:ident = $byte:expr;)*) => { $(pub(crate) const $name: u8 = $byte;)* };
-    }
-    opcodes! {
-        MARK = b'('; STOP = b'.'; POP = b'0'; POP_MARK = b'1'; DUP = b'2'; BININT = b'J';
-        BININT1 = b'K'; BININT2 = b'M'; NONE = b'N'; PERSID = b'P'; BINPERSID = b'Q'; REDUCE = b'R';
-        BINUNICODE = b'X'; APPEND = b'a'; BUILD = b'b'; GLOBAL = b'c'; EMPTY_DICT = b'}';
-        APPENDS = b'e'; BINGET = b'h'; LONG_BINGET = b'j'; EMPTY_LIST = b']'; BINPUT = b'q';
-        LONG_BINPUT = b'r'; SETITEM = b's'; TUPLE = b't'; EMPTY_TUPLE = b')'; SETITEMS = b'u';
-        BINFLOAT = b'G'; PROTO = 0x80; NEWOBJ = 0x81; EXT1 = 0x82; EXT2 = 0x83; EXT4 = 0x84;
-        TUPLE1 = 0x85; TUPLE2 = 0x86; TUPLE3 = 0x87; NEWTRUE = 0x88; NEWFALSE = 0x89; LONG1 = 0x8a;
-        LONG4 = 0x8b; BINBYTES = b'B'; SHORT_BINBYTES = b'C'; SHORT_BINUNICODE = 0x8c;
-        BINUNICODE8 = 0x8d; BINBYTES8 = 0x8e; EMPTY_SET = 0x8f; ADDITEMS = 0x90; FROZENSET = 0x91;
-        NEWOBJ_EX = 0x92; STACK_GLOBAL = 0x93; MEMOIZE = 0x94; FRAME = 0x95; BYTEARRAY8 = 0x96;
-        NEXT_BUFFER = 0x97; READONLY_BUFFER = 0x98;
-    }
-    /// What only protocols 0 and 1 write. `GLOBAL` is not among it: protocols 2 and 3 write it too.
-    pub(super) const OLD: [(u8, &str); 13] = [
-        (b'I', "INT"),
-        (b'L', "LONG"),
-        (b'F', "FLOAT"),
-        (b'S', "STRING"),
-        (b'T', "BINSTRING"),
-        (b'U', "SHORT_BINSTRING"),
-        (b'V', "UNICODE"),
-        (b'l', "LIST"),
-        (b'd', "DICT"),
-        (b'g', "GET"),
-        (b'p', "PUT"),
-        (b'i', "INST"),
-        (b'o', "OBJ"),
-    ];
-}
 
 /// Whether proxies and tokens come from a module: Python's, or that of one of two libraries that copy it.
 #[inline]
@@ -152,7 +117,7 @@ impl Pickle {
     }
 
     /// The same of opcodes that are a part of a message, which is kept with it.
-    pub(crate) fn part_of(whole: &Arc<Vec<u8>>, part: Bounds<u32>, memo: u32) -> Self {
+    pub(crate) fn part_of(whole: &Arc<Vec<u8>>, part: Range<u32>, memo: u32) -> Self {
         Self(Repr::Heap { memo, whole: whole.clone(), from: part.start, to: part.end })
     }
 
@@ -240,9 +205,9 @@ impl Pickle {
     /// # Errors
     /// [`Error::Protocol`] if it is not one, [`Error::Limit`] if it passes a limit.
     pub fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self> {
-        let mut scan = Scan::default();
-        let root = scan.message(bytes, limits)?;
-        scan.cut(bytes, root, limits)
+        let mut index = Index::default();
+        let root = index.message(bytes, limits)?;
+        index.extract(bytes, None, root, &Budget::new(bytes.len(), limits), limits)
     }
 
     /// A whole pickle, as `pickle.loads` takes it.
@@ -261,8 +226,7 @@ impl Pickle {
     /// memory ([`Limits::expansion`]); [`Error::Protocol`] if it is malformed. What holds itself has no
     /// tree: it is an opaque node.
     pub fn decode(&self, limits: &Limits) -> Result<Value> {
-        let (scan, all) = self.scan(limits)?;
-        scan.decode(self.ops(), all, limits)
+        self.decode_within(&Budget::new(self.len(), limits), limits)
     }
 
     /// Opens it like [`Pickle::decode`], or stays an opaque node as a whole where that fails: nothing
@@ -278,12 +242,6 @@ impl Pickle {
     /// [`Error::Conversion`] if no message can hold it.
     pub(crate) fn encode(value: &Value) -> Result<Self> {
         Writer::encode(value)
-    }
-
-    fn scan(&self, limits: &Limits) -> Result<(Scan, Range)> {
-        let mut scan = Scan::default();
-        let all = scan.object(self.ops(), limits)?;
-        Ok((scan, all))
     }
 }
 

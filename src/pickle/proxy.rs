@@ -45,7 +45,7 @@ impl Token {
 
     /// The tokens in a pickle, wherever in it.
     pub(crate) fn all(pickle: &Pickle) -> Vec<Self> {
-        pickle.instances_of(is_managers).into_iter().filter_map(Self::from_instance).collect()
+        pickle.tokens().into_iter().filter_map(Self::from_instance).collect()
     }
 
     /// Adds the tokens in a value.

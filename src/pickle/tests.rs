@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::reader::Keys;
 use super::*;
 
 fn limits() -> Limits {
@@ -21,12 +20,19 @@ fn decode(bytes: &[u8]) -> Value {
     take(bytes).decode(&limits()).unwrap()
 }
 
-/// Scans a tuple and gives its parts, each as a pickle of its own.
+/// Indexs a tuple and gives its parts, each as a pickle of its own.
 fn parts(bytes: &[u8]) -> Vec<Pickle> {
-    let mut scan = Scan::default();
-    let root = scan.message(bytes, &limits()).unwrap();
-    let parts = scan.children(bytes, root, Shape::Sequence).unwrap();
-    parts.iter().map(|part| scan.cut(bytes, *part, &limits()).unwrap()).collect()
+    let mut index = Index::default();
+    let root = index.message(bytes, &limits()).unwrap();
+    let parts = index.elements(bytes, root, Kind::Sequence).unwrap();
+    parts
+        .iter()
+        .map(|part| {
+            index
+                .extract(bytes, None, *part, &Budget::new(bytes.len(), &limits()), &limits())
+                .unwrap()
+        })
+        .collect()
 }
 
 fn part_ops(bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -34,51 +40,50 @@ fn part_ops(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_scan_finds_each_part() {
-    // The example of scan.rs: ('a', [7]).
+fn a_index_finds_each_part() {
+    // The example of index.rs: ('a', [7]).
     let bytes = b"\x80\x04(\x8c\x01a\x94]\x94K\x07at.";
-    let mut scan = Scan::default();
-    let root = scan.message(bytes, &limits()).unwrap();
-    assert_eq!(root, Range(0, 13));
-    let pair = scan.children(bytes, root, Shape::Sequence).unwrap().to_vec();
-    assert_eq!(pair, [Range(3, 7), Range(7, 12)]);
-    assert_eq!(scan.text(bytes, pair[0]), Some("a"));
-    assert_eq!(scan.children(bytes, pair[1], Shape::Sequence).unwrap(), [Range(9, 11)]);
-    assert_eq!(scan.children(bytes, pair[1], Shape::Mapping), None);
-    assert_eq!(scan.children(bytes, pair[0], Shape::Sequence), None);
-    let objects: Vec<Range> = scan.memo.iter().map(|memoized| memoized.object).collect();
-    assert_eq!(objects, [Range(3, 7), Range(7, 12)]);
+    let mut index = Index::default();
+    let root = index.message(bytes, &limits()).unwrap();
+    assert_eq!(root, Span(0, 13));
+    let pair = index.elements(bytes, root, Kind::Sequence).unwrap().to_vec();
+    assert_eq!(pair, [Span(3, 7), Span(7, 12)]);
+    assert_eq!(index.text(bytes, pair[0]), Some("a"));
+    assert_eq!(index.elements(bytes, pair[1], Kind::Sequence).unwrap(), [Span(9, 11)]);
+    assert_eq!(index.elements(bytes, pair[1], Kind::Mapping), None);
+    assert_eq!(index.elements(bytes, pair[0], Kind::Sequence), None);
+    let objects: Vec<Span> = index.memo.iter().map(|memoized| memoized.object).collect();
+    assert_eq!(objects, [Span(3, 7), Span(7, 12)]);
 }
 
 #[test]
 fn parts_come_in_batches_and_not_too_many() {
     let parts = |bytes: &[u8], shape| {
-        let mut scan = Scan::default();
-        let root = scan.message(bytes, &limits()).unwrap();
-        scan.children(bytes, root, shape).map(<[Range]>::len)
+        let mut index = Index::default();
+        let root = index.message(bytes, &limits()).unwrap();
+        index.elements(bytes, root, shape).map(<[Span]>::len)
     };
-    assert_eq!(parts(b"](K\x01K\x02eK\x03a(K\x04e.", Shape::Sequence), Some(4));
-    assert_eq!(parts(b"}(K\x01NK\x02NuK\x03Ns.", Shape::Mapping), Some(6));
-    for (empty, shape) in
-        [(b").", Shape::Sequence), (b"].", Shape::Sequence), (b"}.", Shape::Mapping)]
+    assert_eq!(parts(b"](K\x01K\x02eK\x03a(K\x04e.", Kind::Sequence), Some(4));
+    assert_eq!(parts(b"}(K\x01NK\x02NuK\x03Ns.", Kind::Mapping), Some(6));
+    for (empty, shape) in [(b").", Kind::Sequence), (b"].", Kind::Sequence), (b"}.", Kind::Mapping)]
     {
         assert_eq!(parts(empty, shape), Some(0));
     }
-    for (count, found) in [(255, Some(255)), (256, None)] {
+    for (count, found) in [(2048, Some(2048)), (2049, None)] {
         let bytes = [b"(", vec![b'N'; count].as_slice(), b"t."].concat();
-        assert_eq!(parts(&bytes, Shape::Sequence), found);
+        assert_eq!(parts(&bytes, Kind::Sequence), found);
     }
-    assert_eq!(parts(b"cm\nC\n(K\x01tR.", Shape::Sequence), None);
+    assert_eq!(parts(b"cm\nC\n(K\x01tR.", Kind::Sequence), None);
 }
 
 /// What stood in a part's place before, and was discarded, is not taken for it.
 #[test]
 fn parts_are_those_of_the_object_that_stayed() {
     let parts = |bytes: &[u8]| {
-        let mut scan = Scan::default();
-        let root = scan.message(bytes, &limits()).unwrap();
-        let part = scan.children(bytes, root, Shape::Sequence).unwrap()[0];
-        scan.children(bytes, part, Shape::Sequence).map(<[Range]>::len)
+        let mut index = Index::default();
+        let root = index.message(bytes, &limits()).unwrap();
+        let part = index.elements(bytes, root, Kind::Sequence).unwrap()[0];
+        index.elements(bytes, part, Kind::Sequence).map(<[Span]>::len)
     };
     assert_eq!(parts(b"(K\x01\x85t."), Some(1));
     assert_eq!(parts(b"(K\x01\x85\x850K\x07t."), None);
@@ -90,21 +95,18 @@ fn parts_are_those_of_the_object_that_stayed() {
 /// A request of many small operations costs what its slots do, and is forgotten in the end.
 #[test]
 fn a_huge_message_leaves_nothing_behind() {
-    let mut scan = Scan::default();
-    let parts =
-        |scan: &Scan| scan.containers.iter().map(|one| one.children.capacity()).sum::<usize>();
+    let mut index = Index::default();
     for many in [&b"\x85"[..], b"\x94", b"q\x07", b"\x80\x04", b"(1", b"N0"] {
         let bytes = [b"N\x94", many.repeat(1 << 16).as_slice(), b"."].concat();
-        scan.message(&bytes, &limits()).unwrap();
-        assert!(parts(&scan) <= 1 << 11);
-        scan.trim();
-        assert!(scan.entries() <= 1 << 14);
+        index.message(&bytes, &limits()).unwrap();
+        index.trim();
+        assert!(index.capacity() <= 1 << 14);
     }
     let bytes = b"\x80\x04(\x8c\x01a\x94]\x94K\x07at.";
-    scan.message(bytes, &limits()).unwrap();
-    let entries = scan.entries();
-    scan.trim();
-    assert_eq!(scan.entries(), entries, "little is kept");
+    index.message(bytes, &limits()).unwrap();
+    let capacity = index.capacity();
+    index.trim();
+    assert_eq!(index.capacity(), capacity, "little is kept");
 }
 
 /// `q.put('put')` and the like: pickle has seen the string before, as the method's name.
@@ -204,9 +206,11 @@ fn an_object_that_holds_itself_is_opaque_in_what_is_opened() {
 #[test]
 fn an_object_that_holds_itself_may_begin_with_a_frame() {
     let bytes = b"\x80\x04](K\x07\x95\0\0\0\0\0\0\0\0]\x94h\x00aNe.";
-    let mut scan = Scan::default();
-    let root = scan.message(bytes, &limits()).unwrap();
-    let opened = scan.decode(bytes, root, &limits()).unwrap();
+    let mut index = Index::default();
+    let root = index.message(bytes, &limits()).unwrap();
+    let whole =
+        index.extract(bytes, None, root, &Budget::new(bytes.len(), &limits()), &limits()).unwrap();
+    let opened = whole.decode(&limits()).unwrap();
     let cycle = Value::Opaque(take(b"\x80\x04]\x94h\x00a."));
     assert_eq!(opened, Value::List(vec![7.into(), cycle, ().into()]));
 }
@@ -233,10 +237,10 @@ fn references_of_spliced_pickles_are_shifted() {
     let thrice =
         Pickle::from(&Value::Tuple(vec![many.clone().into(), many.clone().into(), many.into()]));
     assert_eq!(thrice.memo(), 600);
-    let mut scan = Scan::default();
-    scan.object(thrice.ops(), &limits()).unwrap();
-    let gets = scan.edits.iter().filter_map(|edit| match edit.kind {
-        scan::EditKind::Get(number) => Some(number),
+    let mut index = Index::default();
+    index.object(thrice.ops(), &limits()).unwrap();
+    let gets = index.fixups.iter().filter_map(|edit| match edit.kind {
+        index::FixupKind::Get(number) => Some(number),
         _ => None,
     });
     assert!(gets.eq(0..600));
@@ -254,12 +258,14 @@ fn a_cut_grows_by_no_more_than_is_allowed() {
     (0..4000_u32).rev().for_each(|key| bytes.extend([&b"j"[..], &key.to_le_bytes()].concat()));
     bytes.extend(b"et.");
     let limits = limits().expansion(1 << 20);
-    let mut scan = Scan::default();
-    let root = scan.message(&bytes, &limits).unwrap();
-    let parts = scan.children(&bytes, root, Shape::Sequence).unwrap().to_vec();
-    let error = scan.cut(&bytes, parts[1], &limits).unwrap_err();
+    let mut index = Index::default();
+    let root = index.message(&bytes, &limits).unwrap();
+    let parts = index.elements(&bytes, root, Kind::Sequence).unwrap().to_vec();
+    let error = index
+        .extract(&bytes, None, parts[1], &Budget::new(bytes.len(), &limits), &limits)
+        .unwrap_err();
     assert_eq!(error.to_string(), "expansion exceeds the limit of 1048576");
-    assert!(scan.cut(&bytes, root, &limits).is_ok());
+    assert!(index.extract(&bytes, None, root, &Budget::new(bytes.len(), &limits), &limits).is_ok());
 }
 
 #[test]
@@ -328,35 +334,16 @@ fn the_shortest_form_is_written() {
 }
 
 #[test]
-fn memoize_counts_the_keys() {
-    let mut keys = Keys::default();
-    for (key, number) in [(0, 10), (7, 11), (1, 12), (7, 13), (1, 14)] {
-        keys.put(key, number);
-    }
-    assert_eq!(keys.next(), 3);
-    assert_eq!([0, 1, 7, 2].map(|key| keys.get(key)), [Some(10), Some(14), Some(13), None]);
-    // Key 7 is reached from below.
-    (2..=7).for_each(|key| keys.put(key, 20));
-    assert_eq!((keys.next(), keys.get(7)), (8, Some(20)));
-    // As CPython's writer counts them, until one is put again.
-    keys.clear();
-    (0..3).for_each(|number| keys.put(number as usize, number));
-    assert_eq!((keys.next(), keys.get(2), keys.get(3)), (3, Some(2), None));
-    keys.put(1, 3);
-    keys.put(3, 4);
-    assert_eq!(keys.next(), 4);
-    assert_eq!([0, 1, 2, 3].map(|key| keys.get(key)), [Some(0), Some(3), Some(2), Some(4)]);
-}
-
-#[test]
 fn most_of_a_message_is_shared_and_not_copied() {
     let shared = |item: &[u8], message: &[u8]| {
         let whole = Arc::new([b"head", message].concat());
-        let mut scan = Scan::default();
-        let root = scan.message(message, &limits()).unwrap();
-        let part = scan.children(message, root, Shape::Sequence).unwrap()[1];
-        let share = scan.share(message, &whole, part);
-        let copy = scan.cut(message, part, &limits()).unwrap();
+        let mut index = Index::default();
+        let root = index.message(message, &limits()).unwrap();
+        let part = index.elements(message, root, Kind::Sequence).unwrap()[1];
+        let share = index.borrow(message, &whole, part);
+        let copy = index
+            .extract(message, None, part, &Budget::new(message.len(), &limits()), &limits())
+            .unwrap();
         assert_eq!(copy.decode(&limits()).unwrap(), decode(&[b"\x80\x04", item, b"."].concat()));
         share.map(|share| {
             assert_eq!(Arc::strong_count(&whole), 2);

@@ -15,7 +15,7 @@ use crate::error::{Error, Exception, Result};
 use crate::net::{Timed, deadline};
 use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
-use crate::pickle::Scan;
+use crate::pickle::Index;
 use crate::value::Value;
 use crate::wait::{Interrupted, pipelined_too_much};
 use crate::wire::frame::{FrameReader, Source};
@@ -60,7 +60,7 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
     // The peer may hold its request back until its last word is acknowledged.
     (&connection.stream).ack_now();
 
-    let mut scan = Scan::default();
+    let (mut index, mut request) = (Index::default(), Request::default());
     let mut link = Link::new(core.clone(), connection);
     let mut accepted = false;
     while !core.is_stopping() || !accepted {
@@ -80,15 +80,16 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
                 return Err(error);
             }
         };
-        match Request::parse(&mut scan, frame, &settings.limits) {
+        match request.read(&mut index, frame, &settings.limits) {
             // A panic in a user's code costs this call.
-            Ok(request) => match guarded(|| respond(core, &request, accepted, &mut link)) {
+            Ok(()) => match guarded(|| respond(core, &request, accepted, &mut link)) {
                 Ok(goes_on) => accepted = goes_on,
                 Err(panic) => link.reply(&Reply::Traceback(panic)),
             },
             Err(error) => link.reply(&Reply::Traceback(error.to_string())),
         }
-        scan.trim();
+        request.clear();
+        index.trim();
         if !accepted || link.gone {
             break;
         }
@@ -98,7 +99,7 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
 }
 
 /// Answers a request; gives whether there may be more.
-fn respond(core: &Arc<Core>, request: &Request<'_>, accepted: bool, link: &mut Link) -> bool {
+fn respond(core: &Arc<Core>, request: &Request, accepted: bool, link: &mut Link) -> bool {
     if accepted {
         link.passed();
         answer(core, request, link);
@@ -111,22 +112,22 @@ fn respond(core: &Arc<Core>, request: &Request<'_>, accepted: bool, link: &mut L
 }
 
 /// Carries out a request to an object.
-fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
+fn answer(core: &Arc<Core>, request: &Request, link: &mut Link) {
     if core.is_stopping() {
         return link.reply(&Reply::Error(Interrupted::ManagerEnding.into()));
     }
-    let ident = request.ident.unwrap_or_default();
+    let Request { ident, method, .. } = request;
     let Some(entry) = find(core, ident, link) else {
         return link.reply(&Reply::Traceback(unknown(ident)));
     };
-    if !entry.exposed.iter().any(|name| name == request.method) {
-        fallback(&entry, request.method, link);
+    if !entry.exposed.iter().any(|name| name == method) {
+        fallback(&entry, method, link);
         return let_go(entry);
     }
-    let mut call = Call::new(request, request.method, request.args, link);
+    let mut call = Call::new(request, method, &request.args, link);
     match entry.object.call(&mut call) {
         Err(exception) => link.reply(&Reply::Error(exception)),
-        Ok(result) => match (entry.method_to_typeid.get(request.method), result) {
+        Ok(result) => match (entry.method_to_typeid.get(method), result) {
             (Some(typeid), result) => {
                 link.reply(&match insert(core, typeid, result) {
                     Ok(made) => {
@@ -143,7 +144,7 @@ fn answer(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) {
             (None, Return::Item(item)) => return link.reply_item(entry, item),
             (None, Return::Items(items)) => link.reply_items(&entry, items),
             (None, Return::Shared(object)) => {
-                let (what, method) = (object.repr(), request.method);
+                let what = object.repr();
                 let why = "no method_to_typeid names it";
                 let text = format!("{what}, the result of {method}(), is no plain data, and {why}");
                 // Its own drop may panic, which is the reply then.
@@ -177,11 +178,11 @@ fn fallback(entry: &Entry, method: &str, link: &mut Link) {
 }
 
 /// Carries out a request to the manager itself. An error is the text of a traceback.
-fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Value, String> {
+fn function(core: &Arc<Core>, request: &Request, link: &mut Link) -> Result<Value, String> {
     if request.method == "create" {
         return create(core, request, link);
     }
-    let call = Call::new(request, request.method, request.args, link);
+    let call = Call::new(request, &request.method, &request.args, link);
     let text = |exception: Exception| exception.to_string();
     let none: [&str; 0] = [];
     let ident = |name| {
@@ -189,7 +190,7 @@ fn function(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<
         let ident = ident.map(|ident| ident.to::<String>()).transpose().map_err(text)?;
         Ok::<_, String>(ident.unwrap_or_default())
     };
-    match request.method {
+    match request.method.as_str() {
         "accept_connection" => ident("name").map(|_| Value::None),
         "incref" => {
             let ident = ident("ident")?;
@@ -241,9 +242,9 @@ fn unknown(ident: &str) -> String {
 
 /// `create(typeid, *args, **kwargs)`: calls the callable, and hands out its result with a reference
 /// to it, which is the client's to drop.
-fn create(core: &Arc<Core>, request: &Request<'_>, link: &mut Link) -> Result<Value, String> {
+fn create(core: &Arc<Core>, request: &Request, link: &mut Link) -> Result<Value, String> {
     let (typeid, args) = request.args.split_first().ok_or("TypeError: create() takes a typeid")?;
-    let typeid = request.message.value(*typeid).and_then(String::try_from);
+    let typeid = typeid.decode(&core.settings.limits).and_then(String::try_from);
     let typeid = typeid.map_err(|error| format!("TypeError: a typeid: {error}"))?;
     let registration = core.settings.registry.get(&typeid).filter(|found| found.create_method);
     let registration = registration.ok_or_else(|| {

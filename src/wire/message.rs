@@ -11,108 +11,83 @@
 //! ```
 //! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
 
-use std::sync::Arc;
-
 use crate::error::{Error, Exception, Result};
-use crate::limits::Limits;
+use crate::limits::{Budget, Limits};
 use crate::pickle::Pickle;
 pub(crate) use crate::pickle::proxy::{PickledProxy, Token, abridged, names};
-use crate::pickle::{Range, Scan, Shape, Writer};
+use crate::pickle::{Index, Kind, Span, Writer};
 use crate::value::Value;
 use crate::wire::frame::{self, Frame};
 
 /// An item of so many bytes is not copied into its reply.
 const APART: usize = 16 * 1024;
 
-/// A message that has been scanned: where to read its parts from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Message<'a> {
-    pub(crate) scan: &'a Scan,
-    pub(crate) bytes: &'a [u8],
-    /// Where that is the end of memory of its own, all of it.
-    whole: Option<&'a Arc<Vec<u8>>>,
-    pub(crate) limits: &'a Limits,
+/// The most arguments of a call, by place and by name together.
+const MAX_ARGS: usize = 1024;
+
+/// A request, taken apart: each argument is a pickle of its own. Its memory serves for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    /// The object's id; empty in a request to the manager itself.
+    pub(crate) ident: String,
+    pub(crate) method: String,
+    pub(crate) args: Vec<Pickle>,
+    pub(crate) kwargs: Vec<(String, Pickle)>,
+    /// Whether the arguments may name shared objects: nearly none do.
+    pub(crate) names_objects: bool,
+    pub(crate) limits: Limits,
+    pub(crate) budget: Budget,
 }
 
-impl<'a> Message<'a> {
-    pub(crate) fn value(self, part: Range) -> Result<Value> {
-        self.scan.decode(self.bytes, part, self.limits)
-    }
-
-    pub(crate) fn pickle(self, part: Range) -> Result<Pickle> {
-        match self.whole.and_then(|whole| self.scan.share(self.bytes, whole, part)) {
-            Some(shared) => Ok(shared),
-            None => self.scan.cut(self.bytes, part, self.limits),
-        }
-    }
-
-    /// A part as a value; what has no tree within the limits stays unopened.
-    pub(crate) fn kept(self, part: Range) -> Result<Value> {
-        self.value(part).or_else(|_| self.pickle(part).map(Value::Opaque))
-    }
-
-    /// Whether it may name shared objects: nearly none does.
-    pub(crate) fn names_objects(self) -> bool {
-        self.scan.names_managers()
-    }
-
-    fn text(self, part: Range) -> Option<&'a str> {
-        self.scan.text(self.bytes, part)
-    }
-}
-
-/// A request, its arguments unopened.
-#[derive(Debug)]
-pub(crate) struct Request<'a> {
-    /// The object's id; the manager's own functions have none.
-    pub(crate) ident: Option<&'a str>,
-    pub(crate) method: &'a str,
-    pub(crate) message: Message<'a>,
-    pub(crate) args: &'a [Range],
-    /// Names and values in turn.
-    pub(crate) kwargs: &'a [Range],
-}
-
-impl<'a> Request<'a> {
-    /// Reads a request from a message; `scan` keeps what is found.
-    pub(crate) fn parse(scan: &'a mut Scan, frame: Frame<'a>, limits: &'a Limits) -> Result<Self> {
+impl Request {
+    /// Takes apart the request in a frame.
+    pub(crate) fn read(
+        &mut self,
+        index: &mut Index,
+        frame: Frame<'_>,
+        limits: &Limits,
+    ) -> Result<()> {
         let Frame { bytes, whole } = frame;
         let refused = |what: &str| Error::Protocol(what.to_owned());
-        let root = scan.message(bytes, limits)?;
-        let parts = scan.children(bytes, root, Shape::Sequence);
-        let Some(&[ident, method, args, kwargs]) = parts else {
-            return Err(refused("a request is no tuple of four"));
+        let budget = Budget::new(bytes.len(), limits);
+        let root = index.message(bytes, limits)?;
+        let Some(&[ident, method, args, kwargs]) = index.elements(bytes, root, Kind::Sequence)
+        else {
+            return Err(refused("request must be a 4-tuple (id, method, args, kwargs)"));
         };
-        let parts = [(args, Shape::Sequence), (kwargs, Shape::Mapping)];
-        if scan.left_out
-            && parts.iter().any(|(of, shape)| scan.children(bytes, *of, *shape).is_none())
-        {
-            // Hardly a call has so many arguments.
-            scan.message_with_all_parts(bytes, limits)?;
+        let text = |of| index.text(bytes, of);
+        let method = text(method).ok_or_else(|| refused("method name must be a str"))?;
+        let many = "args must be a tuple, and kwargs a dict, of at most 1024 arguments together";
+        let args = index.elements(bytes, args, Kind::Sequence);
+        let kwargs = index.elements(bytes, kwargs, Kind::Mapping);
+        let (args, kwargs) = args.zip(kwargs).ok_or_else(|| refused(many))?;
+        if args.len() + kwargs.len() / 2 > MAX_ARGS {
+            return Err(refused(many));
         }
-        let scan = &*scan;
-        let message = Message { scan, bytes, whole, limits };
-        let method = message.text(method);
-        let args = scan.children(bytes, args, Shape::Sequence);
-        let kwargs = scan.children(bytes, kwargs, Shape::Mapping);
-        let request = Self {
-            ident: message.text(ident),
-            method: method.ok_or_else(|| refused("a method's name is no text"))?,
-            message,
-            args: args.ok_or_else(|| refused("arguments are no tuple"))?,
-            kwargs: kwargs.ok_or_else(|| refused("keyword arguments are no dict"))?,
-        };
-        let named = request.keywords().count() == request.kwargs.len() / 2;
-        if named { Ok(request) } else { Err(refused("a keyword is no text")) }
+        let pickle = |of: &Span| index.extract(bytes, whole, *of, &budget, limits);
+        self.clear();
+        self.ident.push_str(text(ident).unwrap_or_default());
+        self.method.push_str(method);
+        for arg in args {
+            self.args.push(pickle(arg)?);
+        }
+        for pair in kwargs.chunks_exact(2) {
+            let [name, value] = pair else { continue };
+            let name = text(*name).ok_or_else(|| refused("keyword names must be str"))?;
+            budget.spend(name.len())?;
+            self.kwargs.push((name.to_owned(), pickle(value)?));
+        }
+        self.names_objects = index.names_managers();
+        (self.budget, self.limits) = (budget, *limits);
+        Ok(())
     }
 
-    /// The keyword arguments: name and value.
-    pub(crate) fn keywords(&self) -> impl Iterator<Item = (&'a str, Range)> {
-        let message = self.message;
-        self.kwargs.chunks_exact(2).filter_map(move |pair| match *pair {
-            [name, value] => Some((message.text(name)?, value)),
-            _ => None,
-        })
+    /// Drops the arguments, which may be large.
+    pub(crate) fn clear(&mut self) {
+        self.ident.clear();
+        self.method.clear();
+        self.args.clear();
+        self.kwargs.clear();
     }
 
     /// Appends a request, in its frame.
@@ -208,19 +183,20 @@ impl Reply {
     /// Reads a reply from a message.
     ///
     /// A result that has no tree within the limits stays an opaque node: nothing is lost.
-    pub(crate) fn parse(scan: &mut Scan, frame: Frame<'_>, limits: &Limits) -> Result<Self> {
+    pub(crate) fn parse(index: &mut Index, frame: Frame<'_>, limits: &Limits) -> Result<Self> {
         let Frame { bytes, whole } = frame;
-        let root = scan.message(bytes, limits)?;
-        let message = Message { scan, bytes, whole, limits };
-        let parts = message.scan.children(bytes, root, Shape::Sequence);
-        let Some(&[kind, result]) = parts else {
-            return Err(Error::Protocol("a reply is no pair".to_owned()));
+        let root = index.message(bytes, limits)?;
+        let Some(&[kind, result]) = index.elements(bytes, root, Kind::Sequence) else {
+            return Err(Error::Protocol("a reply must be a pair (kind, result)".to_owned()));
         };
-        let kind = message.text(kind).unwrap_or_default();
+        let kind = index.text(bytes, kind).unwrap_or_default();
+        let budget = Budget::new(bytes.len(), limits);
+        let result = index.extract(bytes, whole, result, &budget, limits)?;
+        let result = result.decode_within(&budget, limits).unwrap_or(Value::Opaque(result));
         if kind == "#RETURN" {
-            return message.kept(result).map(Self::Return);
+            return Ok(Self::Return(result));
         }
-        match (kind, message.kept(result)?) {
+        match (kind, result) {
             ("#TRACEBACK", Value::Str(text)) => Ok(Self::Traceback(text)),
             ("#UNSERIALIZABLE", Value::Str(text)) => Ok(Self::Unserializable(text)),
             ("#ERROR", Value::Opaque(pickle)) => Ok(Self::Error(exception(pickle, limits))),
@@ -293,8 +269,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keywords_may_be_references_but_not_to_one_another_without_end() {
-        let parse = |keywords: u32| {
+    fn keywords_may_be_references_to_one_another() {
+        let read = |keywords: u32| {
             // Each refers to the one before.
             let mut bytes = b"\x80\x04(N\x8c\x01f)}(\x8c\x01a\x94N".to_vec();
             for number in 0..keywords {
@@ -303,13 +279,14 @@ mod tests {
                 bytes.extend(b"\x94N");
             }
             bytes.extend(b"ut.");
-            let (mut scan, limits) = (Scan::default(), Limits::default());
-            let request = Request::parse(&mut scan, bytes.as_slice().into(), &limits);
-            request.map(|request| request.keywords().filter(|(name, _)| *name == "a").count())
+            let mut request = Request::default();
+            let limits = Limits::default();
+            request.read(&mut Index::default(), bytes.as_slice().into(), &limits)?;
+            Ok(request.kwargs.iter().filter(|(name, _)| *name == "a").count())
         };
-        assert_eq!(parse(500).unwrap(), 501);
-        let refused = parse(10_000).unwrap_err();
-        assert!(matches!(refused, Error::Limit("expansion", _)), "{refused:?}");
+        assert_eq!(read(1023).unwrap(), 1024);
+        let refused: Error = read(1024).unwrap_err();
+        assert!(refused.to_string().contains("at most 1024 arguments"), "{refused}");
     }
 
     #[test]

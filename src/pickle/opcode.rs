@@ -1,0 +1,166 @@
+//! The operations of a pickle: one table with the name, operand and effect of each.
+//!
+//! A pickle is a program for a small stack machine. Every operation is one byte, followed by its operand.
+//! Names are those of CPython's `pickletools`, which documents each in full.
+
+/// How an operation's operand is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Operand {
+    None,
+    /// So many bytes.
+    Fixed(u8),
+    /// A little-endian length of so many bytes, then that many bytes.
+    Counted(u8),
+    /// Two lines of text, each ended by a newline.
+    TwoLines,
+}
+
+/// What an operation does to the stack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Pushes an object that the operation spells out.
+    Push,
+    /// Pushes an object that was memoized.
+    Get,
+    /// Memoizes the object on top, under the key in the operand.
+    Put,
+    /// Memoizes the object on top, under the number of keys in use.
+    Memoize,
+    /// Pushes a mark.
+    Mark,
+    /// The last so many objects become one.
+    Join(usize),
+    /// The objects above the last mark become one.
+    JoinMark,
+    /// The last so many objects go into the one below them.
+    Fill(usize),
+    /// The objects above the last mark go into the one below it.
+    FillMark,
+    /// Drops the object on top.
+    Pop,
+    /// Drops the last mark and all above it.
+    PopMark,
+    /// Changes nothing: `PROTO` and `FRAME`.
+    Skip,
+    /// Ends the pickle.
+    Stop,
+    /// Is not read here, and why.
+    Refused(&'static str),
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opcode {
+    pub(crate) name: &'static str,
+    pub(crate) operand: Operand,
+    pub(crate) effect: Effect,
+}
+
+const PERSISTENT: Effect = Effect::Refused("persistent ids are refused");
+const EXTENSION: Effect = Effect::Refused("extension codes are refused");
+const BUFFER: Effect = Effect::Refused("out-of-band buffers are refused");
+const DUPLICATE: Effect = Effect::Refused("no pickler writes it");
+const OLD: Effect = Effect::Refused("protocols 2 to 5 are read");
+
+macro_rules! opcodes {
+    ($($name:ident = $code:literal, $operand:expr, $effect:expr;)*) => {
+        $(#[allow(dead_code, reason = "the table names every operation")]
+        pub(crate) const $name: u8 = $code;)*
+
+        /// The operation that each byte stands for.
+        #[allow(clippy::indexing_slicing, reason = "when this is compiled")]
+        pub(crate) static TABLE: [Opcode; 256] = {
+            use Effect::*;
+            use Operand::{Counted, Fixed, TwoLines};
+            const NO: Operand = Operand::None;
+            let unknown = Opcode { name: "?", operand: NO, effect: Refused("unknown opcode") };
+            let mut table = [unknown; 256];
+            $(table[$code as usize] = Opcode { name: stringify!($name), operand: $operand, effect: $effect };)*
+            table
+        };
+    };
+}
+
+opcodes! {
+    // Atoms.
+    NONE             = b'N', NO,         Push;
+    NEWTRUE          = 0x88, NO,         Push;
+    NEWFALSE         = 0x89, NO,         Push;
+    BININT1          = b'K', Fixed(1),   Push;
+    BININT2          = b'M', Fixed(2),   Push;
+    BININT           = b'J', Fixed(4),   Push;
+    LONG1            = 0x8a, Counted(1), Push;
+    LONG4            = 0x8b, Counted(4), Push;
+    BINFLOAT         = b'G', Fixed(8),   Push;
+    SHORT_BINUNICODE = 0x8c, Counted(1), Push;
+    BINUNICODE       = b'X', Counted(4), Push;
+    BINUNICODE8      = 0x8d, Counted(8), Push;
+    SHORT_BINBYTES   = b'C', Counted(1), Push;
+    BINBYTES         = b'B', Counted(4), Push;
+    BINBYTES8        = 0x8e, Counted(8), Push;
+    BYTEARRAY8       = 0x96, Counted(8), Push;
+    // Containers, and what goes into them.
+    EMPTY_TUPLE      = b')', NO,         Push;
+    EMPTY_LIST       = b']', NO,         Push;
+    EMPTY_DICT       = b'}', NO,         Push;
+    EMPTY_SET        = 0x8f, NO,         Push;
+    MARK             = b'(', NO,         Mark;
+    TUPLE1           = 0x85, NO,         Join(1);
+    TUPLE2           = 0x86, NO,         Join(2);
+    TUPLE3           = 0x87, NO,         Join(3);
+    TUPLE            = b't', NO,         JoinMark;
+    FROZENSET        = 0x91, NO,         JoinMark;
+    APPEND           = b'a', NO,         Fill(1);
+    APPENDS          = b'e', NO,         FillMark;
+    SETITEM          = b's', NO,         Fill(2);
+    SETITEMS         = b'u', NO,         FillMark;
+    ADDITEMS         = 0x90, NO,         FillMark;
+    // Classes and functions by name, their calls, and their objects' state.
+    GLOBAL           = b'c', TwoLines,   Push;
+    STACK_GLOBAL     = 0x93, NO,         Join(2);
+    REDUCE           = b'R', NO,         Join(2);
+    NEWOBJ           = 0x81, NO,         Join(2);
+    NEWOBJ_EX        = 0x92, NO,         Join(3);
+    BUILD            = b'b', NO,         Fill(1);
+    // The memo, and what is discarded.
+    MEMOIZE          = 0x94, NO,         Memoize;
+    BINPUT           = b'q', Fixed(1),   Put;
+    LONG_BINPUT      = b'r', Fixed(4),   Put;
+    BINGET           = b'h', Fixed(1),   Get;
+    LONG_BINGET      = b'j', Fixed(4),   Get;
+    POP              = b'0', NO,         Pop;
+    POP_MARK         = b'1', NO,         PopMark;
+    // Around them.
+    PROTO            = 0x80, Fixed(1),   Skip;
+    FRAME            = 0x95, Fixed(8),   Skip;
+    STOP             = b'.', NO,         Stop;
+    // Not read.
+    PERSID           = b'P', NO,         PERSISTENT;
+    BINPERSID        = b'Q', NO,         PERSISTENT;
+    EXT1             = 0x82, NO,         EXTENSION;
+    EXT2             = 0x83, NO,         EXTENSION;
+    EXT4             = 0x84, NO,         EXTENSION;
+    NEXT_BUFFER      = 0x97, NO,         BUFFER;
+    READONLY_BUFFER  = 0x98, NO,         BUFFER;
+    DUP              = b'2', NO,         DUPLICATE;
+    INT              = b'I', NO,         OLD;
+    LONG             = b'L', NO,         OLD;
+    FLOAT            = b'F', NO,         OLD;
+    STRING           = b'S', NO,         OLD;
+    BINSTRING        = b'T', NO,         OLD;
+    SHORT_BINSTRING  = b'U', NO,         OLD;
+    UNICODE          = b'V', NO,         OLD;
+    LIST             = b'l', NO,         OLD;
+    DICT             = b'd', NO,         OLD;
+    GET              = b'g', NO,         OLD;
+    PUT              = b'p', NO,         OLD;
+    INST             = b'i', NO,         OLD;
+    OBJ              = b'o', NO,         OLD;
+}
+
+/// An unsigned little-endian number; one that does not fit is as large as can be.
+#[inline]
+pub(crate) fn number(bytes: &[u8]) -> usize {
+    let number = bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -358,7 +358,9 @@ fn get_wakes_only_producers_whose_items_fit() {
     for _ in 0..52 {
         assert!(queue.get_timeout(PATIENCE).unwrap().is_some());
     }
-    large.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in large {
+        thread.join().unwrap();
+    }
     assert!(queue.is_empty());
 }
 

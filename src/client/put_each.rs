@@ -42,15 +42,13 @@ where
     fn fill(&mut self) -> Result<()> {
         let mut fresh = 0;
         while self.under_way.len() < WINDOW {
-            let size = match self.held.take() {
-                Some(size) => size,
-                None => match self.items.as_mut().and_then(Iterator::next) {
-                    Some(item) => self.request(&item.into())?,
-                    None => {
-                        self.items = None;
-                        break;
-                    }
-                },
+            let size = if let Some(size) = self.held.take() {
+                size
+            } else if let Some(item) = self.items.as_mut().and_then(Iterator::next) {
+                self.request(&item.into())?
+            } else {
+                self.items = None;
+                break;
             };
             if let Some(oldest) = self.under_way.front()
                 && self.bytes - oldest + size > PIPELINED

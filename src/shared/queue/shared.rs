@@ -267,7 +267,9 @@ impl Shared {
     fn ring(&self, state: MutexGuard<'_, State>) {
         let bells = state.to_ring(&self.policy);
         drop(state);
-        bells.iter().for_each(|bell| bell.ring());
+        for bell in bells {
+            bell.ring();
+        }
     }
 
     /// After items came back: wakes somebody for each, and moves those that shall not be delivered again,

@@ -68,7 +68,8 @@
 //!
 //! [`QueueProxy::get`] waits; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] give `None` when
 //! nothing came. Each call has a connection of its own while it lasts, so that clones of a proxy may
-//! wait on many threads at once. A consumer that dies while it waits takes no item with it.
+//! wait on many threads at once. A consumer that dies while it waits takes no item with
+//! it; a `get` that finds an item at once does not look whether its caller is still there ([`Queue`]).
 //!
 //! # Iteration
 //!

@@ -200,7 +200,8 @@ impl Manager {
     }
 
     /// How many connections may be unauthenticated, because their key is not proved yet. A further one closes
-    /// the oldest of them, so that a flood of silent connections keeps no client out. Defaults to 1024.
+    /// the oldest of them, so that a flood of silent connections keeps no client out; while the threads of
+    /// closed ones end, there may be as many again. Defaults to 1024.
     #[must_use]
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.max_handshakes = count;

@@ -172,7 +172,7 @@ pub use shared::objects::{
 pub use shared::queue::{Queue, QueueOptions};
 pub use shared::wait::{Interrupted, Monitor, Patience};
 pub use shared::{IntoReturn, Return, SharedObject};
-pub use transport::Address;
+pub use transport::{Address, BoundListener};
 pub use value::{BigInt, Pickle, Value};
 
 /// Runs the README's Rust examples as tests.

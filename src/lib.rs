@@ -68,7 +68,8 @@
 //!
 //! [`QueueProxy::get`] waits; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] give `None` when
 //! nothing came. Each call has a connection of its own while it lasts, so that clones of a proxy may
-//! wait on many threads at once. A consumer that dies while it waits takes no item with it.
+//! wait on many threads at once. A consumer that dies while it waits takes no item with
+//! it; a `get` that finds an item at once does not look whether its caller is still there ([`Queue`]).
 //!
 //! # Iteration
 //!
@@ -150,7 +151,7 @@ pub use client::{Client, Connector, Consumer, Proxy, PutEach, QueueIter, QueuePr
 pub use error::{Error, Exception, Result};
 pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
-pub use net::Address;
+pub use net::{Address, BoundListener};
 pub use object::call::{Arg, Call, ConnectionId};
 pub use object::stored::{Element, Held, Item};
 pub use object::{IntoReturn, Return, SharedObject};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::net::{Address, Listener};
+use crate::net::{Address, BoundListener, Listener};
 use crate::object::call::Call;
 use crate::object::{IntoReturn, Return};
 use crate::server::{self, Core, Registration, Settings};
@@ -201,7 +201,8 @@ impl Manager {
     }
 
     /// How many connections may be unauthenticated, because their key is not proved yet. A further one closes
-    /// the oldest of them, so that a flood of silent connections keeps no client out. Defaults to 1024.
+    /// the oldest of them, so that a flood of silent connections keeps no client out; while the threads of
+    /// closed ones end, there may be as many again. Defaults to 1024.
     #[must_use]
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.max_handshakes = count;
@@ -239,6 +240,44 @@ impl Manager {
         self.listen(Some(&address.into()))
     }
 
+    /// Serves on a socket that listens already: a [`TcpListener`](std::net::TcpListener), or a
+    /// [`UnixListener`](std::os::unix::net::UnixListener) with a path, whose file the manager neither changes
+    /// nor removes. So its owner can set what std cannot, for example with the crate `socket2`, or take it
+    /// from systemd (socket activation, with the crate `listenfd`):
+    ///
+    /// - Backlog. std's is 128: of 1,000 clients that connect at the same moment, hundreds wait for seconds,
+    ///   or give up. With 4,096 all are served (on Linux also `net.core.somaxconn` bounds it).
+    /// - Keep-alive. Without it, a host that vanishes (power failure, cable) keeps its connection until the
+    ///   manager writes to it: its thread, its `RLock`, and items of an at-least-once queue without a lease.
+    ///   On Linux connections inherit it from the listener.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use basemanager::{Client, Manager, Queue};
+    /// use socket2::{Domain, Socket, TcpKeepalive, Type};
+    /// let address: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    /// let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    /// let probes = TcpKeepalive::new().with_time(Duration::from_secs(30));
+    /// socket.set_tcp_keepalive(&probes.with_interval(Duration::from_secs(10)))?;
+    /// #[cfg(unix)] // elsewhere it would let others take the port
+    /// socket.set_reuse_address(true)?;
+    /// socket.bind(&address.into())?;
+    /// socket.listen(4096)?;
+    ///
+    /// let manager = Manager::new("secret").share("tasks", Queue::new());
+    /// let handle = manager.bind_listener(std::net::TcpListener::from(socket))?.start()?;
+    /// Client::connect(handle.address(), "secret")?.queue("tasks")?.put(1)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the listener has no address, [`Error::Invalid`] for an empty key or a Unix socket
+    /// without a path.
+    pub fn bind_listener(self, listener: impl Into<BoundListener>) -> Result<Server> {
+        let listener = Listener::adopt(listener.into())?;
+        self.serve_on(|_| Ok(listener))
+    }
+
     /// Listens on a fresh Unix socket in a private temporary directory, as Python does when the
     /// address is left out. Where there are no Unix sockets, on a free port of 127.0.0.1.
     ///
@@ -248,13 +287,17 @@ impl Manager {
         self.listen(None)
     }
 
-    fn listen(mut self, address: Option<&Address>) -> Result<Server> {
+    fn listen(self, address: Option<&Address>) -> Result<Server> {
+        self.serve_on(|mode| Listener::bind(address, mode))
+    }
+
+    fn serve_on(mut self, listen: impl FnOnce(u32) -> Result<Listener>) -> Result<Server> {
         let authkey = self.authkey.map_or_else(Authkey::process, Ok)?;
         if authkey.as_bytes().is_empty() && !self.allow_empty_authkey {
             return Err(Error::Invalid("authkey: it is empty".to_owned()));
         }
         self.settings.authkey = authkey.as_bytes().to_vec();
-        let listener = Listener::bind(address, self.socket_mode)?;
+        let listener = listen(self.socket_mode)?;
         let address = listener.address()?;
         Ok(Server { core: Arc::new(Core::new(self.settings, address)?), listener, authkey })
     }

@@ -1,6 +1,9 @@
 //! Addresses, and the sockets behind them: TCP everywhere, Unix sockets where there are any.
 
 mod address;
+mod bound;
+#[cfg(unix)]
+mod stale;
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::wire::frame::Source;
 pub use address::Address;
+pub use bound::BoundListener;
 
 /// A listening socket. Dropping it closes it and removes a Unix socket's file.
 #[derive(Debug)]
@@ -44,19 +48,30 @@ impl Listener {
         }
     }
 
+    /// Takes over a socket that listens already. A Unix socket's file is its creator's to remove.
+    pub(crate) fn adopt(listener: BoundListener) -> Result<Self> {
+        let doing = || Error::io("use the listener");
+        match listener {
+            BoundListener::Tcp(listener) => {
+                listener.set_nonblocking(false).map_err(doing())?;
+                Ok(Self::Tcp(listener))
+            }
+            #[cfg(unix)]
+            BoundListener::Unix(listener) => {
+                listener.set_nonblocking(false).map_err(doing())?;
+                let address = listener.local_addr().map_err(doing())?;
+                let path = address.as_pathname().map(Path::to_owned);
+                let path = path.ok_or_else(|| Error::Invalid("listener: it has no path".into()))?;
+                Ok(Self::Unix(SocketFile { path, node: None, directory: None }, listener))
+            }
+        }
+    }
+
     #[cfg(unix)]
     fn bind_unix(path: &Path, mode: u32) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         let doing = || Error::io(format!("listen on {}", path.display()));
-        let listener = match UnixListener::bind(path) {
-            // What a killed manager left behind: nobody listens there.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-                std::fs::remove_file(path).map_err(doing())?;
-                UnixListener::bind(path)
-            }
-            other => other,
-        };
-        let listener = listener.map_err(doing())?;
+        let listener = stale::bind(path).map_err(doing())?;
         let file = SocketFile { path: path.to_owned(), node: node(path), directory: None };
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(doing())?;
         // Whoever came before the mode was set may be a stranger.
@@ -174,12 +189,27 @@ fn node(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-#[cfg(unix)]
-fn is_stale(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = |found: std::fs::Metadata| found.file_type().is_socket();
-    std::fs::symlink_metadata(path).is_ok_and(is_socket)
-        && matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+/// Waits until a read returns at once, no longer than the read may take. Windows does not wake a blocked read
+/// when its socket is shut down, but ends one that begins after that.
+#[cfg(windows)]
+fn wait_readable(socket: &TcpStream) -> io::Result<()> {
+    const LOOK: Duration = Duration::from_millis(200);
+    let timeout = socket.read_timeout()?;
+    let until = timeout.map(deadline);
+    let result = loop {
+        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            break Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left.min(LOOK)))?;
+        match socket.peek(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            // Data, the end, or an error, which the read returns.
+            _ => break Ok(()),
+        }
+    };
+    socket.set_read_timeout(timeout)?;
+    result
 }
 
 /// Refuses a socket that has connected to itself. TCP allows that where nobody listens on a port from the range
@@ -302,6 +332,8 @@ impl Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(windows)]
+        either!(self, socket => wait_readable(socket))?;
         either!(self, socket => (&mut &*socket).read(buffer))
     }
 }
@@ -331,6 +363,9 @@ impl Source for &Stream {
 
     // By way of the socket itself: std's sockets fill a vector without zeroing it first.
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
+        if cfg!(windows) {
+            return self.take(bytes).read_to_end(buffer);
+        }
         either!(self, socket => socket.take(bytes).read_to_end(buffer))
     }
 }

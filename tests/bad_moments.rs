@@ -158,10 +158,11 @@ fn a_consumer_that_pipelined_and_died_loses_no_item() {
 }
 
 /// More than the manager reads behind a call that waits.
-fn pipelined_too_much() -> Vec<u8> {
-    let behind = request("queue", "qsize", b"").repeat(80_000);
+fn pipelined_too_much(handle: &ServerHandle) -> Vec<u8> {
+    let queue = id(handle, "queue");
+    let behind = request(&queue, "qsize", b"").repeat(80_000);
     assert!(behind.len() > 3 << 19);
-    [request("queue", "get", b""), behind].concat()
+    [request(&queue, "get", b""), behind].concat()
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn get_of_client_that_pipelined_too_much_and_died_takes_no_item() {
     let (handle, queue) = queued();
     let tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
     let mut consumer = raw(&handle);
-    consumer.send(&pipelined_too_much());
+    consumer.send(&pipelined_too_much(&handle));
     die(consumer, &handle);
     (1..=3).for_each(|item| tasks.put(item).unwrap());
     assert_eq!(queue.len(), 3);
@@ -185,7 +186,7 @@ fn client_that_pipelines_too_much_behind_a_blocked_get_is_told_why_it_is_closed(
     let handle = start(manager.register("queue", move |_| shared.clone()));
     let tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
     let mut consumer = raw(&handle);
-    consumer.send(&pipelined_too_much());
+    consumer.send(&pipelined_too_much(&handle));
     let limit = "number of bytes sent behind a call that waits exceeds the limit of 1048576";
     log.until(limit);
     // Nothing is taken, and nothing of what was behind is answered.
@@ -198,11 +199,12 @@ fn client_that_pipelines_too_much_behind_a_blocked_get_is_told_why_it_is_closed(
     assert_eq!(tasks.get_timeout(PATIENCE).unwrap(), Some(1.into()));
     // Up to the limit all is answered.
     let mut consumer = raw(&handle);
-    let behind = request("queue", "qsize", b"").repeat(30_000);
-    consumer.send(&[request("queue", "get", b""), behind].concat());
+    let id = id(&handle, "queue");
+    let behind = request(&id, "qsize", b"").repeat(10_000);
+    consumer.send(&[request(&id, "get", b""), behind].concat());
     tasks.put(2).unwrap();
     assert_eq!(consumer.reply().unwrap().1, 2.into());
-    for _ in 0..30_000 {
+    for _ in 0..10_000 {
         assert_eq!(consumer.reply().unwrap().1, 0.into());
     }
 }

@@ -19,15 +19,23 @@ const LIST: &str = "builtins\nlist";
 const ZIP: &str = "builtins\nzip";
 
 /// A manager with a list that lasts, a proxy of it, and a client that says what it likes.
-fn serve(limits: Limits) -> (ServerHandle, List, ListProxy, Raw) {
+fn serve(limits: Limits) -> (ServerHandle, List, ListProxy, Caller) {
     let list = List::new();
-    let (shared, manager) = (list.clone(), Manager::new("key").register_sync_types());
-    let manager = manager.register("shared", move |_| shared.clone()).limits(limits);
+    let manager = Manager::new("key").register_sync_types();
+    let manager = manager.share("shared", list.clone()).limits(limits);
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
     let proxy = client.create("shared", &[], &[]).unwrap().into();
-    let raw = Raw::accepted(&handle.address().to_string(), "key");
-    (handle, list, proxy, raw)
+    let address = handle.address().to_string();
+    let id = Raw::create(&address, "key", "shared");
+    let caller = Caller { raw: Raw::accepted(&address, "key"), id };
+    (handle, list, proxy, caller)
+}
+
+/// A connection that sends calls of the list byte by byte.
+struct Caller {
+    raw: Raw,
+    id: String,
 }
 
 /// An object that nests `levels` calls of a function, each with the one before as its argument.
@@ -37,11 +45,11 @@ fn nested(function: &str, levels: usize, innermost: &[u8]) -> Vec<u8> {
 }
 
 /// Calls a method of the list with these arguments; `Err` is a reply that is no result, as it came.
-fn call(raw: &mut Raw, method: &str, arguments: &[&[u8]]) -> Result<(), String> {
-    let length = [u8::try_from(method.len()).unwrap()];
-    let name = [b"\x8c", &length[..], method.as_bytes()].concat();
+fn call(caller: &mut Caller, method: &str, arguments: &[&[u8]]) -> Result<(), String> {
+    let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let Caller { raw, id } = caller;
     let arguments = arguments.concat();
-    raw.frame(&[b"\x80\x04(\x8c\x06shared", &name[..], b"(", &arguments, b"t}t."].concat());
+    raw.frame(&[b"\x80\x04(", &*text(id), &*text(method), b"(", &arguments, b"t}t."].concat());
     let reply = raw.read().unwrap();
     let returned = reply.starts_with(b"\x80\x04\x8c\x07#RETURN");
     if returned { Ok(()) } else { Err(reply.escape_ascii().to_string()) }
@@ -121,7 +129,7 @@ fn deep_value_of_the_owner_is_stored_unopened() {
     // This client opens less, and says so.
     assert!(matches!(proxy.get(1).unwrap(), Some(Value::Opaque(_))));
     let client = Client::connect(handle.address(), "key").unwrap();
-    assert!(client.debug_info().unwrap().contains("shared"));
+    assert!(client.debug_info().unwrap().contains("refcount"));
 }
 
 #[test]

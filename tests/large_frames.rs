@@ -51,13 +51,16 @@ fn item_of_2_gib_crosses_the_manager() {
     let manager = Manager::new("key").register("queue", move |_| shared.clone());
     let manager = manager.limits(Limits::default().frame_size(3 * GIB));
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let mut raw = Raw::accepted(&handle.address().to_string(), "key");
+    let address = handle.address().to_string();
+    let id = Raw::create(&address, "key", "queue");
+    let mut raw = Raw::accepted(&address, "key");
+    let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let zeros = 2 * GIB;
     let length = u32::try_from(zeros).unwrap().to_le_bytes();
     let item = [b"B", &length[..]].concat();
     send(
         raw.stream(),
-        &[b"\x80\x04(\x8c\x05queue\x8c\x03put", &item[..]].concat(),
+        &[b"\x80\x04(", &*text(&id), &*text("put"), &item[..]].concat(),
         zeros,
         b"\x85}t.",
     );
@@ -65,7 +68,7 @@ fn item_of_2_gib_crosses_the_manager() {
     queue.put("next").unwrap();
     // Both replies go at once.
     for _ in 0..2 {
-        raw.frame(b"\x80\x04(\x8c\x05queue\x8c\x03get)}t.");
+        raw.frame(&[b"\x80\x04(", &*text(&id), &*text("get"), b")}t."].concat());
     }
     let before = [b"\x80\x04\x8c\x07#RETURN", &item[..]].concat();
     expect(raw.stream(), &before, zeros, b"\x86.");

@@ -235,9 +235,9 @@ obey()";
         open = open.max(manager.files());
     }
     say(&format!("3,000 connections: at most {threads} threads and {open} files"));
-    // A few more may be on their way out: their time was up.
-    assert!(threads <= 3 + 1024 + 16, "{threads}");
-    assert!(open <= files + 1024 + 16, "{open}");
+    // As many again may be on their way out: they were evicted, or their time was up.
+    assert!(threads <= 3 + 2 * 1024, "{threads}");
+    assert!(open <= files + 2 * 1024, "{open}");
     flood.kill();
     until("all are gone", PATIENCE, || manager.threads() == 3 && manager.files() == files);
     assert_eq!(client.ask("q.qsize()"), "0");

@@ -1,7 +1,7 @@
 //! The FIFO queue: Python's `queue.Queue`, shared.
 //!
-//! An item is kept as the pickle it came as. It leaves only for a caller that is there, and comes back
-//! to the front when the reply that carries it cannot be sent. What is where is in `queue/state.rs`, who
+//! An item is kept as the pickle it came as. It leaves for a caller that waited only if that is still
+//! connected, and comes back to the front when the reply that carries it cannot be sent. What is where is in `queue/state.rs`, who
 //! waits for what in `queue/shared.rs`.
 
 #[cfg(all(test, loom))]
@@ -34,6 +34,20 @@ use shared::Shared;
 /// assert_eq!(queue.try_get()?, None);
 /// # Ok::<(), basemanager::Error>(())
 /// ```
+///
+/// # What may be lost
+/// A `get` that waited takes an item only if its caller's connection is still open at that moment. A `get`
+/// that finds an item at once does not check that: the check would cost three system calls next to the two
+/// of the call itself. In both cases the item returns to the front if the reply cannot be written. What was
+/// written to a client that died before it read it is lost, unless the queue is an
+/// [at-least-once](QueueOptions::at_least_once) one.
+///
+/// # Memory
+/// A queue that was long releases its own memory as it empties. The system's allocator may keep what the
+/// items took. glibc has up to eight arenas a processor, and each may keep as much as the longest queue that
+/// was filled from it took. Where queues grow large, set the environment variable `MALLOC_ARENA_MAX` to 1, and
+/// a manager keeps no more than its queues once took in all, or to 2, twice that, and threads wait for each
+/// other less.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 

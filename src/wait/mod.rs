@@ -9,8 +9,9 @@
 //!   └──────────┬─────────┘   every few seconds: caller still there?
 //!              └──────────►  manager ends: give up
 //! ```
-//! A caller is checked after every park and before it is handed anything, so that nothing is taken
-//! for a caller that is gone, and a wake-up meant for it goes to the next.
+//! A caller that had to wait is checked before it is handed anything, so that nothing is taken for one
+//! that is gone, and a wake-up meant for it goes to the next. Where the state is ready at once there is no
+//! check, which would take three system calls.
 
 pub(crate) mod primitives;
 

@@ -274,13 +274,13 @@ fn long_integers_pass_and_are_not_opened() {
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
     let cases: [(&[u8], &str); 30] = [
-        (b"\x82\x01", "extension codes are refused"),
-        (b"\x83\x01\x00", "extension codes are refused"),
-        (b"\x84\x01\x00\x00\x00", "extension codes are refused"),
-        (b"Pid\n", "persistent ids are refused"),
-        (b"NQ", "persistent ids are refused"),
-        (b"\x97", "out-of-band buffers are refused"),
-        (b"N\x98", "out-of-band buffers are refused"),
+        (b"\x82\x01", "EXT1 is refused: extension codes are not looked up"),
+        (b"\x83\x01\x00", "EXT2 is refused: extension codes are not looked up"),
+        (b"\x84\x01\x00\x00\x00", "EXT4 is refused: extension codes are not looked up"),
+        (b"Pid\n", "PERSID is refused: persistent ids are not resolved"),
+        (b"NQ", "BINPERSID is refused: persistent ids are not resolved"),
+        (b"\x97", "NEXT_BUFFER is refused: buffers must be part of the pickle"),
+        (b"N\x98", "READONLY_BUFFER is refused: buffers must be part of the pickle"),
         (b"N2", "DUP is refused: no pickler writes it"),
         (b"\xff", "unknown opcode 0xff"),
         (b"\x80\x06N", "unsupported protocol 6"),

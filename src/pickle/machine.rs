@@ -331,6 +331,8 @@ fn ended() -> Error {
 }
 
 fn refused(code: u8, why: &str) -> Error {
-    let name = TABLE.get(usize::from(code)).map_or("?", |row| row.name);
-    malformed(format_args!("{name} ({code:#04x}): {why}"))
+    match TABLE.get(usize::from(code)) {
+        Some(row) if row.name != "?" => malformed(format_args!("{} is refused: {why}", row.name)),
+        _ => malformed(format_args!("unknown opcode {code:#04x}")),
+    }
 }

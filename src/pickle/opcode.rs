@@ -56,9 +56,9 @@ pub(crate) struct Opcode {
     pub(crate) effect: Effect,
 }
 
-const PERSISTENT: Effect = Effect::Refused("persistent ids are refused");
-const EXTENSION: Effect = Effect::Refused("extension codes are refused");
-const BUFFER: Effect = Effect::Refused("out-of-band buffers are refused");
+const PERSISTENT: Effect = Effect::Refused("persistent ids are not resolved");
+const EXTENSION: Effect = Effect::Refused("extension codes are not looked up");
+const BUFFER: Effect = Effect::Refused("buffers must be part of the pickle");
 const DUPLICATE: Effect = Effect::Refused("no pickler writes it");
 const OLD: Effect = Effect::Refused("protocols 2 to 5 are read");
 
@@ -73,7 +73,7 @@ macro_rules! opcodes {
             use Effect::*;
             use Operand::{Counted, Fixed, TwoLines};
             const NO: Operand = Operand::None;
-            let unknown = Opcode { name: "?", operand: NO, effect: Refused("unknown opcode") };
+            let unknown = Opcode { name: "?", operand: NO, effect: Refused("unknown") };
             let mut table = [unknown; 256];
             $(table[$code as usize] = Opcode { name: stringify!($name), operand: $operand, effect: $effect };)*
             table

@@ -23,13 +23,13 @@ impl SharedObject for Counter {
         match call.method() {
             // def increment(by=1)
             "increment" => {
-                let [by] = call.bind(0, ["by"])?;
+                let ([], [by]) = call.args([], ["by"])?;
                 let by: i64 = by.map_or(Ok(1), |by| by.to())?;
                 Ok((self.0.fetch_add(by, Ordering::Relaxed).wrapping_add(by)).into())
             }
             // def value()
             "value" => {
-                let [] = call.bind(0, [])?;
+                call.no_args()?;
                 Ok(self.0.load(Ordering::Relaxed).into())
             }
             _ => Err(call.no_such_method()),

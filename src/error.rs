@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use crate::limits::Budget;
 use crate::value::Value;
 
 /// The result of this crate's fallible functions.
@@ -340,6 +341,24 @@ impl fmt::Display for Exception {
 }
 
 impl std::error::Error for Exception {}
+
+impl From<Error> for Exception {
+    /// What a client is told of an error in a method that it calls.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Exception(exception) => exception,
+            Error::Conversion(text) => Self::type_error(text),
+            Error::Limit(Budget::NAME, _) => Self::builtin("MemoryError", error.to_string()),
+            Error::Limit(..) | Error::Invalid(_) => Self::value_error(error.to_string()),
+            Error::TimedOut => Self::builtin("TimeoutError", error.to_string()),
+            Error::Io(..) => Self::builtin("OSError", error.to_string()),
+            Error::Disconnected | Error::Unreachable(_) => {
+                Self::builtin("EOFError", error.to_string())
+            }
+            _ => Self::runtime_error(error.to_string()),
+        }
+    }
+}
 
 impl From<Exception> for Error {
     fn from(exception: Exception) -> Self {

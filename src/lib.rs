@@ -40,9 +40,8 @@
 //!
 //! let server = Manager::new("key")
 //!     .register("add", |call| {
-//!         let [a, b] = call.bind(2, ["a", "b"])?;
-//!         let sum: i64 = [a, b].iter().flatten().map(|n| n.to::<i64>()).sum::<Result<_, _>>()?;
-//!         Ok(sum)
+//!         let ([a, b], []) = call.args(["a", "b"], [])?;
+//!         Ok::<_, basemanager::Exception>(a.to::<i64>()? + b.to::<i64>()?)
 //!     })
 //!     .bind("127.0.0.1:0")?;
 //! let handle = server.start()?;
@@ -152,7 +151,7 @@ pub use error::{Error, Exception, Result};
 pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
 pub use net::{Address, BoundListener};
-pub use object::call::{Arg, Call, ConnectionId};
+pub use object::call::{Call, ConnectionId};
 pub use object::stored::{Element, Held, Item};
 pub use object::{IntoReturn, Return, SharedObject};
 pub use pickle::Pickle;

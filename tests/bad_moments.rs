@@ -72,8 +72,8 @@ impl SharedObject for Probe {
                 Ok(().into())
             }
             "hand_out" => {
-                let [item] = call.bind(1, ["item"])?;
-                call.item(item.unwrap()).map(Return::Item)
+                let ([item], []) = call.args(["item"], [])?;
+                Ok(Return::Item(call.item(item)))
             }
             "watch" => {
                 call.watch_connection();

@@ -36,8 +36,9 @@ fn manager() -> ServerHandle {
 fn manager_at(address: &str) -> ServerHandle {
     let manager = Manager::new(KEY).share("tasks", Queue::new());
     let manager = manager.register("Queue", |call| {
-        let [maxsize] = call.bind(0, ["maxsize"])?;
-        maxsize.map_or(Ok(0), |maxsize| maxsize.to()).map(Queue::bounded)
+        let ([], [maxsize]) = call.args([], ["maxsize"])?;
+        let maxsize = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+        Ok::<_, Exception>(Queue::bounded(maxsize))
     });
     manager.bind(address).unwrap().start().unwrap()
 }

@@ -165,8 +165,8 @@ impl SharedObject for Deep {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        let [levels] = call.bind(1, ["levels"])?;
-        Ok(nests(levels.unwrap().to()?).into())
+        let ([levels], []) = call.args(["levels"], [])?;
+        Ok(nests(levels.to()?).into())
     }
 }
 

@@ -16,7 +16,7 @@ const KEY: &str = "producer";
 fn manager(limits: Limits) -> ServerHandle {
     let manager =
         Manager::new(KEY).limits(limits).share("queue", Queue::new()).register("echo", |call| {
-            call.positional().next().map_or(Ok(Value::None), |arg| arg.value())
+            call.positional().first().map_or(Ok(Value::None), |arg| call.value(arg))
         });
     manager.bind("127.0.0.1:0").unwrap().start().unwrap()
 }

@@ -58,9 +58,9 @@ impl SharedObject for Probe {
             "child" => Ok(Arc::new(Self::new(&self.dropped)).into()),
             "kept" => Ok(self.child.clone().expect("a child").into()),
             "fail" => {
-                let [module, name, args] = call.bind(3, ["module", "name", "args"])?;
-                let [module, name] = [module, name].map(|text| text.unwrap().to::<String>());
-                let args = args.unwrap().to::<Vec<Value>>()?;
+                let ([module, name, args], []) = call.args(["module", "name", "args"], [])?;
+                let [module, name] = [module, name].map(|text| text.to::<String>());
+                let args = args.to::<Vec<Value>>()?;
                 Err(Exception::new(module?, name?, args))
             }
             "hold" => {
@@ -83,8 +83,9 @@ impl SharedObject for Probe {
 
 /// What a call brought: `(args, kwargs)`.
 fn arguments(call: &Call<'_>) -> Result<Value, Exception> {
-    let args: Result<_, _> = call.positional().map(|arg| arg.value()).collect();
-    let kwargs = call.keywords().map(|(name, arg)| Ok((Value::from(name), arg.value()?)));
+    let args: Result<_, _> = call.positional().iter().map(|arg| call.value(arg)).collect();
+    let kwargs = call.keywords().iter();
+    let kwargs = kwargs.map(|(name, arg)| Ok((Value::from(name.as_str()), call.value(arg)?)));
     let kwargs: Result<_, Exception> = kwargs.collect();
     Ok(Value::Tuple(vec![Value::Tuple(args?), Value::Dict(kwargs?)]))
 }
@@ -269,8 +270,8 @@ show(m._number_of_objects)
 #[test]
 fn a_callable_may_return_a_plain_value() {
     let handle = start(Manager::new(KEY).register("add", |call| {
-        let [a, b] = call.bind(2, ["a", "b"])?;
-        let (a, b): (i64, i64) = (a.unwrap().to()?, b.unwrap().to()?);
+        let ([a, b], []) = call.args(["a", "b"], [])?;
+        let (a, b): (i64, i64) = (a.to()?, b.to()?);
         Ok::<_, Exception>(a + b)
     }));
     let client = client(&handle);
@@ -437,7 +438,7 @@ fn an_error_names_what_there_is_instead() {
     let queue = Queue::new();
     let manager = Manager::new(KEY)
         .register("tasks", move |_| queue.clone())
-        .register("add", |call| call.bind(2, ["a", "b"]).map(|_| ()));
+        .register("add", |call| call.args(["a", "b"], []).map(|([_, _], [])| ()));
     let handle = start(manager);
     let client = client(&handle);
 
@@ -1264,7 +1265,7 @@ fn proxies_are_send_and_sync() {
 #[test]
 fn timeout_argument_refuses_what_python_refuses() {
     let read = |call: &mut Call<'_>| {
-        let [timeout] = call.bind(0, ["timeout"])?;
+        let ([], [timeout]) = call.args([], ["timeout"])?;
         let timeout = call.timeout(timeout)?;
         Ok(Value::from(timeout.map(|timeout| timeout.as_secs_f64())))
     };

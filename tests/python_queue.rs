@@ -87,7 +87,7 @@ const DIFFERENCES: &[Difference] = &[
 fn a_python_program_sees_the_queue_that_it_knows() {
     let server = Manager::new("semantics")
         .register("Queue", |call| {
-            let [maxsize] = call.bind(0, ["maxsize"])?;
+            let ([], [maxsize]) = call.args([], ["maxsize"])?;
             let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
             Ok::<_, Exception>(Queue::bounded(usize::try_from(maxsize).unwrap_or(0)))
         })

@@ -87,8 +87,8 @@ fn remote(maxsize: usize) -> QueueProxy {
     static MANAGER: OnceLock<(ServerHandle, Client)> = OnceLock::new();
     let (_, client) = MANAGER.get_or_init(|| {
         let manager = Manager::new("queue").register("Queue", |call| {
-            let [maxsize] = call.bind(1, ["maxsize"])?;
-            let maxsize = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+            let ([maxsize], []) = call.args(["maxsize"], [])?;
+            let maxsize = maxsize.to()?;
             Ok::<_, Exception>(Queue::bounded(maxsize))
         });
         let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();

@@ -105,8 +105,8 @@ fn what_fromkeys_names_lives_until_the_client_has_it() {
 /// Has a callable store what a client passed in, drops the client's own proxy, and calls what is left.
 fn kept_by_callable(keep: impl Fn(Element) + Send + Sync + 'static, forget: impl FnOnce()) {
     let manager = Manager::new("key").register_sync_types().register("keep", move |call| {
-        let [value] = call.bind(1, ["value"])?;
-        let value = value.map_or(Ok(Element::default()), |value| call.element(value))?;
+        let ([value], []) = call.args(["value"], [])?;
+        let value = call.element(value);
         keep(value);
         Ok::<_, Exception>(())
     });

@@ -30,8 +30,8 @@ impl SharedObject for Cell {
         if call.method() == "get" {
             return Ok(self.0.load(Ordering::Relaxed).into());
         }
-        let [value] = call.bind(1, ["value"])?;
-        self.0.store(value.unwrap().to()?, Ordering::Relaxed);
+        let ([value], []) = call.args(["value"], [])?;
+        self.0.store(value.to()?, Ordering::Relaxed);
         Ok(().into())
     }
 }

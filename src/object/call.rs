@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::SharedObject;
 use super::stored::{Element, Held, Item, Reference, References};
 use crate::error::{Error, Exception};
-use crate::limits::{Budget, Limits};
+use crate::limits::Budget;
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::{Caller, Patience};
@@ -56,7 +56,6 @@ pub struct Call<'a> {
     request: &'a Request,
     method: &'a str,
     args: &'a [Pickle],
-    class: Option<&'static str>,
     context: &'a mut dyn Context,
     /// The references taken so far, by id: a call counts an object once, however often it names it.
     taken: RefCell<BTreeMap<String, Arc<Reference>>>,
@@ -76,7 +75,7 @@ impl<'a> Call<'a> {
         args: &'a [Pickle],
         context: &'a mut dyn Context,
     ) -> Self {
-        Self { request, method, args, class: None, context, taken: RefCell::default() }
+        Self { request, method, args, context, taken: RefCell::default() }
     }
 
     /// The method's name; for a registered callable, its typeid.
@@ -115,29 +114,25 @@ impl<'a> Call<'a> {
 
     /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
     /// within the limits stays unopened.
-    ///
-    /// # Errors
-    /// `ValueError` if it passes a limit even so.
-    pub fn element(&self, arg: Arg<'_>) -> Result<Element, Exception> {
-        arg.kept().map(|value| self.held(value))
+    #[must_use]
+    pub fn element(&self, arg: &Pickle) -> Element {
+        self.held(self.kept(arg))
     }
 
     /// An argument as an item to keep, unopened, with a hold on the objects that it names.
-    ///
-    /// # Errors
-    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
-    pub fn item(&self, arg: Arg<'_>) -> Result<Item, Exception> {
-        let data = arg.pickle()?;
+    #[must_use]
+    pub fn item(&self, arg: &Pickle) -> Item {
+        let data = arg.clone();
         let tokens = if self.request.names_objects { Token::all(&data) } else { Vec::new() };
-        Ok(Held { data, references: self.references(&tokens) })
+        Held { data, references: self.references(&tokens) }
     }
 
     /// The items of an argument, a list or a tuple, to be kept unopened each.
     ///
     /// # Errors
     /// `TypeError` if it is something else, `ValueError` if it passes a limit.
-    pub fn items(&self, arg: Arg<'_>) -> Result<Vec<Item>, Exception> {
-        let all = self.item(arg)?;
+    pub fn items(&self, arg: &Pickle) -> Result<Vec<Item>, Exception> {
+        let all = self.item(arg);
         let Request { budget, limits, .. } = self.request;
         let items = all.elements(budget, limits).map_err(unusable)?;
         let items = items.ok_or_else(|| {
@@ -200,86 +195,101 @@ impl<'a> Call<'a> {
         tokens.iter().filter_map(reference).collect()
     }
 
-    /// Has [`Call::bind`] name the method, and count its `self`, as Python does for one of this class.
-    pub fn method_of(&mut self, class: &'static str) {
-        self.class = Some(class);
-    }
-
-    /// The same for the constructor of this class.
-    pub fn constructor_of(&mut self, class: &'static str) {
-        self.class = Some(class);
-        self.method = "__init__";
-    }
-
-    /// Assigns the arguments to parameters, as Python does: by place, or by name. The first `required`
-    /// ones must be given; the others are `None` when left out.
+    /// Assigns the arguments to parameters, by place or by name, as Python does: first those that are required,
+    /// then those that are `None` when left out.
+    ///
+    /// ```
+    /// use basemanager::{Call, Exception};
+    ///
+    /// /// `move(x, y, speed=1)`
+    /// fn move_to(call: &mut Call<'_>) -> Result<i64, Exception> {
+    ///     let ([x, y], [speed]) = call.args(["x", "y"], ["speed"])?;
+    ///     let speed = speed.map_or(Ok(1), |speed| speed.to::<i64>())?;
+    ///     Ok((x.to::<i64>()? + y.to::<i64>()?) * speed)
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// `TypeError`, in Python's words: missing, too many, given twice, or unknown.
-    pub fn bind<const N: usize>(
+    /// `TypeError` if an argument is missing, given twice or unknown, or if there are too many.
+    pub fn args<const R: usize, const O: usize>(
         &self,
-        required: usize,
-        names: [&str; N],
-    ) -> Result<[Option<Arg<'a>>; N], Exception> {
-        let mut bound = [None; N];
-        if self.args.len() > N {
-            let own = usize::from(self.class.is_some());
-            let (least, most, given) = (required + own, N + own, self.args.len() + own);
-            let (from, plural) = if least == most {
-                (String::new(), plural(most))
-            } else {
-                (format!("from {least} to "), "s")
-            };
-            let were = if given == 1 { "was" } else { "were" };
-            return Err(self.wrong(format_args!(
-                "takes {from}{most} positional argument{plural} but {given} {were} given"
-            )));
+        required: [&str; R],
+        optional: [&str; O],
+    ) -> Result<([&'a Pickle; R], [Option<&'a Pickle>; O]), Exception> {
+        let (max, given) = (R + O, self.args.len());
+        if given > max {
+            return Err(self.wrong(format_args!("takes at most {max} arguments, {given} given")));
         }
-        for (slot, pickle) in bound.iter_mut().zip(self.args) {
-            *slot = Some(self.arg(pickle));
-        }
-        for (name, pickle) in &self.request.kwargs {
-            let place = names.iter().position(|known| known == name);
-            match place.and_then(|place| bound.get_mut(place)) {
-                Some(slot @ None) => *slot = Some(self.arg(pickle)),
-                Some(Some(_)) => {
-                    return Err(
-                        self.wrong(format_args!("got multiple values for argument '{name}'"))
-                    );
+        for (at, (name, _)) in self.request.kwargs.iter().enumerate() {
+            let place = required.iter().chain(&optional).position(|known| known == name);
+            let earlier = self.request.kwargs.iter().take(at).any(|(other, _)| other == name);
+            match place {
+                None => return Err(self.wrong(format_args!("has no argument '{name}'"))),
+                Some(place) if place < given || earlier => {
+                    return Err(self.wrong(format_args!("got argument '{name}' twice")));
                 }
-                None => {
-                    return Err(
-                        self.wrong(format_args!("got an unexpected keyword argument '{name}'"))
-                    );
-                }
+                Some(_) => {}
             }
         }
-        let missing: Vec<&str> = bound
-            .iter()
-            .zip(names)
-            .take(required)
-            .filter_map(|(slot, name)| slot.is_none().then_some(name))
-            .collect();
-        if missing.is_empty() {
-            return Ok(bound);
+        let find = |place: usize, name: &str| {
+            let named = || self.request.kwargs.iter().find(|(given, _)| given == name);
+            self.args.get(place).or_else(|| named().map(|(_, value)| value))
+        };
+        let missing = required.iter().enumerate().find(|(at, name)| find(*at, name).is_none());
+        if let Some((_, name)) = missing {
+            return Err(self.wrong(format_args!("is missing the argument '{name}'")));
         }
-        Err(self.wrong(format_args!(
-            "missing {} required positional argument{}: '{}'",
-            missing.len(),
-            plural(missing.len()),
-            missing.join("' and '"),
-        )))
+        // None is missing, so that none is replaced here.
+        let mut places = 0..;
+        let mut next = |name: &str| places.next().and_then(|place| find(place, name));
+        let required = required.map(|name| next(name).unwrap_or(&NONE));
+        Ok((required, optional.map(next)))
     }
 
-    /// All positional arguments, for a method that takes any number.
+    /// Refuses arguments.
+    ///
+    /// # Errors
+    /// `TypeError` if there are any.
+    pub fn no_args(&self) -> Result<(), Exception> {
+        self.args([], []).map(|([], [])| ())
+    }
+
+    /// The positional arguments, for a method that takes any number.
     #[must_use]
-    pub fn positional(&self) -> impl ExactSizeIterator<Item = Arg<'a>> + '_ {
-        self.args.iter().map(|pickle| self.arg(pickle))
+    pub fn positional(&self) -> &'a [Pickle] {
+        self.args
     }
 
-    /// All keyword arguments, for a method that takes any.
-    pub fn keywords(&self) -> impl Iterator<Item = (&'a str, Arg<'a>)> + '_ {
-        self.request.kwargs.iter().map(|(name, pickle)| (name.as_str(), self.arg(pickle)))
+    /// The keyword arguments, for a method that takes any.
+    #[must_use]
+    pub fn keywords(&self) -> &'a [(String, Pickle)] {
+        &self.request.kwargs
+    }
+
+    /// An argument as a value, within the manager's limits. A `bool`, `int` or `float` of `NumPy` is the plain
+    /// number; to keep it as it is, use [`Call::element`].
+    ///
+    /// # Errors
+    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
+    pub fn value(&self, arg: &Pickle) -> Result<Value, Exception> {
+        self.decode(arg).map(Value::into_plain).map_err(unusable)
+    }
+
+    /// An argument as [`Call::element`] keeps it, to be compared with such.
+    pub(crate) fn kept(&self, arg: &Pickle) -> Value {
+        self.decode(arg).unwrap_or_else(|_| Value::Opaque(arg.clone()))
+    }
+
+    fn decode(&self, arg: &Pickle) -> Result<Value, Error> {
+        arg.decode_within(&self.request.budget, &self.request.limits)
+    }
+
+    /// Whether Python takes an argument for true; `default` if it was left out.
+    ///
+    /// # Errors
+    /// As [`Call::value`].
+    pub fn is_true(&self, arg: Option<&Pickle>, default: bool) -> Result<bool, Exception> {
+        arg.map_or(Ok(default), |arg| Ok(self.value(arg)?.truthy()))
     }
 
     /// A timeout in seconds that a client gave, or `None`, for ever, if it was left out or is Python's `None`.
@@ -291,7 +301,7 @@ impl<'a> Call<'a> {
     ///
     /// /// `wait(timeout=None)`: whether it came true in time.
     /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
-    ///     let [timeout] = call.bind(0, ["timeout"])?;
+    ///     let ([], [timeout]) = call.args([], ["timeout"])?;
     ///     let timeout = call.timeout(timeout)?;
     ///     let came = truth.wait(0, &mut call.patience(timeout), |truth| *truth)?;
     ///     Ok(came.is_some().into())
@@ -299,99 +309,10 @@ impl<'a> Call<'a> {
     /// ```
     ///
     /// # Errors
-    /// See [`Arg::timeout`].
-    pub fn timeout(&self, arg: Option<Arg<'_>>) -> Result<Option<Duration>, Exception> {
-        arg.map_or(Ok(None), |arg| arg.timeout())
-    }
-
-    /// The exception for a method that `exposed` names but `call` does not know.
-    #[must_use]
-    pub fn no_such_method(&self) -> Exception {
-        Exception::attribute_error(format!("there is no method '{}'", self.method))
-    }
-
-    fn arg(&self, pickle: &'a Pickle) -> Arg<'a> {
-        Arg { pickle, budget: &self.request.budget, limits: &self.request.limits }
-    }
-
-    fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
-        let (class, dot) = self.class.map_or(("", ""), |class| (class, "."));
-        Exception::type_error(format!("{class}{dot}{}() {what}", self.method))
-    }
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
-/// An argument, unopened until it is asked for.
-#[derive(Clone, Copy)]
-pub struct Arg<'a> {
-    pickle: &'a Pickle,
-    budget: &'a Budget,
-    limits: &'a Limits,
-}
-
-impl fmt::Debug for Arg<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Arg({} bytes)", self.pickle.len())
-    }
-}
-
-impl Arg<'_> {
-    /// The argument as a value. A `bool`, `int` or `float` of `NumPy` is the plain number; to keep it as it
-    /// is, use [`Call::element`].
-    ///
-    /// # Errors
-    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
-    pub fn value(&self) -> Result<Value, Exception> {
-        self.decode().map(Value::into_plain).map_err(unusable)
-    }
-
-    fn decode(&self) -> Result<Value, Error> {
-        self.pickle.decode_within(self.budget, self.limits)
-    }
-
-    /// The argument as it is, unopened.
-    ///
-    /// # Errors
-    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
-    pub fn pickle(&self) -> Result<Pickle, Exception> {
-        Ok(self.pickle.clone())
-    }
-
-    /// The argument as [`Call::element`] keeps it, to be compared with such.
-    ///
-    /// # Errors
-    /// `ValueError` if it passes a limit even so.
-    #[allow(clippy::unnecessary_wraps, reason = "until the callers change")]
-    pub(crate) fn kept(&self) -> Result<Value, Exception> {
-        Ok(self.decode().unwrap_or_else(|_| Value::Opaque(self.pickle.clone())))
-    }
-
-    /// The argument as a Rust type.
-    ///
-    /// # Errors
-    /// `TypeError` if it is not of that type.
-    pub fn to<T: TryFrom<Value, Error = Error>>(&self) -> Result<T, Exception> {
-        T::try_from(self.value()?).map_err(|error| Exception::type_error(error.to_string()))
-    }
-
-    /// Whether Python takes it for true.
-    ///
-    /// # Errors
-    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
-    pub fn truthy(&self) -> Result<bool, Exception> {
-        Ok(self.value()?.truthy())
-    }
-
-    /// A time in seconds; `None` stays `None`. [`Call::timeout`] reads one that may be left out.
-    ///
-    /// # Errors
     /// What Python raises: `TypeError` if it is no number, `ValueError` if it is negative or not a number
     /// (nan), `OverflowError` if it is infinite or more than 292 years.
-    pub fn timeout(&self) -> Result<Option<Duration>, Exception> {
-        let value = self.value()?;
+    pub fn timeout(&self, arg: Option<&Pickle>) -> Result<Option<Duration>, Exception> {
+        let value = arg.map_or(Ok(Value::None), |arg| self.value(arg))?;
         if value.is_none() {
             return Ok(None);
         }
@@ -409,7 +330,20 @@ impl Arg<'_> {
         }
         duration(seconds).map(Some)
     }
+
+    /// The exception for a method that `exposed` names but `call` does not know.
+    #[must_use]
+    pub fn no_such_method(&self) -> Exception {
+        Exception::attribute_error(format!("there is no method '{}'", self.method))
+    }
+
+    fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
+        Exception::type_error(format!("{}() {what}", self.method))
+    }
 }
+
+/// Python's `None`.
+static NONE: Pickle = Pickle::none();
 
 /// Seconds as a time; less than none is none.
 ///

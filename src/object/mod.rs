@@ -40,12 +40,12 @@ use stored::{Element, Held, Item};
 ///     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
 ///         match call.method() {
 ///             "increment" => {
-///                 let [by] = call.bind(0, ["by"])?;
+///                 let ([], [by]) = call.args([], ["by"])?;
 ///                 let by: i64 = by.map_or(Ok(1), |by| by.to())?;
 ///                 Ok((self.0.fetch_add(by, Ordering::Relaxed) + by).into())
 ///             }
 ///             "value" => {
-///                 let [] = call.bind(0, [])?;
+///                 call.no_args()?;
 ///                 Ok(self.0.load(Ordering::Relaxed).into())
 ///             }
 ///             _ => Err(call.no_such_method()),

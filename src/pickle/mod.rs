@@ -229,6 +229,21 @@ impl Pickle {
         self.decode_within(&Budget::new(self.len(), limits), limits)
     }
 
+    /// Opens it as a Rust type.
+    ///
+    /// # Errors
+    /// [`Error::Conversion`] if it is not of that type; else as [`Pickle::decode`].
+    pub fn to<T: TryFrom<Value, Error = Error>>(&self) -> Result<T> {
+        self.decode(&Limits::default())?.try_into()
+    }
+
+    /// Python's `None`.
+    pub(crate) const fn none() -> Self {
+        let mut bytes = [0; 21];
+        bytes[0] = op::NONE;
+        Self(Repr::Inline { len: 1, memo: 0, bytes })
+    }
+
     /// Opens it like [`Pickle::decode`], or stays an opaque node as a whole where that fails: nothing
     /// is lost.
     #[must_use]

@@ -205,8 +205,7 @@ impl Queue {
     /// # Errors
     /// `TypeError` for wrong arguments.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        call.constructor_of("Queue");
-        let [maxsize] = call.bind(0, ["maxsize"])?;
+        let ([], [maxsize]) = call.args([], ["maxsize"])?;
         let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
         // As in Python, less than none is without bounds.
         Ok(Self::bounded(saturated(maxsize)))

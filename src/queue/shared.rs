@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use super::state::{Recovered, State};
 use super::{Policy, Queue};
 use crate::error::{Exception, Result};
-use crate::object::call::{Arg, Call, ConnectionId, Owner};
+use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::Item;
 use crate::object::{Return, SharedObject, saturated};
 use crate::pickle::Pickle;
-use crate::value::Value;
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{Bell, CHECK, Interrupted, Monitor, Patience};
 
@@ -297,37 +296,35 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        call.method_of("Queue");
         match call.method() {
             "put" => {
-                let [item, block, within] = call.bind(1, ["item", "block", "timeout"])?;
-                let within = timeout(block, within)?;
+                let ([item], [block, within]) = call.args(["item"], ["block", "timeout"])?;
+                let within = timeout(call, block, within)?;
                 self.put_call(item, call, within)
             }
             "put_nowait" => {
-                let [item] = call.bind(1, ["item"])?;
+                let ([item], []) = call.args(["item"], [])?;
                 self.put_call(item, call, Some(Duration::ZERO))
             }
             "get" => {
-                let [block, within] = call.bind(0, ["block", "timeout"])?;
-                let within = timeout(block, within)?;
+                let ([], [block, within]) = call.args([], ["block", "timeout"])?;
+                let within = timeout(call, block, within)?;
                 self.get_call(call, within)
             }
             "get_nowait" => {
-                let [] = call.bind(0, [])?;
+                call.no_args()?;
                 self.get_call(call, Some(Duration::ZERO))
             }
             "put_many" => {
-                let [items, within] = call.bind(1, ["items", "timeout"])?;
+                let ([items], [within]) = call.args(["items"], ["timeout"])?;
                 let within = call.timeout(within)?;
-                // Bound as required.
-                let items = items.map_or(Ok(Vec::new()), |items| call.items(items))?;
+                let items = call.items(items)?;
                 Ok(self.put_many(items, &mut call.patience(within))?.into())
             }
             "get_many" => {
-                let [most, within] = call.bind(1, ["max", "timeout"])?;
+                let ([most], [within]) = call.args(["max"], ["timeout"])?;
                 let within = call.timeout(within)?;
-                let most: i64 = most.map_or(Ok(1), |most| most.to())?;
+                let most: i64 = most.to()?;
                 if most <= 0 {
                     return Err(Exception::value_error("'max' must be positive"));
                 }
@@ -337,16 +334,16 @@ impl SharedObject for Shared {
                 self.get_many(most, owner, &mut call.patience(within)).map(Return::Items)
             }
             "join" => {
-                let [] = call.bind(0, [])?;
+                call.no_args()?;
                 Ok(self.join(&mut call.patience(None))?.into())
             }
             "shutdown" => {
-                let [immediate] = call.bind(0, ["immediate"])?;
-                self.shut_down(immediate.map_or(Ok(false), |immediate| immediate.truthy())?);
+                let ([], [immediate]) = call.args([], ["immediate"])?;
+                self.shut_down(call.is_true(immediate, false)?);
                 Ok(().into())
             }
             method => {
-                let [] = call.bind(0, [])?;
+                call.no_args()?;
                 match method {
                     "task_done" => Ok(self.task_done(Owner::of(call))?.into()),
                     "nack" => Ok(self.nack(Owner::of(call))?.into()),
@@ -389,15 +386,11 @@ impl SharedObject for Shared {
 impl Shared {
     fn put_call(
         &self,
-        item: Option<Arg<'_>>,
+        item: &Pickle,
         call: &mut Call<'_>,
         within: Option<Duration>,
     ) -> Result<Return, Exception> {
-        // Bound as required.
-        let item = match item {
-            Some(item) => call.item(item)?,
-            None => Pickle::from(&Value::None).into(),
-        };
+        let item = call.item(item);
         Ok(self.put(item, &mut call.patience(within))?.into())
     }
 
@@ -421,11 +414,12 @@ fn is_due(state: &State) -> bool {
 
 /// The arguments `block` and `timeout`, as a timeout.
 fn timeout(
-    block: Option<Arg<'_>>,
-    timeout: Option<Arg<'_>>,
+    call: &Call<'_>,
+    block: Option<&Pickle>,
+    timeout: Option<&Pickle>,
 ) -> Result<Option<Duration>, Exception> {
-    if !block.map_or(Ok(true), |block| block.truthy())? {
+    if !call.is_true(block, true)? {
         return Ok(Some(Duration::ZERO));
     }
-    timeout.map_or(Ok(None), |timeout| timeout.timeout())
+    call.timeout(timeout)
 }

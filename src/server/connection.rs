@@ -184,11 +184,9 @@ fn function(core: &Arc<Core>, request: &Request, link: &mut Link) -> Result<Valu
     }
     let call = Call::new(request, &request.method, &request.args, link);
     let text = |exception: Exception| exception.to_string();
-    let none: [&str; 0] = [];
     let ident = |name| {
-        let [ident] = call.bind(1, [name]).map_err(text)?;
-        let ident = ident.map(|ident| ident.to::<String>()).transpose().map_err(text)?;
-        Ok::<_, String>(ident.unwrap_or_default())
+        let ([ident], []) = call.args([name], []).map_err(text)?;
+        ident.to::<String>().map_err(|error| text(error.into()))
     };
     match request.method.as_str() {
         "accept_connection" => ident("name").map(|_| Value::None),
@@ -203,16 +201,15 @@ fn function(core: &Arc<Core>, request: &Request, link: &mut Link) -> Result<Valu
             if found { Ok(Value::None) } else { Err(unknown(&ident)) }
         }
         "get_methods" => {
-            let [token] = call.bind(1, ["token"]).map_err(text)?;
-            let token = token.map(|token| token.pickle()).transpose().map_err(text)?;
-            let token = token.and_then(|token| Token::read(&token, &core.settings.limits));
+            let ([token], []) = call.args(["token"], []).map_err(text)?;
+            let token = Token::read(token, &core.settings.limits);
             let token = token.ok_or("TypeError: get_methods() takes a token")?;
             let entry = core.objects.get(&token.id).ok_or_else(|| unknown(&token.id))?;
             Ok(Value::Tuple(entry.advertised().map(Value::from).collect()))
         }
         method if !FUNCTIONS.contains(&method) => Err(unrecognized(method)),
         method => {
-            call.bind(0, none).map_err(text)?;
+            call.no_args().map_err(text)?;
             match method {
                 "dummy" => Ok(Value::None),
                 "debug_info" => Ok(core.objects.debug_info().into()),

@@ -60,7 +60,7 @@ impl Registration {
         let object = object.into().into_object();
         let shared = object.clone();
         let callable = move |call: &mut Call<'_>| {
-            let [] = call.bind(0, [])?;
+            call.no_args()?;
             Ok::<_, Exception>(Return::Shared(shared.clone()))
         };
         Self { shared: Some(object), ..Self::new(callable) }

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use super::ordered::{Entry, Ordered, PLACE};
 use super::{args, iterate};
 use crate::error::{Exception, Result};
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
+use crate::pickle::Pickle;
 use crate::value::{Key, Value};
 
 pub(super) const ROLE: &str = "set element";
@@ -55,8 +56,8 @@ pub(super) struct Other {
 }
 
 impl Other {
-    pub(super) fn new(call: &Call<'_>, arg: Arg<'_>) -> Result<Self, Exception> {
-        Self::of(call, call.element(arg)?.data)
+    pub(super) fn new(call: &Call<'_>, arg: &Pickle) -> Result<Self, Exception> {
+        Self::of(call, call.element(arg).data)
     }
 
     fn of(call: &Call<'_>, value: Value) -> Result<Self, Exception> {
@@ -79,13 +80,13 @@ impl Other {
     /// The operand of an operator; `None` if it is no set.
     pub(super) fn operand(call: &Call<'_>) -> Result<Option<Self>, Exception> {
         let [other] = args::special(call)?;
-        let other = other.value()?;
+        let other = call.value(other)?;
         let is_set = matches!(other, Value::Set(_) | Value::FrozenSet(_));
         is_set.then(|| Self::of(call, other)?.unless_failed()).transpose()
     }
 
     /// All of it, or nothing.
-    pub(super) fn whole(call: &Call<'_>, arg: Arg<'_>) -> Result<Self, Exception> {
+    pub(super) fn whole(call: &Call<'_>, arg: &Pickle) -> Result<Self, Exception> {
         Self::new(call, arg)?.unless_failed()
     }
 

@@ -5,12 +5,13 @@
 //! what is written in Python.)
 
 use crate::error::Exception;
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
+use crate::pickle::Pickle;
 
 /// The arguments of a special method, such as `__setitem__`.
-pub(super) fn special<'a, const N: usize>(call: &Call<'a>) -> Result<[Arg<'a>; N], Exception> {
+pub(super) fn special<'a, const N: usize>(call: &Call<'a>) -> Result<[&'a Pickle; N], Exception> {
     let method = call.method();
-    if call.keywords().next().is_some() {
+    if !call.keywords().is_empty() {
         let text = format!("wrapper {method}() takes no keyword arguments");
         return Err(Exception::type_error(text));
     }
@@ -40,7 +41,7 @@ pub(super) fn none(call: &Call<'_>, class: &str) -> Result<(), Exception> {
 }
 
 /// The argument of a method of `class` that takes one.
-pub(super) fn one<'a>(call: &Call<'a>, class: &str) -> Result<Arg<'a>, Exception> {
+pub(super) fn one<'a>(call: &Call<'a>, class: &str) -> Result<&'a Pickle, Exception> {
     no_keywords(call, class)?;
     let got = call.positional().len();
     exactly(call).map(|[arg]| arg).ok_or_else(|| {
@@ -55,7 +56,7 @@ pub(super) fn one<'a>(call: &Call<'a>, class: &str) -> Result<Arg<'a>, Exception
 pub(super) fn one_or_two<'a>(
     call: &Call<'a>,
     class: &str,
-) -> Result<(Arg<'a>, Option<Arg<'a>>), Exception> {
+) -> Result<(&'a Pickle, Option<&'a Pickle>), Exception> {
     let [first, second] = some(call, class, 1)?;
     // The first is there, or the call was refused.
     first.map(|first| (first, second)).ok_or_else(|| call.no_such_method())
@@ -66,7 +67,7 @@ pub(super) fn some<'a, const N: usize>(
     call: &Call<'a>,
     class: &str,
     least: usize,
-) -> Result<[Option<Arg<'a>>; N], Exception> {
+) -> Result<[Option<&'a Pickle>; N], Exception> {
     no_keywords(call, class)?;
     up_to(call, least)
 }
@@ -75,7 +76,7 @@ pub(super) fn some<'a, const N: usize>(
 pub(super) fn up_to<'a, const N: usize>(
     call: &Call<'a>,
     least: usize,
-) -> Result<[Option<Arg<'a>>; N], Exception> {
+) -> Result<[Option<&'a Pickle>; N], Exception> {
     let got = call.positional().len();
     if (least..=N).contains(&got) {
         let mut bound = [None; N];
@@ -96,13 +97,16 @@ pub(super) fn up_to<'a, const N: usize>(
 
 /// Refuses keyword arguments to a method of `class`.
 pub(super) fn no_keywords(call: &Call<'_>, class: &str) -> Result<(), Exception> {
-    if call.keywords().next().is_none() {
+    if call.keywords().is_empty() {
         return Ok(());
     }
     let method = call.method();
     Err(Exception::type_error(format!("{class}.{method}() takes no keyword arguments")))
 }
 
-fn exactly<'a, const N: usize>(call: &Call<'a>) -> Option<[Arg<'a>; N]> {
-    <[Arg<'a>; N]>::try_from(call.positional().collect::<Vec<_>>()).ok()
+fn exactly<'a, const N: usize>(call: &Call<'a>) -> Option<[&'a Pickle; N]> {
+    call.positional()
+        .first_chunk::<N>()
+        .filter(|_| call.positional().len() == N)
+        .map(|args| args.each_ref())
 }

@@ -6,9 +6,10 @@ use super::sequence::{self, Subscript};
 use super::typecode::Typecode;
 use super::{args, iterate, python};
 use crate::error::{Exception, Result};
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 use crate::object::stored::Element;
 use crate::object::{Return, SharedObject};
+use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::lock;
 
@@ -50,10 +51,9 @@ impl Array {
     /// # Errors
     /// `TypeError`, `ValueError` or `OverflowError`, as Python's.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        let [typecode, items, _] = call.bind(2, ["typecode", "sequence", "lock"])?;
-        let value = |arg: Option<Arg<'_>>| arg.map_or(Ok(Value::None), |arg| arg.value());
-        let typecode = Typecode::of(&value(typecode)?)?;
-        let items = initial(call, typecode, iterate::referent(call, value(items)?)?.data)?;
+        let ([typecode, items], [_]) = call.args(["typecode", "sequence"], ["lock"])?;
+        let typecode = Typecode::of(&call.value(typecode)?)?;
+        let items = initial(call, typecode, iterate::referent(call, call.value(items)?)?.data)?;
         Ok(Self::of(typecode, items))
     }
 
@@ -164,7 +164,7 @@ impl SharedObject for Shared {
         match call.method() {
             "__getitem__" => {
                 let [at] = args::special(call)?;
-                Ok(self.get(&subscript(at)?)?.into())
+                Ok(self.get(&subscript(call, at)?)?.into())
             }
             "__len__" => {
                 let [] = args::special(call)?;
@@ -172,7 +172,7 @@ impl SharedObject for Shared {
             }
             "__setitem__" => {
                 let [at, value] = args::special(call)?;
-                Ok(self.set(&subscript(at)?, &value.value()?)?.into())
+                Ok(self.set(&subscript(call, at)?, &call.value(value)?)?.into())
             }
             _ => Err(call.no_such_method()),
         }
@@ -213,8 +213,8 @@ impl SharedObject for Shared {
     }
 }
 
-fn subscript(at: Arg<'_>) -> Result<Subscript, Exception> {
-    Subscript::of(at, |_| "array indices must be integers".to_owned())
+fn subscript(call: &Call<'_>, at: &Pickle) -> Result<Subscript, Exception> {
+    Subscript::of(call, at, |_| "array indices must be integers".to_owned())
 }
 
 fn index_error(text: &str) -> Exception {

@@ -81,14 +81,13 @@ impl Barrier {
     /// `ValueError` or `TypeError`, in Python's words; `TypeError` for an action, for no function is
     /// run here.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        call.constructor_of("Barrier");
-        let [parties, action, within] = call.bind(1, ["parties", "action", "timeout"])?;
-        let parties = parties.map(|parties| count(&parties, 1, "parties must be >= 1"));
-        if action.map_or(Ok(false), |action| action.truthy())? {
+        let ([parties], [action, within]) = call.args(["parties"], ["action", "timeout"])?;
+        let parties = count(call, parties, 1, "parties must be >= 1")?;
+        if call.is_true(action, false)? {
             let text = "a Barrier of this manager takes no action: it runs no functions";
             return Err(Exception::type_error(text));
         }
-        Ok(Self::with(parties.unwrap_or(Ok(1))?, timeout(within, not_added)?))
+        Ok(Self::with(parties, timeout(call, within, not_added)?))
     }
 
     /// Waits until all parties have come, and gives the place at which this one did, from 0.
@@ -206,7 +205,7 @@ impl Shared {
     fn attribute(&self, call: &Call<'_>) -> Result<Return, Exception> {
         let [name] = args::special(call)?;
         let state = self.state.lock();
-        match name.value()? {
+        match call.value(name)? {
             Value::Str(name) => match name.as_str() {
                 "parties" => Ok(self.parties.into()),
                 "n_waiting" => Ok(state.waiting.into()),
@@ -231,19 +230,18 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        call.method_of("Barrier");
         match call.method() {
             "__getattribute__" => self.attribute(call),
             "wait" => {
-                let [within] = call.bind(0, ["timeout"])?;
+                let ([], [within]) = call.args([], ["timeout"])?;
                 let place = self.wait(move || {
-                    let within = timeout(within, not_added)?.or(self.timeout);
+                    let within = timeout(call, within, not_added)?.or(self.timeout);
                     Ok(call.patience(within))
                 })?;
                 Ok(place.into())
             }
             method @ ("abort" | "reset") => {
-                let [] = call.bind(0, [])?;
+                call.no_args()?;
                 self.end_round(method == "abort");
                 Ok(().into())
             }

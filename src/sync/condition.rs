@@ -77,9 +77,8 @@ impl Condition {
     /// # Errors
     /// `TypeError`, or `AttributeError` for what is no lock.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        call.constructor_of("Condition");
-        let [lock] = call.bind(0, ["lock"])?;
-        let proxy = lock.map_or(Ok(Value::None), |lock| lock.value())?;
+        let ([], [lock]) = call.args([], ["lock"])?;
+        let proxy = lock.map_or(Ok(Value::None), |lock| call.value(lock))?;
         if proxy.is_none() {
             return Ok(Self::new());
         }
@@ -198,12 +197,12 @@ impl Shared {
 
     /// `notify(n=1)`: nobody minds what `n` is while nobody waits.
     fn notify_call(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        let [n] = call.bind(0, ["n"])?;
+        let ([], [n]) = call.args([], ["n"])?;
         self.check(Owner::of(call), "notify")?;
         if !lock(&self.line).waiters.is_empty() {
             let refusal =
                 |name: &str| format!("'>' not supported between instances of '{name}' and 'int'");
-            let n = n.map_or(Ok(1.0), |n| number(&n, refusal))?;
+            let n = n.map_or(Ok(1.0), |n| number(call, n, refusal))?;
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -228,17 +227,16 @@ impl SharedObject for Shared {
             call.watch_connection_for(lock);
             return self.lock.call(call);
         }
-        call.method_of("Condition");
         match call.method() {
             "wait" => {
-                let [within] = call.bind(0, ["timeout"])?;
+                let ([], [within]) = call.args([], ["timeout"])?;
                 self.check(owner, "wait")?;
-                let within = timeout(within, not_compared)?;
+                let within = timeout(call, within, not_compared)?;
                 Ok(self.wait(owner, &mut call.patience(within))?.into())
             }
             "notify" => self.notify_call(call),
             _ => {
-                let [] = call.bind(0, [])?;
+                call.no_args()?;
                 self.check(owner, "notify")?;
                 self.notify(usize::MAX);
                 Ok(().into())

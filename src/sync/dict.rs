@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::ordered::{Entry, Ordered, PLACE};
 use super::{args, iterate, iterator, python};
 use crate::error::{Exception, Result};
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
+use crate::pickle::Pickle;
 use crate::value::{Key, Pair, Value};
 use crate::wait::lock;
 use update::entry;
@@ -146,15 +147,19 @@ impl Shared {
     }
 
     /// The entries, and an argument as a key.
-    fn find(&self, key: Arg<'_>) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
-        let key = Key::new(&key.kept()?, ROLE)?;
+    fn find(
+        &self,
+        call: &Call<'_>,
+        key: &Pickle,
+    ) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
+        let key = Key::new(&call.kept(key), ROLE)?;
         Ok((self.lock(), key))
     }
 
     fn set_default(&self, call: &Call<'_>) -> Result<Element, Exception> {
         let (name, default) = args::one_or_two(call, CLASS)?;
-        let name = call.element(name)?;
-        let default = default.map_or(Ok(Element::default()), |default| call.element(default))?;
+        let name = call.element(name);
+        let default = default.map_or_else(Element::default, |default| call.element(default));
         let key = Key::new(&name, ROLE)?;
         let mut entries = self.lock();
         if let Some(value) = entries.get(&key) {
@@ -166,8 +171,8 @@ impl Shared {
     }
 }
 
-fn key_error(key: Arg<'_>) -> Result<Exception, Exception> {
-    Ok(Exception::new("builtins", "KeyError", vec![key.kept()?]))
+fn key_error(call: &Call<'_>, key: &Pickle) -> Result<Exception, Exception> {
+    Ok(Exception::new("builtins", "KeyError", vec![call.kept(key)]))
 }
 
 impl SharedObject for Shared {
@@ -183,45 +188,45 @@ impl SharedObject for Shared {
         match call.method() {
             "__getitem__" => {
                 let key = args::one(call, CLASS)?;
-                let (entries, found) = self.find(key)?;
+                let (entries, found) = self.find(call, key)?;
                 let value = entries.get(&found).cloned();
-                value.map(Return::Element).map_or_else(|| Err(key_error(key)?), Ok)
+                value.map(Return::Element).map_or_else(|| Err(key_error(call, key)?), Ok)
             }
             "get" => {
                 let (key, default) = args::one_or_two(call, CLASS)?;
-                let (entries, found) = self.find(key)?;
+                let (entries, found) = self.find(call, key)?;
                 let value = entries.get(&found).cloned();
                 drop(entries);
                 or_default(call, value, default)
             }
             "__contains__" => {
-                let (entries, found) = self.find(args::one(call, CLASS)?)?;
+                let (entries, found) = self.find(call, args::one(call, CLASS)?)?;
                 Ok(entries.contains(&found).into())
             }
             "__setitem__" => {
                 let [name, value] = args::special(call)?;
-                let (name, value) = (call.element(name)?, call.element(value)?);
+                let (name, value) = (call.element(name), call.element(value));
                 self.set([Entry { key: Key::new(&name, ROLE)?, name, value }]);
                 Ok(().into())
             }
             "__delitem__" => {
                 let [key] = args::special(call)?;
-                let (mut entries, found) = self.find(key)?;
+                let (mut entries, found) = self.find(call, key)?;
                 let old = entries.remove(&found);
                 drop(entries);
-                old.map(|_| ().into()).map_or_else(|| Err(key_error(key)?), Ok)
+                old.map(|_| ().into()).map_or_else(|| Err(key_error(call, key)?), Ok)
             }
             "pop" => {
                 let (key, default) = args::one_or_two(call, CLASS)?;
                 let mut old = None;
                 // CPython does not even hash what it looks for in an empty one.
                 if self.lock().len() > 0 {
-                    let (mut entries, found) = self.find(key)?;
+                    let (mut entries, found) = self.find(call, key)?;
                     old = entries.remove(&found);
                 }
                 let old = old.map(|entry| entry.value);
                 if old.is_none() && default.is_none() {
-                    return Err(key_error(key)?);
+                    return Err(key_error(call, key)?);
                 }
                 or_default(call, old, default)
             }
@@ -229,12 +234,12 @@ impl SharedObject for Shared {
             "update" => Ok(self.update(call)?.into()),
             "__ior__" => {
                 let [other] = args::special(call)?;
-                self.merge(call, call.element(other)?.data)?;
+                self.merge(call, call.element(other).data)?;
                 Ok(Return::Element(self.copy()))
             }
             method @ ("__or__" | "__ror__") => {
                 let [other] = args::special(call)?;
-                let Value::Dict(other) = other.value()? else {
+                let Value::Dict(other) = call.value(other)? else {
                     return Ok(iterate::not_implemented().into());
                 };
                 let other = other.into_iter().map(|(name, value)| entry(call, name, value));
@@ -246,8 +251,8 @@ impl SharedObject for Shared {
             }
             "fromkeys" => {
                 let (names, value) = args::one_or_two(call, CLASS)?;
-                let value = value.map_or(Ok(Element::default()), |value| call.element(value))?;
-                let names = iterate::items(call, names.value()?, PLACE)?;
+                let value = value.map_or_else(Element::default, |value| call.element(value));
+                let names = iterate::items(call, call.value(names)?, PLACE)?;
                 let Held { data, references: _until_held } = names;
                 call.spend(data.len().saturating_mul(python::size(&value)))?;
                 let entry = |name| {
@@ -338,8 +343,8 @@ impl Shared {
 fn or_default(
     call: &Call<'_>,
     found: Option<Element>,
-    default: Option<Arg<'_>>,
+    default: Option<&Pickle>,
 ) -> Result<Return, Exception> {
-    let default = || default.map_or(Ok(Element::default()), |default| call.element(default));
-    found.map_or_else(default, Ok).map(Return::Element)
+    let default = || default.map_or_else(Element::default, |default| call.element(default));
+    Ok(Return::Element(found.unwrap_or_else(default)))
 }

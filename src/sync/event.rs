@@ -48,8 +48,7 @@ impl Event {
     /// # Errors
     /// `TypeError`: there are none.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        call.constructor_of("Event");
-        let [] = call.bind(0, [])?;
+        call.no_args()?;
         Ok(Self::new())
     }
 
@@ -108,17 +107,16 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        call.method_of("Event");
         if call.method() == "wait" {
-            let [within] = call.bind(0, ["timeout"])?;
+            let ([], [within]) = call.args([], ["timeout"])?;
             if self.is_set() {
                 // Only whoever has to wait looks at the timeout.
                 return Ok(true.into());
             }
-            let within = timeout(within, not_compared)?;
+            let within = timeout(call, within, not_compared)?;
             return Ok(self.wait(&mut call.patience(within))?.into());
         }
-        let [] = call.bind(0, [])?;
+        call.no_args()?;
         match call.method() {
             "is_set" => Ok(self.is_set().into()),
             "set" => {

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::sequence::{self, Subscript};
 use super::{args, order, python};
 use crate::error::Exception;
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
+use crate::pickle::Pickle;
 use crate::pickle::Writer;
 use crate::value::Value;
 use crate::wait::lock;
@@ -51,7 +52,7 @@ impl List {
     /// # Errors
     /// `TypeError`, as Python's.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        if call.keywords().next().is_some() {
+        if !call.keywords().is_empty() {
             return Err(Exception::type_error("list() takes no keyword arguments"));
         }
         let [iterable] = args::up_to(call, 0)?;
@@ -109,10 +110,10 @@ impl Shared {
         }
     }
 
-    fn set(&self, at: &Subscript, value: Arg<'_>, call: &Call<'_>) -> Result<(), Exception> {
+    fn set(&self, at: &Subscript, value: &Pickle, call: &Call<'_>) -> Result<(), Exception> {
         // Declared before the lock is taken: dropped after, whatever happens.
         let mut new = match at {
-            Subscript::Index(_) => vec![call.element(value)?],
+            Subscript::Index(_) => vec![call.element(value)],
             Subscript::Slice(_) => python::elements(call, value).map_err(|exception| {
                 let text = "must assign iterable to extended slice";
                 let cause = exception.is("builtins", "TypeError");
@@ -175,8 +176,8 @@ impl Shared {
         found.map(|(place, _)| place).ok_or_else(|| not_in("index"))
     }
 
-    fn plus(&self, other: Arg<'_>, call: &Call<'_>) -> Result<Element, Exception> {
-        let other = other.value()?;
+    fn plus(&self, other: &Pickle, call: &Call<'_>) -> Result<Element, Exception> {
+        let other = call.value(other)?;
         let Value::List(more) = other else {
             let name = python::type_name(&other);
             let text = format!("can only concatenate list (not \"{name}\") to list");
@@ -187,7 +188,7 @@ impl Shared {
         Ok(list(self.lock().iter().chain(&more)))
     }
 
-    fn extend(&self, iterable: Arg<'_>, call: &Call<'_>) -> Result<(), Exception> {
+    fn extend(&self, iterable: &Pickle, call: &Call<'_>) -> Result<(), Exception> {
         let new = python::elements(call, iterable)?;
         self.lock().extend(new);
         Ok(())

@@ -95,7 +95,7 @@ impl Lock {
     /// # Errors
     /// `TypeError`: there are none.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        let [] = call.bind(0, [])?;
+        call.no_args()?;
         Ok(Self::new())
     }
 

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{args, python};
 use crate::error::Exception;
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
+use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::lock;
 
@@ -51,8 +52,8 @@ impl Namespace {
                 more + 1
             )));
         }
-        let attribute = |(name, arg): (&str, Arg<'_>)| Ok((name.to_owned(), call.element(arg)?));
-        let attributes = call.keywords().map(attribute).collect::<Result<_, Exception>>()?;
+        let attribute = |(name, arg): &(String, Pickle)| (name.clone(), call.element(arg));
+        let attributes = call.keywords().iter().map(attribute).collect();
         Ok(Self(Arc::new(Shared { attributes: Mutex::new(attributes) })))
     }
 
@@ -116,17 +117,17 @@ impl SharedObject for Shared {
         match call.method() {
             "__getattribute__" => {
                 let [name] = args::special(call)?;
-                self.get(&text(name)?).map(Return::Element)
+                self.get(&text(call, name)?).map(Return::Element)
             }
             "__setattr__" => {
                 let [name, value] = args::special(call)?;
-                let (name, value) = (text(name)?, call.element(value)?);
+                let (name, value) = (text(call, name)?, call.element(value));
                 self.set(&name, value);
                 Ok(().into())
             }
             "__delattr__" => {
                 let [name] = args::special(call)?;
-                Ok(self.delete(&text(name)?)?.into())
+                Ok(self.delete(&text(call, name)?)?.into())
             }
             _ => Err(call.no_such_method()),
         }
@@ -171,8 +172,8 @@ impl fmt::Display for Attribute<'_> {
 }
 
 /// An attribute's name.
-fn text(name: Arg<'_>) -> Result<String, Exception> {
-    match name.value()? {
+fn text(call: &Call<'_>, name: &Pickle) -> Result<String, Exception> {
+    match call.value(name)? {
         Value::Str(name) => Ok(name),
         other => {
             let other = python::type_name(&other);

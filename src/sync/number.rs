@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::error::Exception;
-use crate::object::call::Arg;
+use crate::object::call::Call;
 pub(super) use crate::object::call::duration;
+use crate::pickle::Pickle;
 use crate::value::Value;
 
 /// How a `TypeError` names what is no number, given its type.
@@ -26,8 +27,8 @@ pub(super) fn not_added(name: &str) -> String {
 }
 
 /// Any number.
-pub(super) fn number(arg: &Arg<'_>, refusal: Refusal) -> Result<f64, Exception> {
-    let value = arg.value()?;
+pub(super) fn number(call: &Call<'_>, arg: &Pickle, refusal: Refusal) -> Result<f64, Exception> {
+    let value = call.value(arg)?;
     let name = value.type_name();
     match value {
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => f64::try_from(value).ok(),
@@ -41,18 +42,26 @@ pub(super) fn number(arg: &Arg<'_>, refusal: Refusal) -> Result<f64, Exception> 
 
 /// A timeout in seconds; without one, or with `None`, for ever.
 pub(super) fn timeout(
-    arg: Option<Arg<'_>>,
+    call: &Call<'_>,
+    arg: Option<&Pickle>,
     refusal: Refusal,
 ) -> Result<Option<Duration>, Exception> {
     match arg {
-        Some(arg) if !arg.value()?.is_none() => number(&arg, refusal).and_then(duration).map(Some),
+        Some(arg) if !call.value(arg)?.is_none() => {
+            number(call, arg, refusal).and_then(duration).map(Some)
+        }
         _ => Ok(None),
     }
 }
 
 /// How many; fewer than `least` are refused in these words.
-pub(super) fn count(arg: &Arg<'_>, least: i64, refusal: &str) -> Result<usize, Exception> {
-    let value = arg.value()?;
+pub(super) fn count(
+    call: &Call<'_>,
+    arg: &Pickle,
+    least: i64,
+    refusal: &str,
+) -> Result<usize, Exception> {
+    let value = call.value(arg)?;
     match (value.as_i64(), &value) {
         (Some(count), _) if count >= least => {
             usize::try_from(count).map_err(|_| Exception::builtin("OverflowError", "int too large"))

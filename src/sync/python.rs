@@ -6,9 +6,10 @@ use std::fmt;
 use super::iterate;
 use crate::error::Exception;
 use crate::limits::Limits;
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 pub(super) use crate::object::stored::size;
 use crate::object::stored::{Element, Held};
+use crate::pickle::Pickle;
 use crate::pickle::{Instance, Writer};
 use crate::value::Value;
 pub(super) use crate::value::beginning;
@@ -50,8 +51,8 @@ pub(super) fn object(class: &str, attributes: Vec<(Value, Value)>) -> Value {
 }
 
 /// The items of an argument that Python can iterate over, a proxy of this manager among them.
-pub(super) fn elements(call: &Call<'_>, arg: Arg<'_>) -> Result<Vec<Element>, Exception> {
-    let Held { data, references: _until_held } = iterate::items(call, arg.value()?, 0)?;
+pub(super) fn elements(call: &Call<'_>, arg: &Pickle) -> Result<Vec<Element>, Exception> {
+    let Held { data, references: _until_held } = iterate::items(call, call.value(arg)?, 0)?;
     data.into_iter().map(|item| call.hold(item)).collect()
 }
 
@@ -67,8 +68,8 @@ pub(super) fn no_int(value: &Value) -> Exception {
 }
 
 /// An integer argument; one out of a C `ssize_t`'s range is an `OverflowError` with this text.
-pub(super) fn integer(arg: Arg<'_>, too_large: &str) -> Result<i64, Exception> {
-    let value = arg.value()?;
+pub(super) fn integer(call: &Call<'_>, arg: &Pickle, too_large: &str) -> Result<i64, Exception> {
+    let value = call.value(arg)?;
     if !is_int(&value) {
         return Err(no_int(&value));
     }

@@ -87,10 +87,9 @@ macro_rules! handle {
             /// # Errors
             /// `ValueError` or `TypeError`, in Python's words.
             pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-                call.constructor_of(stringify!($semaphore));
-                let [value] = call.bind(0, ["value"])?;
+                let ([], [value]) = call.args([], ["value"])?;
                 let refusal = "semaphore initial value must be >= 0";
-                Ok(Self::new(value.map_or(Ok(1), |value| count(&value, 0, refusal))?))
+                Ok(Self::new(value.map_or(Ok(1), |value| count(call, value, 0, refusal))?))
             }
 
             /// Takes one, and waits for it no longer than this; `None` waits for ever. Gives whether it
@@ -164,9 +163,11 @@ impl Shared {
 
     /// `acquire(blocking=True, timeout=None)`.
     fn acquire_call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        let [blocking, within] = call.bind(0, ["blocking", "timeout"])?;
-        let blocking = blocking.map_or(Ok(true), |blocking| blocking.truthy())?;
-        if !blocking && within.map_or(Ok(false), |within| within.value().map(|t| !t.is_none()))? {
+        let ([], [blocking, within]) = call.args([], ["blocking", "timeout"])?;
+        let blocking = call.is_true(blocking, true)?;
+        if !blocking
+            && within.map_or(Ok(false), |within| call.value(within).map(|t| !t.is_none()))?
+        {
             let text = "can't specify timeout for non-blocking acquire";
             return Err(Exception::value_error(text));
         }
@@ -177,7 +178,7 @@ impl Shared {
         let mut acquired = self.acquire(by, &mut call.patience(Some(Duration::ZERO)))?;
         if !acquired && blocking {
             // Only whoever has to wait looks at the timeout.
-            let within = timeout(within, not_added)?;
+            let within = timeout(call, within, not_added)?;
             acquired = self.acquire(by, &mut call.patience(within))?;
         }
         if acquired && !self.follows {
@@ -194,15 +195,12 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        call.method_of("Semaphore");
         match call.method() {
             "acquire" => self.acquire_call(call),
             "release" => {
-                if self.bound.is_some() {
-                    call.method_of("BoundedSemaphore");
-                }
-                let [n] = call.bind(0, ["n"])?;
-                let n = n.map_or(Ok(1), |n| count(&n, 1, "n must be one or more"))?;
+                if self.bound.is_some() {}
+                let ([], [n]) = call.args([], ["n"])?;
+                let n = n.map_or(Ok(1), |n| count(call, n, 1, "n must be one or more"))?;
                 Ok(self.release(self.by(call), n)?.into())
             }
             _ => Err(call.no_such_method()),

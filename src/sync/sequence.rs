@@ -2,8 +2,9 @@
 
 use super::python::{instance, is_int, type_name};
 use crate::error::Exception;
-use crate::object::call::Arg;
+use crate::object::call::Call;
 use crate::object::saturated;
+use crate::pickle::Pickle;
 use crate::value::Value;
 
 /// A bound of a slice; one out of range is as far as can be.
@@ -50,8 +51,12 @@ impl Subscript {
     /// # Errors
     /// What Python raises: `TypeError` with what `refusal` makes of a type's name if it is neither,
     /// `IndexError` beyond all indexes, `ValueError` for a step of 0.
-    pub(super) fn of(arg: Arg<'_>, refusal: fn(String) -> String) -> Result<Self, Exception> {
-        let value = arg.value()?;
+    pub(super) fn of(
+        call: &Call<'_>,
+        arg: &Pickle,
+        refusal: fn(String) -> String,
+    ) -> Result<Self, Exception> {
+        let value = call.value(arg)?;
         if is_int(&value) {
             let too_large = "cannot fit 'int' into an index-sized integer";
             let index = value.as_i64().map(Self::Index);

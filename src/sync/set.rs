@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::algebra::{self, Members, Operation, Other, ROLE};
 use super::{args, iterate, python};
 use crate::error::{Exception, Result};
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
+use crate::pickle::Pickle;
 use crate::value::{Key, Value};
 use crate::wait::lock;
 
@@ -58,7 +59,7 @@ impl Set {
     /// `TypeError`, as in Python.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let set = Self::new();
-        if call.keywords().next().is_some() {
+        if !call.keywords().is_empty() {
             return Err(Exception::type_error("set() takes no keyword arguments"));
         }
         let [members] = args::up_to(call, 0)?;
@@ -155,11 +156,11 @@ impl Shared {
 
     /// `self.union(*others)` and the like.
     fn combine(&self, operation: Operation, call: &Call<'_>) -> Result<Return, Exception> {
-        let others: Vec<Arg<'_>> = if let Operation::SymmetricDifference = operation {
+        let others: Vec<&Pickle> = if let Operation::SymmetricDifference = operation {
             vec![args::one(call, CLASS)?]
         } else {
             args::no_keywords(call, CLASS)?;
-            call.positional().collect()
+            call.positional().iter().collect()
         };
         let in_place = call.method().ends_with("update");
         if in_place && matches!(operation, Operation::Union | Operation::Difference) {
@@ -242,18 +243,18 @@ impl SharedObject for Shared {
         match method {
             "__ge__" | "__gt__" | "__le__" | "__lt__" => self.compare(call),
             "add" => {
-                let name = call.element(args::one(call, CLASS)?)?;
+                let name = call.element(args::one(call, CLASS)?);
                 let key = Key::new(&name, ROLE)?;
                 let left_over = self.lock().insert(key, name, ());
                 drop(left_over);
                 Ok(().into())
             }
             "__contains__" => {
-                let key = member(args::one(call, CLASS)?.kept()?)?;
+                let key = member(call.kept(args::one(call, CLASS)?))?;
                 Ok(self.lock().contains(&key).into())
             }
             "discard" | "remove" => {
-                let name = args::one(call, CLASS)?.kept()?;
+                let name = call.kept(args::one(call, CLASS)?);
                 let key = member(name.clone())?;
                 let removed = self.lock().remove(&key);
                 if removed.is_none() && method == "remove" {

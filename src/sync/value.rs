@@ -43,10 +43,8 @@ impl SharedValue {
     /// # Errors
     /// `TypeError` if one is missing.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        call.constructor_of("Value");
-        let [typecode, value, _] = call.bind(2, ["typecode", "value", "lock"])?;
-        let element = |arg: Option<_>| arg.map_or(Ok(Held::default()), |arg| call.element(arg));
-        let (typecode, value) = (element(typecode)?, element(value)?);
+        let ([typecode, value], [_]) = call.args(["typecode", "value"], ["lock"])?;
+        let (typecode, value) = (call.element(typecode), call.element(value));
         Ok(Self(Arc::new(Shared { typecode, value: Mutex::new(value) })))
     }
 
@@ -77,16 +75,14 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        call.method_of("Value");
         match call.method() {
             "get" => {
-                let [] = call.bind(0, [])?;
+                call.no_args()?;
                 Ok(Return::Element(lock(&self.value).clone()))
             }
             "set" => {
-                let [value] = call.bind(1, ["value"])?;
-                let value = value.map_or(Ok(Held::default()), |value| call.element(value))?;
-                self.set(value);
+                let ([value], []) = call.args(["value"], [])?;
+                self.set(call.element(value));
                 Ok(().into())
             }
             _ => Err(call.no_such_method()),

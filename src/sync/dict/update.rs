@@ -30,11 +30,11 @@ impl Shared {
     pub(super) fn update(&self, call: &Call<'_>) -> Result<(), Exception> {
         let [other] = args::up_to(call, 0)?;
         if let Some(other) = other {
-            self.merge(call, call.element(other)?.data)?;
+            self.merge(call, call.element(other).data)?;
         }
         for (name, value) in call.keywords() {
-            let value = call.element(value)?;
-            let name = Value::from(name);
+            let value = call.element(value);
+            let name = Value::from(name.as_str());
             self.set([Entry { key: Key::new(&name, ROLE)?, name: name.into(), value }]);
         }
         Ok(())

@@ -2,9 +2,10 @@
 
 use super::{Shared, list, repeat};
 use crate::error::Exception;
-use crate::object::call::{Arg, Call};
+use crate::object::call::Call;
 use crate::object::stored::Element;
 use crate::object::{Return, SharedObject, saturated};
+use crate::pickle::Pickle;
 use crate::sync::sequence::{self, Subscript};
 use crate::sync::{args, python};
 use crate::value::Value;
@@ -28,11 +29,11 @@ impl SharedObject for Shared {
             "__add__" | "__iadd__" | "__imul__" | "__mul__" | "__rmul__" => self.operate(call),
             "__contains__" => {
                 let [value] = args::special(call)?;
-                let value = value.kept()?;
+                let value = call.kept(value);
                 Ok(self.lock().iter().any(|item| item.data == value).into())
             }
             "__getitem__" => {
-                let at = subscript(args::one(call, "list")?)?;
+                let at = subscript(call, args::one(call, "list")?)?;
                 self.get(&at).map(Return::Element)
             }
             "__len__" => {
@@ -48,18 +49,18 @@ impl SharedObject for Shared {
                 Ok(Return::Element(list(&*self.lock())))
             }
             "count" => {
-                let value = args::one(call, "list")?.kept()?;
+                let value = call.kept(args::one(call, "list")?);
                 Ok(self.lock().iter().filter(|item| item.data == value).count().into())
             }
             "index" => {
                 let [value, start, stop] = args::some(call, "list", 1)?;
-                let value = value.map_or(Ok(Value::None), |value| value.kept())?;
-                let (start, stop) = (bound(start, 0)?, bound(stop, i64::MAX)?);
+                let value = value.map_or(Value::None, |value| call.kept(value));
+                let (start, stop) = (bound(call, start, 0)?, bound(call, stop, i64::MAX)?);
                 Ok(self.index(&value, start, stop)?.into())
             }
             "pop" => {
                 let [at] = args::some(call, "list", 0)?;
-                let at = at.map_or(Ok(-1), |at| python::integer(at, TOO_LARGE))?;
+                let at = at.map_or(Ok(-1), |at| python::integer(call, at, TOO_LARGE))?;
                 self.pop(at).map(Return::Element)
             }
             _ => self.change(call).map(Return::from),
@@ -121,14 +122,14 @@ impl Shared {
         match call.method() {
             "__delitem__" => {
                 let [at] = args::special(call)?;
-                self.delete(&subscript(at)?)?;
+                self.delete(&subscript(call, at)?)?;
             }
             "__setitem__" => {
                 let [at, value] = args::special(call)?;
-                self.set(&subscript(at)?, value, call)?;
+                self.set(&subscript(call, at)?, value, call)?;
             }
             "append" => {
-                let item = call.element(args::one(call, "list")?)?;
+                let item = call.element(args::one(call, "list")?);
                 self.lock().push(item);
             }
             "clear" => {
@@ -139,13 +140,13 @@ impl Shared {
             "insert" => {
                 args::no_keywords(call, "list")?;
                 let [at, item] = args::special(call)?;
-                let (at, item) = (python::integer(at, TOO_LARGE)?, call.element(item)?);
+                let (at, item) = (python::integer(call, at, TOO_LARGE)?, call.element(item));
                 let mut items = self.lock();
                 let at = sequence::clamp(at, items.len());
                 items.insert(at, item);
             }
             "remove" => {
-                let value = args::one(call, "list")?.kept()?;
+                let value = call.kept(args::one(call, "list")?);
                 self.remove(&value)?;
             }
             "reverse" => {
@@ -161,7 +162,7 @@ impl Shared {
 
 /// Whether `sort(*, key=None, reverse=False)` goes downwards.
 fn reverse(call: &Call<'_>) -> Result<bool, Exception> {
-    let (positional, keywords) = (call.positional().len(), call.keywords().count());
+    let (positional, keywords) = (call.positional().len(), call.keywords().len());
     if positional > 0 {
         return Err(Exception::type_error(match positional + keywords {
             given @ 3.. => format!("sort() takes at most 2 arguments ({given} given)"),
@@ -170,9 +171,9 @@ fn reverse(call: &Call<'_>) -> Result<bool, Exception> {
     }
     let mut reverse = false;
     for (name, arg) in call.keywords() {
-        match name {
-            "key" => no_key(&arg.value()?)?,
-            "reverse" => reverse = arg.truthy()?,
+        match name.as_str() {
+            "key" => no_key(&call.value(arg)?)?,
+            "reverse" => reverse = call.is_true(Some(arg), false)?,
             _ => {
                 let text = format!("sort() got an unexpected keyword argument '{name}'");
                 return Err(Exception::type_error(text));
@@ -199,17 +200,17 @@ fn no_key(key: &Value) -> Result<(), Exception> {
 /// The operand of `*`.
 fn times(call: &Call<'_>) -> Result<usize, Exception> {
     let [times] = args::special(call)?;
-    let times = python::integer(times, "cannot fit 'int' into an index-sized integer")?;
+    let times = python::integer(call, times, "cannot fit 'int' into an index-sized integer")?;
     Ok(saturated(times))
 }
 
 /// A bound of `index()`, which must be a number.
-fn bound(arg: Option<Arg<'_>>, default: i64) -> Result<i64, Exception> {
+fn bound(call: &Call<'_>, arg: Option<&Pickle>, default: i64) -> Result<i64, Exception> {
     let Some(arg) = arg else { return Ok(default) };
     let text = "slice indices must be integers or have an __index__ method";
-    sequence::bound(&arg.value()?).ok_or_else(|| Exception::type_error(text))
+    sequence::bound(&call.value(arg)?).ok_or_else(|| Exception::type_error(text))
 }
 
-fn subscript(at: Arg<'_>) -> Result<Subscript, Exception> {
-    Subscript::of(at, |name| format!("list indices must be integers or slices, not {name}"))
+fn subscript(call: &Call<'_>, at: &Pickle) -> Result<Subscript, Exception> {
+    Subscript::of(call, at, |name| format!("list indices must be integers or slices, not {name}"))
 }

@@ -104,14 +104,14 @@ impl Shared {
 
     /// `acquire(blocking=True, timeout=-1)`.
     fn acquire_call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        let given = call.positional().len() + call.keywords().count();
+        let given = call.positional().len() + call.keywords().len();
         if given > 2 {
             let text = format!("acquire() takes at most 2 arguments ({given} given)");
             return Err(Exception::type_error(text));
         }
-        let [blocking, timeout] = call.bind(0, ["blocking", "timeout"])?;
-        let blocking = blocking.map_or(Ok(true), |blocking| blocking.truthy())?;
-        let seconds = timeout.map_or(Ok(-1.0), |timeout| number(&timeout, not_seconds))?;
+        let ([], [blocking, timeout]) = call.args([], ["blocking", "timeout"])?;
+        let blocking = call.is_true(blocking, true)?;
+        let seconds = timeout.map_or(Ok(-1.0), |timeout| number(call, timeout, not_seconds))?;
         let within = duration(seconds.abs())?;
         let unset = seconds < 0.0 && within == Duration::from_secs(1);
         let within = match (blocking, unset) {

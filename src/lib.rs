@@ -171,7 +171,7 @@ pub use sync::{
     set::Set,
     value::SharedValue,
 };
-pub use value::{BigInt, Value};
+pub use value::Value;
 pub use wait::{Interrupted, Monitor, Patience};
 pub use wire::handshake::Authkey;
 

@@ -75,9 +75,6 @@ limits! {
     /// made; Python sees a `MemoryError`. What a container holds in all is not limited. Defaults to
     /// 256 MiB.
     expansion: 256 << 20, up to MOST;
-
-    /// The decimal digits of a decoded integer. Defaults to 4300, as `sys.set_int_max_str_digits`.
-    digits: 4300, up to MOST;
 }
 
 /// Every message may become so many times its own size.

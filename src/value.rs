@@ -8,7 +8,6 @@
 //! numbers), `nesting.rs` bounds what goes over values in values, `range.rs` writes a `range` out, and
 //! `repr.rs` prints a value as Python would.
 
-mod bigint;
 mod convert;
 mod key;
 mod nesting;
@@ -20,7 +19,6 @@ mod repr;
 use std::collections::{HashMap, HashSet};
 
 use crate::pickle::Pickle;
-pub use bigint::BigInt;
 pub(crate) use key::Key;
 use nesting::in_same_order;
 pub(crate) use range::Steps;
@@ -58,10 +56,8 @@ pub enum Value {
     None,
     /// `bool`.
     Bool(bool),
-    /// An `int` that fits an `i64`.
-    Int(i64),
-    /// Any other `int`.
-    BigInt(BigInt),
+    /// `int`. One that needs more than 128 bits stays [`Opaque`](Self::Opaque).
+    Int(i128),
     /// `float`.
     Float(f64),
     /// `str`. One with lone surrogates is not Unicode, and stays [`Opaque`](Self::Opaque).
@@ -96,8 +92,17 @@ impl Value {
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Self::Bool(truth) => Some(i64::from(*truth)),
-            Self::Int(int) => Some(*int),
+            Self::Int(int) => i64::try_from(*int).ok(),
             Self::Opaque(pickle) => numpy::number(pickle)?.as_i64(),
+            _ => None,
+        }
+    }
+
+    /// The integer, if this is one. As in Python, `True` is 1.
+    pub(crate) fn as_int(&self) -> Option<i128> {
+        match self {
+            Self::Bool(truth) => Some(i128::from(*truth)),
+            Self::Int(int) => Some(*int),
             _ => None,
         }
     }
@@ -134,7 +139,6 @@ impl Value {
                 !items.is_empty()
             }
             Self::Dict(pairs) => !pairs.is_empty(),
-            Self::BigInt(_) => true,
             Self::Opaque(pickle) => numpy::number(pickle).is_none_or(|number| number.truthy()),
         }
     }
@@ -145,7 +149,7 @@ impl Value {
         match self {
             Self::None => "NoneType",
             Self::Bool(_) => "bool",
-            Self::Int(_) | Self::BigInt(_) => "int",
+            Self::Int(_) => "int",
             Self::Float(_) => "float",
             Self::Str(_) => "str",
             Self::Bytes(_) => "bytes",
@@ -176,22 +180,19 @@ impl PartialEq for Value {
                 numpy::number(pickle).is_some_and(|number| number == *plain)
             }
             (Self::Float(a), Self::Float(b)) => a == b,
-            (Self::BigInt(a), Self::BigInt(b)) => a == b,
-            (Self::BigInt(int), Self::Float(float)) | (Self::Float(float), Self::BigInt(int)) => {
-                int.eq_float(*float)
-            }
             (Self::Float(float), int) | (int, Self::Float(float)) => {
-                int.as_i64().is_some_and(|int| eq_float(int, *float))
+                int.as_int().is_some_and(|int| eq_float(int, *float))
             }
-            _ => self.as_i64().is_some_and(|int| other.as_i64() == Some(int)),
+            _ => self.as_int().is_some_and(|int| other.as_int() == Some(int)),
         }
     }
 }
 
 /// Compares exactly, as Python does: `2**53 + 1 != 2.0**53`, though they are equal as floats.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-fn eq_float(int: i64, float: f64) -> bool {
-    int as f64 == float && i128::from(int) == float as i128
+fn eq_float(int: i128, float: f64) -> bool {
+    // 2^127 is no i128, but the cast makes it the greatest one.
+    int as f64 == float && float < 2_f64.powi(127) && int == float as i128
 }
 
 /// Whether each of some distinct members is among others, in any order.

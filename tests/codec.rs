@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use basemanager::{BigInt, Limits, Pickle, Value};
+use basemanager::{Limits, Pickle, Value};
 use oracle::{Oracle, Sample};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -161,8 +161,7 @@ fn any_int() -> impl Strategy<Value = Value> {
         edge(63),
         edge(64),
         edge(31).prop_map(|int| Value::from(-i64::try_from(int).unwrap())),
-        vec(any::<u8>(), 0..300).prop_map(|bytes| Value::from_le_bytes(&bytes)),
-        Just(Value::from_le_bytes(&[&[0; 1600][..], &[1]].concat())),
+        edge(100),
     ]
 }
 
@@ -281,18 +280,13 @@ fn values_survive_without_python() {
 }
 
 #[test]
-fn integers_of_any_size() {
+fn integers_of_128_bits_are_the_same_in_python() {
     let Some(python) = newest_python() else { return };
     let oracle = Oracle::new(python);
-    for bits in (1..2200).step_by(7) {
-        let mut bytes = vec![0; bits / 8 + 2];
-        bytes[bits / 8] = 1 << (bits % 8);
-        let int = Value::from_le_bytes(&bytes);
-        let picture = oracle.picture(&Pickle::from(&int).to_bytes());
-        assert_eq!(int.to_string(), picture.repr);
-        if let Value::BigInt(int) = int {
-            let bytes: &[u8] = BigInt::to_le_bytes(&int);
-            assert!(identical(&Value::from_le_bytes(bytes), &Value::BigInt(int.clone())));
+    for bits in 0..127 {
+        for int in [1_i128 << bits, -(1_i128 << bits), (1 << bits) - 1] {
+            let picture = oracle.picture(&Pickle::from(&Value::from(int)).to_bytes());
+            assert_eq!(int.to_string(), picture.repr);
         }
     }
 }

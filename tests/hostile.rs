@@ -262,13 +262,9 @@ fn long_integers_pass_and_are_not_opened() {
     // 10**6 digits take 415,242 bytes.
     let binary = whole(&[b"\x8b", &415_242_u32.to_le_bytes(), &vec![0x7f; 415_242]]);
     let begun = Instant::now();
-    assert_eq!(decoding_refusal(&binary), "integer digits exceeds the limit of 4300");
+    let (_, opened) = put_through(&binary).unwrap();
+    assert!(matches!(opened, Ok(Value::Opaque(_))));
     assert!(begun.elapsed() < SOON);
-    let digits = |bytes: usize| {
-        whole(&[b"\x8b", &u32::try_from(bytes).unwrap().to_le_bytes(), &vec![1; bytes]])
-    };
-    assert!(put_through(&digits(1785)).unwrap().1.is_ok(), "4,299 digits");
-    assert!(put_through(&digits(1800)).unwrap().1.is_err(), "4,332 digits");
 }
 
 #[test]
@@ -368,8 +364,4 @@ fn each_limit_has_an_error_that_names_it() {
     );
     assert_eq!(decode(limits().depth(2), b"N\x85\x85"), Ok(()));
     assert_eq!(decode(limits().depth(2), b"N\x85\x85\x85"), refused("nesting depth", 2));
-    assert_eq!(
-        decode(limits().digits(9), b"\x8a\x09\0\0\0\0\0\0\0\0\x01"),
-        refused("integer digits", 9)
-    );
 }

@@ -317,12 +317,7 @@ impl<'a> Call<'a> {
             return Ok(None);
         }
         let name = value.type_name();
-        let seconds = match &value {
-            // Beyond any limit, even where no float is as large.
-            Value::BigInt(int) if int.is_negative() => Ok(f64::NEG_INFINITY),
-            Value::BigInt(_) => Ok(f64::INFINITY),
-            _ => f64::try_from(value),
-        };
+        let seconds = f64::try_from(value);
         let refusal = |_| Exception::type_error(format!("a timeout is a number, not '{name}'"));
         let seconds = seconds.map_err(refusal)?;
         if seconds < 0.0 {

@@ -187,7 +187,6 @@ pub(crate) fn size(value: &Value) -> usize {
     let inside = match value {
         Value::Str(text) => text.len(),
         Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes.len(),
-        Value::BigInt(int) => int.to_le_bytes().len(),
         Value::Opaque(pickle) => pickle.len(),
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items.iter().map(size).sum()

@@ -274,9 +274,12 @@ impl<'a> Decoder<'a> {
             op::NONE => Value::None,
             op::NEWTRUE | op::NEWFALSE => Value::Bool(op.code == op::NEWTRUE),
             op::BININT1 | op::BININT2 => {
-                Value::Int(i64::try_from(number(operand)).unwrap_or_default())
+                Value::Int(i128::try_from(number(operand)).unwrap_or_default())
             }
-            op::BININT | op::LONG1 | op::LONG4 => Value::from_le_bytes(operand),
+            op::BININT | op::LONG1 | op::LONG4 => match int_from_le_bytes(operand) {
+                Some(int) => Value::Int(int),
+                None => return Ok(Node::Opaque),
+            },
             op::BINFLOAT => {
                 let bits = operand.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
                 Value::Float(f64::from_bits(bits))
@@ -329,9 +332,6 @@ impl Builder for Decoder<'_> {
             let (object, inside) = (Span(self.next, op.end), Inside::NOTHING);
             self.next = op.end;
             return Ok(Slot { object, trailing: 0, shared: false, inside, node: Node::Mark });
-        }
-        if matches!(op.code, op::LONG1 | op::LONG4) {
-            check_digits(op.operand, self.limits)?;
         }
         let node = self.atom(op)?;
         self.slot(op, self.next, Inside::NOTHING, node)
@@ -499,13 +499,16 @@ fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
     std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect()
 }
 
-fn check_digits(bytes: &[u8], limits: &Limits) -> Result<()> {
-    // A decimal digit holds a little over 3.32 bits. What fills its bytes badly has two to spare.
-    let max = (limits.digits as u64).saturating_mul(10) / 3 + 16;
-    if bytes.len() as u64 * 8 > max {
-        return Err(Error::Limit("integer digits", limits.digits as u64));
-    }
-    Ok(())
+/// An integer in two's complement, little-endian, of any length, if 128 bits are enough for it.
+pub(crate) fn int_from_le_bytes(bytes: &[u8]) -> Option<i128> {
+    let sign = if bytes.last().is_some_and(|last| *last >= 0x80) { 0xff } else { 0 };
+    let (low, rest) = bytes.split_at(bytes.len().min(16));
+    let mut int = [sign; 16];
+    int.get_mut(..low.len())?.copy_from_slice(low);
+    let int = i128::from_le_bytes(int);
+    // What is beyond only repeats the sign.
+    let fits = rest.iter().all(|byte| *byte == sign) && (int < 0) == (sign != 0);
+    fits.then_some(int)
 }
 
 /// Plain data that older protocols write as a call.

@@ -121,7 +121,6 @@ impl Writer {
             Value::Bool(true) => self.out.push(op::NEWTRUE),
             Value::Bool(false) => self.out.push(op::NEWFALSE),
             Value::Int(int) => self.int(*int),
-            Value::BigInt(int) => self.long(int.to_le_bytes()),
             Value::Float(float) => {
                 self.out.push(op::BINFLOAT);
                 self.out.extend(float.to_be_bytes());
@@ -238,7 +237,7 @@ impl Writer {
         }
     }
 
-    fn int(&mut self, int: i64) {
+    fn int(&mut self, int: i128) {
         if let Ok(byte) = u8::try_from(int) {
             self.out.extend([op::BININT1, byte]);
         } else if let Ok(short) = u16::try_from(int) {
@@ -248,12 +247,16 @@ impl Writer {
             self.out.push(op::BININT);
             self.out.extend(word.to_le_bytes());
         } else {
-            self.long(&int.to_le_bytes());
+            // Those beyond the significant bits and a sign would only repeat the sign.
+            let unsigned = if int < 0 { !int } else { int };
+            let length = (128 - unsigned.leading_zeros() as usize) / 8 + 1;
+            let bytes = int.to_le_bytes();
+            self.long(bytes.get(..length).unwrap_or(&bytes));
         }
     }
 
     /// An integer in two's complement, little-endian.
-    fn long(&mut self, bytes: &[u8]) {
+    pub(super) fn long(&mut self, bytes: &[u8]) {
         if let Ok(length) = u8::try_from(bytes.len()) {
             self.out.extend([op::LONG1, length]);
         } else if let Ok(length) = i32::try_from(bytes.len()) {

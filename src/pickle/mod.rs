@@ -24,7 +24,7 @@ pub(crate) mod proxy;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
-pub(crate) use decode::{Instance, Node};
+pub(crate) use decode::{Instance, Node, int_from_le_bytes};
 pub(crate) use encode::Writer;
 pub(crate) use index::{Index, Kind};
 pub(crate) use machine::Span;
@@ -235,6 +235,13 @@ impl Pickle {
     /// [`Error::Conversion`] if it is not of that type; else as [`Pickle::decode`].
     pub fn to<T: TryFrom<Value, Error = Error>>(&self) -> Result<T> {
         self.decode(&Limits::default())?.try_into()
+    }
+
+    /// An integer in two's complement, little-endian.
+    pub(crate) fn of_long(bytes: &[u8]) -> Self {
+        let mut writer = Writer::default();
+        writer.long(bytes);
+        writer.into_pickle()
     }
 
     /// Python's `None`.

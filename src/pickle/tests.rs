@@ -314,7 +314,7 @@ fn the_shortest_form_is_written() {
         (256.into(), b"M\0\x01"),
         (65536.into(), b"J\0\0\x01\0"),
         ((-1).into(), b"J\xff\xff\xff\xff"),
-        ((1_i64 << 31).into(), b"\x8a\x08\0\0\0\x80\0\0\0\0"),
+        ((1_i64 << 31).into(), b"\x8a\x05\0\0\0\x80\0"),
         ((1_u64 << 63).into(), b"\x8a\x09\0\0\0\0\0\0\0\x80\0"),
         (1.0.into(), b"G\x3f\xf0\0\0\0\0\0\0"),
         ("a".into(), b"\x8c\x01a"),
@@ -329,8 +329,7 @@ fn the_shortest_form_is_written() {
     }
     assert!(Pickle::from(&Value::from("a".repeat(256))).ops().starts_with(b"X\0\x01\0\0a"));
     assert!(Pickle::from(&Value::Bytes(vec![0; 256])).ops().starts_with(b"B\0\x01\0\0\0"));
-    let long = Value::from_le_bytes(&[1; 256]);
-    assert!(Pickle::from(&long).ops().starts_with(b"\x8b\0\x01\0\0\x01"));
+    assert!(Pickle::of_long(&[1; 256]).ops().starts_with(b"\x8b\0\x01\0\0\x01"));
 }
 
 #[test]
@@ -379,4 +378,19 @@ fn a_pickle_is_kept_in_place_up_to_21_bytes() {
     assert_eq!(Pickle::new(b"N", 0), Pickle::new(b"N", 300));
     assert_eq!(format!("{:?}", Pickle::new(b"K\x01", 0)), r"Pickle(2 bytes: K\x01)");
     assert_eq!(format!("{:?}", Pickle::new(&[b'N'; 17], 0)), "Pickle(17 bytes: NNNNNNNNNNNNNNNN…)");
+}
+
+#[test]
+fn integers_of_up_to_128_bits_are_opened() {
+    for int in [i128::MIN, i128::MIN + 1, -129, -128, -1, 0, 127, 128, 1 << 63, i128::MAX] {
+        let pickle = Pickle::from(&Value::Int(int));
+        assert_eq!(pickle.decode(&limits()).unwrap(), Value::Int(int));
+        // Bytes that only repeat the sign.
+        let mut long = int.to_le_bytes().to_vec();
+        long.extend([if int < 0 { 0xff } else { 0 }; 3]);
+        assert_eq!(Pickle::of_long(&long).decode(&limits()).unwrap(), Value::Int(int));
+    }
+    assert_eq!(Pickle::of_long(&[]).decode(&limits()).unwrap(), Value::Int(0));
+    let beyond = Pickle::of_long(&[&[0; 15][..], &[0x80, 0]].concat());
+    assert_eq!(beyond.decode(&limits()).unwrap(), Value::Opaque(beyond));
 }

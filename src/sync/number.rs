@@ -32,9 +32,6 @@ pub(super) fn number(call: &Call<'_>, arg: &Pickle, refusal: Refusal) -> Result<
     let name = value.type_name();
     match value {
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => f64::try_from(value).ok(),
-        // Greater than any limit, whatever it is.
-        Value::BigInt(int) if int.is_negative() => Some(f64::NEG_INFINITY),
-        Value::BigInt(_) => Some(f64::INFINITY),
         _ => None,
     }
     .ok_or_else(|| Exception::type_error(refusal(name)))
@@ -67,8 +64,8 @@ pub(super) fn count(
             usize::try_from(count).map_err(|_| Exception::builtin("OverflowError", "int too large"))
         }
         (Some(_), _) => Err(Exception::value_error(refusal)),
-        (None, Value::BigInt(int)) if int.is_negative() => Err(Exception::value_error(refusal)),
-        (None, Value::BigInt(_)) => Err(Exception::builtin("OverflowError", "int too large")),
+        (None, Value::Int(int)) if *int < 0 => Err(Exception::value_error(refusal)),
+        (None, Value::Int(_)) => Err(Exception::builtin("OverflowError", "int too large")),
         (None, Value::Float(_)) => {
             let text = "'float' object cannot be interpreted as an integer";
             Err(Exception::type_error(text))

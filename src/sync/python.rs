@@ -58,7 +58,7 @@ pub(super) fn elements(call: &Call<'_>, arg: &Pickle) -> Result<Vec<Element>, Ex
 
 /// Whether Python takes a value for an integer.
 pub(super) fn is_int(value: &Value) -> bool {
-    matches!(value, Value::Bool(_) | Value::Int(_) | Value::BigInt(_))
+    matches!(value, Value::Bool(_) | Value::Int(_))
 }
 
 /// The `TypeError` for a value that is none.

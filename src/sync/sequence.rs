@@ -10,8 +10,9 @@ use crate::value::Value;
 /// A bound of a slice; one out of range is as far as can be.
 pub(super) fn bound(value: &Value) -> Option<i64> {
     match &*value.plain() {
-        Value::BigInt(int) if int.is_negative() => Some(i64::MIN),
-        Value::BigInt(_) => Some(i64::MAX),
+        Value::Int(int) => {
+            i64::try_from(*int).ok().or(Some(if *int < 0 { i64::MIN } else { i64::MAX }))
+        }
         other => other.as_i64(),
     }
 }

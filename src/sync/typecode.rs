@@ -3,6 +3,7 @@
 use super::python::{self, type_name};
 use crate::error::Exception;
 use crate::pickle::Writer;
+use crate::pickle::int_from_le_bytes;
 use crate::value::Value;
 
 /// One of `b B u w h H i I l L q Q f d`.
@@ -61,7 +62,6 @@ impl Typecode {
         match (f64::try_from(value.clone()), value) {
             (Ok(float), _) if self.0 == 'f' => Ok(Value::from(float as f32)),
             (Ok(float), _) => Ok(Value::from(float)),
-            (Err(_), Value::BigInt(_)) => Err(overflow("int too large to convert to float")),
             (Err(_), _) => {
                 let name = type_name(value);
                 Err(Exception::type_error(format!("must be real number, not {name}")))
@@ -73,11 +73,7 @@ impl Typecode {
         if !python::is_int(value) {
             return Err(python::no_int(value));
         }
-        let int = match value {
-            Value::BigInt(int) if int.is_negative() => i128::MIN,
-            _ => i128::MAX,
-        };
-        let int = i128::try_from(value.clone()).unwrap_or(int);
+        let int = value.as_int().unwrap_or_default();
         let named = |name: &str, least: i64, most: i64| match i64::try_from(int) {
             Err(_) => Err(overflow(TOO_LARGE)),
             Ok(int) if int < least => Err(overflow(&format!("{name} is less than minimum"))),
@@ -124,9 +120,9 @@ impl Typecode {
                 let char = char::from_u32(u32::from_le_bytes(item.try_into().ok()?))?;
                 Some(char.to_string().into())
             }
-            code if code.is_lowercase() => Some(Value::from_le_bytes(item)),
+            code if code.is_lowercase() => int_from_le_bytes(item).map(Value::Int),
             // One more byte, or the top bit would be taken for a sign.
-            _ => Some(Value::from_le_bytes(&[item, &[0]].concat())),
+            _ => int_from_le_bytes(&[item, &[0]].concat()).map(Value::Int),
         };
         let items: Option<Vec<Value>> = bytes.chunks_exact(size).map(item).collect();
         items.ok_or_else(|| Exception::value_error("character is not in range"))
@@ -159,9 +155,10 @@ impl Typecode {
                 let code = Self::of(code).ok()?;
                 Some((code, code.unpack(bytes).ok()?))
             }
-            ("_array_reconstructor", [_, code, Value::Int(format), Value::Bytes(bytes)]) => {
-                Some((Self::of(code).ok()?, Self::unpack_format(*format, bytes)?))
-            }
+            ("_array_reconstructor", [_, code, Value::Int(format), Value::Bytes(bytes)]) => Some((
+                Self::of(code).ok()?,
+                Self::unpack_format(i64::try_from(*format).ok()?, bytes)?,
+            )),
             _ => None,
         }
     }

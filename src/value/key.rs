@@ -11,9 +11,8 @@ use crate::pickle::{Instance, Node};
 ///
 /// ```text
 ///  None               0
-///  int, bool, float   1 and the number, if it fits an i64: 1, 1.0 and True are one key
-///  float              2 and its bits;  so has an int beyond that equals a float
-///  int                3, length, bytes
+///  int, bool, float   1 and the number, if it is whole: 1, 1.0 and True are one key
+///  float              2 and its bits
 ///  str  bytes         4, 5, length, bytes
 ///  tuple  list        6, 10, count, the items
 ///  set                7, count, the members in order of their bytes
@@ -84,12 +83,8 @@ fn write_names(kind: u8, module: &str, name: &str, out: &mut Vec<u8>) {
 fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::None => out.push(0),
-        Value::Bool(_) | Value::Int(_) => write_int(value.as_i64().unwrap_or_default(), out),
+        Value::Bool(_) | Value::Int(_) => write_int(value.as_int().unwrap_or_default(), out),
         Value::Float(float) => write_float(*float, out),
-        Value::BigInt(int) => match f64::try_from(value.clone()) {
-            Ok(float) if Value::Float(float) == *value => write_float(float, out),
-            _ => write_bytes(3, int.to_le_bytes(), out),
-        },
         Value::Str(text) => write_bytes(4, text.as_bytes(), out),
         Value::Bytes(bytes) | Value::ByteArray(bytes) => write_bytes(5, bytes, out),
         Value::Opaque(pickle) => write_opaque(pickle, out),
@@ -135,7 +130,7 @@ fn write_sorted<T>(kind: u8, parts: &[T], write: impl Fn(&T, &mut Vec<u8>), out:
     }
 }
 
-fn write_int(int: i64, out: &mut Vec<u8>) {
+fn write_int(int: i128, out: &mut Vec<u8>) {
     out.push(1);
     out.extend(int.to_le_bytes());
 }
@@ -143,7 +138,7 @@ fn write_int(int: i64, out: &mut Vec<u8>) {
 #[allow(clippy::cast_possible_truncation)] // The int is compared with the float.
 fn write_float(float: f64, out: &mut Vec<u8>) {
     static NANS: AtomicU64 = AtomicU64::new(0);
-    let int = float as i64;
+    let int = float as i128;
     if Value::Int(int) == Value::Float(float) {
         write_int(int, out);
     } else if float.is_nan() {

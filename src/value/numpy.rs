@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use super::{Pickle, Value};
 use crate::limits::Limits;
-use crate::pickle::Instance;
+use crate::pickle::{Instance, int_from_le_bytes};
 
 /// No scalar of these types takes more bytes, nor does any take fewer.
 const SIZES: std::ops::RangeInclusive<usize> = 60..=200;
@@ -75,11 +75,11 @@ fn read(code: &str, bytes: &[u8]) -> Option<Value> {
     match (code, bytes) {
         ("b1", [truth]) => Some(Value::Bool(*truth != 0)),
         ("i1" | "i2" | "i4" | "i8", bytes) if has_size(code, bytes) => {
-            Some(Value::from_le_bytes(bytes))
+            int_from_le_bytes(bytes).map(Value::Int)
         }
         // A zero byte more, or the top bit would be taken for the sign.
         ("u1" | "u2" | "u4" | "u8", bytes) if has_size(code, bytes) => {
-            Some(Value::from_le_bytes(&[bytes, &[0]].concat()))
+            int_from_le_bytes(&[bytes, &[0]].concat()).map(Value::Int)
         }
         ("f2", bytes) => Some(half(u16::from_le_bytes(bytes.try_into().ok()?)).into()),
         ("f4", bytes) => Some(f32::from_le_bytes(bytes.try_into().ok()?).into()),

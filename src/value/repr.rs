@@ -11,7 +11,6 @@ impl Display for Value {
             Self::None => f.write_str("None"),
             Self::Bool(truth) => f.write_str(if *truth { "True" } else { "False" }),
             Self::Int(int) => int.fmt(f),
-            Self::BigInt(int) => int.fmt(f),
             Self::Float(float) => write_float(f, *float),
             Self::Str(text) => write_text(f, text),
             Self::Bytes(bytes) => write_bytes(f, bytes),

@@ -12,8 +12,11 @@ use std::cell::OnceCell;
 
 use super::index::{FixupKind, Index};
 use super::machine::{Builder, Got, Machine, Op, Parts, Span, Stack};
+use super::node::{
+    CLOSED, Inside, Instance, Named, Node, Slot, add, extend, instance, int_from_le_bytes, plain,
+};
 use super::opcode::number;
-use super::{Pickle, dill, is_managers, malformed, op};
+use super::{Pickle, is_managers, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Limits};
 use crate::value::Value;
@@ -22,95 +25,6 @@ use crate::value::Value;
 const VALUE: usize = 32;
 /// What a token refers to is at most this long: a typeid, an address, an id.
 const SHORT: usize = 4096;
-
-/// An object of a class that means nothing here.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Instance {
-    pub(crate) module: String,
-    pub(crate) name: String,
-    /// What the class, or function, is called with; last the dict of keyword arguments, if it has any.
-    pub(crate) args: Vec<Value>,
-    /// Whether it is called itself, and not only its `__new__`.
-    pub(crate) called: bool,
-    /// What `BUILD` gives it afterwards.
-    pub(crate) state: Option<Value>,
-    /// The list of what is appended to it, or the dict of what is set in it.
-    pub(crate) items: Option<Value>,
-}
-
-/// What an object is.
-#[derive(Debug)]
-pub(crate) enum Node {
-    Mark,
-    /// Plain data.
-    Value(Value),
-    /// A class or function, by its module and name.
-    Global(Box<(String, String)>),
-    Instance(Box<Instance>),
-    /// Something else, or an object that holds itself.
-    Opaque,
-}
-
-/// The modules and names of the classes and functions in a pickle, and its texts, in their order.
-#[derive(Debug, Default)]
-pub(crate) struct Named {
-    pub(crate) globals: Vec<(String, String)>,
-    pub(crate) texts: Vec<String>,
-}
-
-/// What an object's parts are, taken together.
-#[derive(Clone, Copy)]
-struct Inside {
-    /// How deep its containers nest.
-    depth: u32,
-    /// Where the outermost object begins that is referred to before it is complete; [`CLOSED`] if none is.
-    /// An object that does not hold all of that stays a part of one that does.
-    open: u32,
-}
-
-const CLOSED: u32 = u32::MAX;
-
-impl Inside {
-    const NOTHING: Self = Self { depth: 0, open: CLOSED };
-
-    fn and(self, other: Self) -> Self {
-        Self { depth: self.depth.max(other.depth), open: self.open.min(other.open) }
-    }
-
-    /// Of an object that is made of these parts.
-    fn around(self) -> Self {
-        Self { depth: self.depth + 1, ..self }
-    }
-
-    /// Of an object that is no container of these parts.
-    fn flat(self) -> Self {
-        Self { depth: 0, ..self }
-    }
-}
-
-struct Slot {
-    object: Span,
-    /// Where its trailing bytes end, which may change it; 0 if it has none.
-    trailing: u32,
-    /// Whether it is a reference to an object that is elsewhere too.
-    shared: bool,
-    inside: Inside,
-    node: Node,
-}
-
-impl Slot {
-    /// Takes more parts in. An object that holds itself has no tree, and one that holds another which
-    /// holds it is no object by itself.
-    fn take_in(&mut self, inside: Inside) {
-        self.inside = self.inside.and(inside);
-        if self.inside.open != CLOSED {
-            self.node = Node::Opaque;
-        }
-        if self.inside.open >= self.object.0 {
-            self.inside.open = CLOSED;
-        }
-    }
-}
 
 struct Decoder<'a> {
     bytes: &'a [u8],
@@ -457,82 +371,4 @@ impl Builder for Decoder<'_> {
             }
         }
     }
-}
-
-/// The object that a call makes.
-fn instance(op: &Op<'_>, class: Node, parts: Vec<Value>) -> Node {
-    let mut parts = parts.into_iter();
-    let (Node::Global(names), Some(Value::Tuple(mut args))) = (class, parts.next()) else {
-        return Node::Opaque;
-    };
-    args.extend(parts);
-    let (module, name) = *names;
-    let called = op.code == op::REDUCE;
-    dill::node(Instance { module, name, args, called, state: None, items: None })
-}
-
-/// Adds items to plain data; `false` if that says nothing here.
-fn extend(value: &mut Value, code: u8, items: Vec<Value>) -> bool {
-    match value {
-        Value::List(list) | Value::Set(list) if code != op::BUILD => list.extend(items),
-        Value::Dict(dict) if code != op::BUILD => dict.extend(pairs(items)),
-        _ => return false,
-    }
-    true
-}
-
-/// Adds state or items to an object; `false` if that says nothing here.
-fn add(instance: &mut Instance, code: u8, items: Vec<Value>) -> bool {
-    match (code, &mut instance.state, &mut instance.items) {
-        (op::BUILD, state @ None, _) => *state = items.into_iter().next(),
-        (op::APPEND | op::APPENDS, _, own @ None) => *own = Some(Value::List(items)),
-        (op::APPEND | op::APPENDS, _, Some(Value::List(list))) => list.extend(items),
-        (op::SETITEM | op::SETITEMS, _, own @ None) => *own = Some(Value::Dict(pairs(items))),
-        (op::SETITEM | op::SETITEMS, _, Some(Value::Dict(dict))) => dict.extend(pairs(items)),
-        _ => return false,
-    }
-    true
-}
-
-fn pairs(items: Vec<Value>) -> Vec<(Value, Value)> {
-    let mut items = items.into_iter();
-    std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect()
-}
-
-/// An integer in two's complement, little-endian, of any length, if 128 bits are enough for it.
-pub(crate) fn int_from_le_bytes(bytes: &[u8]) -> Option<i128> {
-    let sign = if bytes.last().is_some_and(|last| *last >= 0x80) { 0xff } else { 0 };
-    let (low, rest) = bytes.split_at(bytes.len().min(16));
-    let mut int = [sign; 16];
-    int.get_mut(..low.len())?.copy_from_slice(low);
-    let int = i128::from_le_bytes(int);
-    // What is beyond only repeats the sign.
-    let fits = rest.iter().all(|byte| *byte == sign) && (int < 0) == (sign != 0);
-    fits.then_some(int)
-}
-
-/// Plain data that older protocols write as a call.
-fn plain(instance: &Instance) -> Option<Value> {
-    let Instance { module, name, args, called: true, state: None, items: None } = instance else {
-        return None;
-    };
-    let module = if module == "__builtin__" { "builtins" } else { module };
-    match (module, name.as_str(), args.as_slice()) {
-        ("builtins", "bytes", []) => Some(Value::Bytes(Vec::new())),
-        ("builtins", "bytearray", []) => Some(Value::ByteArray(Vec::new())),
-        ("builtins", "bytearray", [Value::Bytes(bytes)]) => Some(Value::ByteArray(bytes.clone())),
-        ("builtins", "bytearray", [Value::Str(text), Value::Str(codec)]) if codec == "latin-1" => {
-            latin1(text).map(Value::ByteArray)
-        }
-        ("builtins", "set", [Value::List(items)]) => Some(Value::Set(items.clone())),
-        ("builtins", "frozenset", [Value::List(items)]) => Some(Value::FrozenSet(items.clone())),
-        ("_codecs", "encode", [Value::Str(text), Value::Str(codec)]) if codec == "latin1" => {
-            latin1(text).map(Value::Bytes)
-        }
-        _ => None,
-    }
-}
-
-fn latin1(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(|c| u8::try_from(c).ok()).collect()
 }

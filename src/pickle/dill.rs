@@ -5,7 +5,7 @@
 //!  range(0, 3)                  dill._dill._eval_repr('range(0, 3)')
 //! ```
 
-use super::decode::{Instance, Node};
+use super::node::{Instance, Node};
 use crate::value::Value;
 
 /// What a call means: the class that it looks up, the range that it evaluates, or the call as it is.

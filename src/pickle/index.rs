@@ -14,10 +14,9 @@
 //!
 //! A memo key is numbered anew each time it is put, because a pickle may put the same key twice.
 
-use std::collections::BTreeMap;
-
+use super::keys::Keys;
 use super::machine::{Builder, Got, Machine, Op, Parts, Run, Span, Stack, index};
-use super::{OLD_NAMES, is_managers, malformed, op};
+use super::{OLD_NAMES, is_managers, malformed, op, runs};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -356,7 +355,7 @@ impl Builder for Building<'_> {
             return Err(Error::Limit("memo size", self.max_memo as u64));
         }
         let (slot, number) = (stack.len() - 1, index(memo.len()));
-        keys.put(key.unwrap_or(keys.count), number);
+        keys.put(key.unwrap_or_else(|| keys.count()), number);
         let object = Span(begin(stack, slot), u32::MAX);
         memo.push(Memoized { at: op.start, object, trailing: u32::MAX });
         open.push((index(slot), number));
@@ -388,27 +387,8 @@ impl Builder for Building<'_> {
         self.fixup(op, FixupKind::Skip);
     }
 
-    /// Goes over numbers of one kind after another, of which long lists are often made.
     fn numbers(&mut self, stack: &mut Vec<u32>, rest: &[u8], at: u32, max: usize) -> Run {
-        let mut run = Run::default();
-        loop {
-            let rest = rest.get(run.bytes..).unwrap_or_default();
-            let max = max - run.operations;
-            let (size, count) = match rest.first() {
-                Some(&op::BININT1) => (2, alike::<2>(rest, max)),
-                Some(&op::BININT2) => (3, alike::<3>(rest, max)),
-                Some(&op::BININT) => (5, alike::<5>(rest, max)),
-                Some(&op::BINFLOAT) => (9, alike::<9>(rest, max)),
-                _ => return run,
-            };
-            if count == 0 {
-                return run;
-            }
-            let (from, step) = (at + index(run.bytes), index(size));
-            stack.extend((1..=index(count)).map(|nth| from + nth * step));
-            run.bytes += count * size;
-            run.operations += count;
-        }
+        runs::push(stack, rest, at, max)
     }
 }
 
@@ -440,77 +420,5 @@ fn skip_prefix(bytes: &[u8], mut of: Span) -> Span {
             [op::FRAME, ..] => of.0 += 9,
             _ => return of,
         }
-    }
-}
-
-/// How many operations of so many bytes there are at the beginning that are like the first one, up to `max`.
-fn alike<const SIZE: usize>(bytes: &[u8], max: usize) -> usize {
-    let (all, _) = bytes.as_chunks::<SIZE>();
-    let all = all.get(..max).unwrap_or(all);
-    let Some(&code) = bytes.first() else { return 0 };
-    let count = |some: &[[u8; SIZE]]| some.iter().take_while(|op| op[0] == code).count();
-    // Sixteen at a time without a branch take half the time, where there are so many.
-    let (groups, rest) = all.as_chunks::<16>();
-    let begun = groups.first().map_or_else(|| count(all), |first| count(first));
-    if begun < 16 {
-        return begun;
-    }
-    let differ =
-        |group: &[[u8; SIZE]; 16]| group.iter().fold(0_u8, |bits, op| bits | (op[0] ^ code));
-    let whole = groups.iter().take_while(|group| differ(group) == 0).count();
-    16 * whole + groups.get(whole).map_or_else(|| count(rest), |last| count(last))
-}
-
-/// Which number each memo key stands for.
-#[derive(Debug, Default)]
-struct Keys {
-    /// The keys below stand for themselves: CPython's writer counts keys up from 0, as the numbers do.
-    same: usize,
-    /// All that were put after the first that does not.
-    others: BTreeMap<usize, u32>,
-    /// How many keys there are, which is the key that `MEMOIZE` uses.
-    count: usize,
-}
-
-impl Keys {
-    #[inline]
-    fn put(&mut self, key: usize, number: u32) {
-        if key == self.same && key == number as usize && self.others.is_empty() {
-            self.same += 1;
-            self.count += 1;
-        } else {
-            let fresh = self.others.insert(key, number).is_none() && key >= self.same;
-            self.count += usize::from(fresh);
-        }
-    }
-
-    fn get(&self, key: usize) -> Option<u32> {
-        let same = || (key < self.same).then(|| index(key));
-        self.others.get(&key).copied().or_else(same)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memoize_counts_the_keys() {
-        let mut keys = Keys::default();
-        for (key, number) in [(0, 10), (7, 11), (1, 12), (7, 13), (1, 14)] {
-            keys.put(key, number);
-        }
-        assert_eq!(keys.count, 3);
-        assert_eq!([0, 1, 7, 2].map(|key| keys.get(key)), [Some(10), Some(14), Some(13), None]);
-        (2..=7).for_each(|key| keys.put(key, 20));
-        assert_eq!((keys.count, keys.get(7)), (8, Some(20)));
-        // As CPython's writer counts them, until one is put again.
-        let mut keys = Keys::default();
-        (0..3).for_each(|number| keys.put(number as usize, number));
-        assert_eq!((keys.count, keys.get(2), keys.get(3)), (3, Some(2), None));
-        keys.put(1, 3);
-        keys.put(3, 4);
-        assert_eq!(keys.count, 4);
-        assert_eq!([0, 1, 2, 3].map(|key| keys.get(key)), [Some(0), Some(3), Some(2), Some(4)]);
     }
 }

@@ -17,17 +17,20 @@ mod dill;
 mod encode;
 mod extract;
 mod index;
+mod keys;
 mod machine;
+mod node;
 mod opcode;
 pub(crate) mod proxy;
+mod runs;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
-pub(crate) use decode::{Instance, Node, int_from_le_bytes};
 pub(crate) use encode::Writer;
 pub(crate) use index::{Index, Kind};
 pub(crate) use machine::Span;
+pub(crate) use node::{Instance, Node, int_from_le_bytes};
 use opcode as op;
 
 use std::collections::TryReserveError;

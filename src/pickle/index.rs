@@ -145,7 +145,7 @@ impl Index {
         self.stack.marks.clear();
         self.open.clear();
         self.trailing.clear();
-        self.keys = Keys::default();
+        self.keys.clear();
         self.forget(0);
         self.names_managers = false;
         self.memo.clear();
@@ -314,7 +314,8 @@ impl Building<'_> {
 impl Builder for Building<'_> {
     type Slot = u32;
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "as in machine.rs")]
+    #[inline(always)]
     fn push(&mut self, op: &Op<'_>) -> Result<u32> {
         match op.code {
             op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {

@@ -16,6 +16,14 @@ pub(super) struct Keys {
 }
 
 impl Keys {
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        (self.same, self.count) = (0, 0);
+        if !self.others.is_empty() {
+            self.others.clear();
+        }
+    }
+
     /// The key that `MEMOIZE` uses.
     #[inline]
     pub(super) fn count(&self) -> usize {

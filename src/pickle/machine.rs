@@ -8,7 +8,7 @@
 //! ```
 //! Nothing is imported, looked up or called here.
 
-use super::opcode::{Effect, Operand, TABLE, number};
+use super::opcode::{Effect, Operand, TABLE, number, refusal};
 use super::{HIGHEST_PROTOCOL, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -174,16 +174,19 @@ impl<'a> Machine<'a> {
     }
 
     /// Carries out one operation; `false` if it was `STOP`.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "an operation is a few instructions")]
+    #[inline(always)]
     fn step<B: Builder>(&mut self, builder: &mut B, stack: &mut Stack<B::Slot>) -> Result<bool> {
         let start = self.at;
         let op = self.read()?;
         let effect = TABLE.get(usize::from(op.code)).map_or(Effect::Stop, |row| row.effect);
         match effect {
-            Effect::Push => {
+            Effect::Push | Effect::Number => {
                 self.room(stack)?;
                 stack.slots.push(builder.push(&op)?);
-                self.numbers(builder, stack);
+                if effect == Effect::Number {
+                    self.numbers(builder, stack);
+                }
             }
             Effect::Mark => {
                 self.room(stack)?;
@@ -206,7 +209,7 @@ impl<'a> Machine<'a> {
                 builder.put(&op, &mut stack.slots, key)?;
             }
             Effect::Join(count) => {
-                let first = stack.last(stack.slots.len(), count)?;
+                let first = stack.last(stack.slots.len(), usize::from(count))?;
                 builder.join(&op, &mut stack.slots, Parts { slot: first, first })?;
             }
             Effect::JoinMark => {
@@ -214,7 +217,7 @@ impl<'a> Machine<'a> {
                 builder.join(&op, &mut stack.slots, Parts { slot: mark, first: mark + 1 })?;
             }
             Effect::Fill(count) => {
-                let slot = stack.last(stack.slots.len(), count + 1)?;
+                let slot = stack.last(stack.slots.len(), usize::from(count) + 1)?;
                 builder.fill(&op, &mut stack.slots, Parts { slot, first: slot + 1 })?;
             }
             Effect::FillMark => {
@@ -245,7 +248,7 @@ impl<'a> Machine<'a> {
                 return Ok(false);
             }
             Effect::Stop => return Err(malformed("it ends within an object")),
-            Effect::Refused(why) => return Err(refused(op.code, why)),
+            Effect::Refused => return Err(refused(op.code)),
         }
         Ok(true)
     }
@@ -290,24 +293,35 @@ impl<'a> Machine<'a> {
         self.left = self.left.checked_sub(1).ok_or_else(over)?;
         self.at += 1;
         let operand = TABLE.get(usize::from(code)).map_or(Operand::None, |row| row.operand);
+        // Sizes that the compiler knows take half the time.
         let operand = match operand {
             Operand::None => &[],
+            Operand::Fixed(1) => self.take(1)?,
+            Operand::Fixed(4) => self.take(4)?,
             Operand::Fixed(size) => self.take(usize::from(size))?,
-            Operand::Counted(size) => {
-                let length = number(self.take(usize::from(size))?);
-                self.take(length)?
-            }
+            Operand::Counted(1) => self.counted(1)?,
+            Operand::Counted(4) => self.counted(4)?,
+            Operand::Counted(size) => self.counted(usize::from(size))?,
             Operand::TwoLines => self.two_lines()?,
         };
         Ok(Op { code, start, end: index(self.at), operand, protocol: self.protocol })
     }
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "see above")]
+    #[inline(always)]
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let taken = rest.get(..count).ok_or_else(ended)?;
         self.at += count;
         Ok(taken)
+    }
+
+    /// A length of `size` bytes, and that many bytes.
+    #[allow(clippy::inline_always, reason = "see above")]
+    #[inline(always)]
+    fn counted(&mut self, size: usize) -> Result<&'a [u8]> {
+        let length = number(self.take(size)?);
+        self.take(length)
     }
 
     fn two_lines(&mut self) -> Result<&'a [u8]> {
@@ -330,9 +344,11 @@ fn ended() -> Error {
     malformed("it ends too early")
 }
 
-fn refused(code: u8, why: &str) -> Error {
+fn refused(code: u8) -> Error {
     match TABLE.get(usize::from(code)) {
-        Some(row) if row.name != "?" => malformed(format_args!("{} is refused: {why}", row.name)),
+        Some(row) if row.name != "?" => {
+            malformed(format_args!("{} is refused: {}", row.name, refusal(code)))
+        }
         _ => malformed(format_args!("unknown opcode {code:#04x}")),
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Operand {
 pub(crate) enum Effect {
     /// Pushes an object that the operation spells out.
     Push,
+    /// The same of a number of fixed size: often there are many in a row.
+    Number,
     /// Pushes an object that was memoized.
     Get,
     /// Memoizes the object on top, under the key in the operand.
@@ -29,11 +31,11 @@ pub(crate) enum Effect {
     /// Pushes a mark.
     Mark,
     /// The last so many objects become one.
-    Join(usize),
+    Join(u8),
     /// The objects above the last mark become one.
     JoinMark,
     /// The last so many objects go into the one below them.
-    Fill(usize),
+    Fill(u8),
     /// The objects above the last mark go into the one below it.
     FillMark,
     /// Drops the object on top.
@@ -44,8 +46,8 @@ pub(crate) enum Effect {
     Skip,
     /// Ends the pickle.
     Stop,
-    /// Is not read here, and why.
-    Refused(&'static str),
+    /// Is not read here: see [`refusal`].
+    Refused,
 }
 
 /// One row of the table.
@@ -55,12 +57,6 @@ pub(crate) struct Opcode {
     pub(crate) operand: Operand,
     pub(crate) effect: Effect,
 }
-
-const PERSISTENT: Effect = Effect::Refused("persistent ids are not resolved");
-const EXTENSION: Effect = Effect::Refused("extension codes are not looked up");
-const BUFFER: Effect = Effect::Refused("buffers must be part of the pickle");
-const DUPLICATE: Effect = Effect::Refused("no pickler writes it");
-const OLD: Effect = Effect::Refused("protocols 2 to 5 are read");
 
 macro_rules! opcodes {
     ($($name:ident = $code:literal, $operand:expr, $effect:expr;)*) => {
@@ -73,7 +69,7 @@ macro_rules! opcodes {
             use Effect::*;
             use Operand::{Counted, Fixed, TwoLines};
             const NO: Operand = Operand::None;
-            let unknown = Opcode { name: "?", operand: NO, effect: Refused("unknown") };
+            let unknown = Opcode { name: "?", operand: NO, effect: Refused };
             let mut table = [unknown; 256];
             $(table[$code as usize] = Opcode { name: stringify!($name), operand: $operand, effect: $effect };)*
             table
@@ -86,12 +82,12 @@ opcodes! {
     NONE             = b'N', NO,         Push;
     NEWTRUE          = 0x88, NO,         Push;
     NEWFALSE         = 0x89, NO,         Push;
-    BININT1          = b'K', Fixed(1),   Push;
-    BININT2          = b'M', Fixed(2),   Push;
-    BININT           = b'J', Fixed(4),   Push;
+    BININT1          = b'K', Fixed(1),   Number;
+    BININT2          = b'M', Fixed(2),   Number;
+    BININT           = b'J', Fixed(4),   Number;
     LONG1            = 0x8a, Counted(1), Push;
     LONG4            = 0x8b, Counted(4), Push;
-    BINFLOAT         = b'G', Fixed(8),   Push;
+    BINFLOAT         = b'G', Fixed(8),   Number;
     SHORT_BINUNICODE = 0x8c, Counted(1), Push;
     BINUNICODE       = b'X', Counted(4), Push;
     BINUNICODE8      = 0x8d, Counted(8), Push;
@@ -135,32 +131,48 @@ opcodes! {
     FRAME            = 0x95, Fixed(8),   Skip;
     STOP             = b'.', NO,         Stop;
     // Not read.
-    PERSID           = b'P', NO,         PERSISTENT;
-    BINPERSID        = b'Q', NO,         PERSISTENT;
-    EXT1             = 0x82, NO,         EXTENSION;
-    EXT2             = 0x83, NO,         EXTENSION;
-    EXT4             = 0x84, NO,         EXTENSION;
-    NEXT_BUFFER      = 0x97, NO,         BUFFER;
-    READONLY_BUFFER  = 0x98, NO,         BUFFER;
-    DUP              = b'2', NO,         DUPLICATE;
-    INT              = b'I', NO,         OLD;
-    LONG             = b'L', NO,         OLD;
-    FLOAT            = b'F', NO,         OLD;
-    STRING           = b'S', NO,         OLD;
-    BINSTRING        = b'T', NO,         OLD;
-    SHORT_BINSTRING  = b'U', NO,         OLD;
-    UNICODE          = b'V', NO,         OLD;
-    LIST             = b'l', NO,         OLD;
-    DICT             = b'd', NO,         OLD;
-    GET              = b'g', NO,         OLD;
-    PUT              = b'p', NO,         OLD;
-    INST             = b'i', NO,         OLD;
-    OBJ              = b'o', NO,         OLD;
+    PERSID           = b'P', NO,         Refused;
+    BINPERSID        = b'Q', NO,         Refused;
+    EXT1             = 0x82, NO,         Refused;
+    EXT2             = 0x83, NO,         Refused;
+    EXT4             = 0x84, NO,         Refused;
+    NEXT_BUFFER      = 0x97, NO,         Refused;
+    READONLY_BUFFER  = 0x98, NO,         Refused;
+    DUP              = b'2', NO,         Refused;
+    INT              = b'I', NO,         Refused;
+    LONG             = b'L', NO,         Refused;
+    FLOAT            = b'F', NO,         Refused;
+    STRING           = b'S', NO,         Refused;
+    BINSTRING        = b'T', NO,         Refused;
+    SHORT_BINSTRING  = b'U', NO,         Refused;
+    UNICODE          = b'V', NO,         Refused;
+    LIST             = b'l', NO,         Refused;
+    DICT             = b'd', NO,         Refused;
+    GET              = b'g', NO,         Refused;
+    PUT              = b'p', NO,         Refused;
+    INST             = b'i', NO,         Refused;
+    OBJ              = b'o', NO,         Refused;
+}
+
+/// Why an operation is refused.
+pub(crate) fn refusal(code: u8) -> &'static str {
+    match code {
+        PERSID | BINPERSID => "persistent ids are not resolved",
+        EXT1 | EXT2 | EXT4 => "extension codes are not looked up",
+        NEXT_BUFFER | READONLY_BUFFER => "buffers must be part of the pickle",
+        DUP => "no pickler writes it",
+        _ => "protocols 2 to 5 are read",
+    }
 }
 
 /// An unsigned little-endian number; one that does not fit is as large as can be.
-#[inline]
+#[allow(clippy::inline_always, reason = "the size is mostly known")]
+#[inline(always)]
 pub(crate) fn number(bytes: &[u8]) -> usize {
-    let number = bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let number = match *bytes {
+        [a] => u64::from(a),
+        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+        _ => bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    };
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -229,12 +229,11 @@ impl<'a> Decoder<'a> {
 impl Decoder<'_> {
     fn global(&mut self, module: Option<&str>, name: Option<&str>) -> Node {
         let Some((module, name)) = module.zip(name) else { return Node::Opaque };
+        let names = (module.to_owned(), name.to_owned());
         if let Some(named) = &mut self.named {
-            // With `STACK_GLOBAL` the names were texts.
-            named.texts.retain(|text| text != module && text != name);
-            named.globals.push((module.to_owned(), name.to_owned()));
+            named.globals.push(names.clone());
         }
-        Node::Global(Box::new((module.to_owned(), name.to_owned())))
+        Node::Global(Box::new(names))
     }
 }
 
@@ -261,6 +260,10 @@ impl Builder for Decoder<'_> {
             op::FROZENSET => Node::Value(Value::FrozenSet(parts)),
             op::STACK_GLOBAL => {
                 inside = inside.flat();
+                if let Some(named) = &mut self.named {
+                    // The last two texts are these names.
+                    named.texts.truncate(named.texts.len().saturating_sub(2));
+                }
                 let mut names = parts.iter().map(Value::as_str);
                 self.global(names.next().flatten(), names.next().flatten())
             }

@@ -172,7 +172,7 @@ pub use sync::{
     value::SharedValue,
 };
 pub use value::{BigInt, Value};
-pub use wait::{Interrupted, Monitor, Patience};
+pub use wait::{Monitor, Wait, WaitError};
 pub use wire::handshake::Authkey;
 
 /// Runs the README's Rust examples as tests.

@@ -22,7 +22,7 @@ use crate::object::call::{ConnectionId, Owner};
 use crate::object::stored::Item;
 use crate::pickle::Pickle;
 use crate::value::Value;
-use crate::wait::{Caller, Interrupted, Patience, Wake};
+use crate::wait::{Caller, Wait, WaitError, Wake};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -49,7 +49,7 @@ struct End(Arc<Ending>);
 #[derive(Default)]
 struct Ending {
     begun: AtomicBool,
-    parked: Mutex<Option<Arc<dyn Wake>>>,
+    parked: Mutex<Option<Wake>>,
 }
 
 impl End {
@@ -57,30 +57,30 @@ impl End {
         self.0.begun.store(true, Ordering::Release);
         let parked = self.0.parked.lock().unwrap().clone();
         if let Some(parked) = parked {
-            parked.wake();
+            parked();
         }
     }
 }
 
 impl Caller for Peer {
-    fn settle(&mut self) {
+    fn flush(&mut self) {
         self.waited = true;
     }
 
-    fn is_there(&mut self) -> Result<(), Interrupted> {
-        if self.is_there { Ok(()) } else { Err(Interrupted::CallerGone) }
+    fn is_connected(&mut self) -> Result<(), WaitError> {
+        if self.is_there { Ok(()) } else { Err(WaitError::Disconnected) }
     }
 
-    fn is_ending(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.end.0.begun.load(Ordering::Acquire)
     }
 
-    fn longest_wait(&self) -> Option<Duration> {
+    fn max_wait(&self) -> Option<Duration> {
         None
     }
 
-    fn park(&self, at: Option<Arc<dyn Wake>>) {
-        *self.end.0.parked.lock().unwrap() = at;
+    fn set_wake(&self, wake: Option<Wake>) {
+        *self.end.0.parked.lock().unwrap() = wake;
     }
 }
 
@@ -99,11 +99,11 @@ impl Peer {
 
     fn get(&mut self, queue: &Queue) -> Result<i64, Exception> {
         let owner = self.owner();
-        queue.0.get(owner, &mut Patience::of(self, None)).map(number)
+        queue.0.get(owner, &mut Wait::of(self, None)).map(number)
     }
 
     fn put(&mut self, queue: &Queue, number: i64) -> Result<(), Exception> {
-        queue.0.put(item(number), &mut Patience::of(self, None))
+        queue.0.put(item(number), &mut Wait::of(self, None))
     }
 
     fn done(&self, queue: &Queue) -> Result<(), Exception> {
@@ -128,7 +128,7 @@ impl Peer {
     fn die_waiting(id: u64, queue: &Queue) {
         let mut peer = Self::dead(id);
         let owner = peer.owner();
-        if let Ok(item) = queue.0.get(owner, &mut Patience::of(&mut peer, None)) {
+        if let Ok(item) = queue.0.get(owner, &mut Wait::of(&mut peer, None)) {
             assert!(!peer.waited, "it was looked for when it had waited");
             queue.0.take_back(item, ConnectionId(id));
         }
@@ -167,7 +167,7 @@ fn sorted(numbers: impl IntoIterator<Item = Vec<i64>>) -> Vec<i64> {
 fn assert_finished(queue: &Queue) {
     assert!(queue.is_empty());
     queue.join();
-    queue.0.drain(&mut Patience::new(None));
+    queue.0.drain(&mut Wait::new(None));
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn what_a_dead_holder_had_is_waited_for_at_the_end() {
             had
         });
         let living = spawn(&queue, |queue| Peer::new(2).consume(queue));
-        queue.0.drain(&mut Patience::new(None));
+        queue.0.drain(&mut Wait::new(None));
         assert_eq!(living.join().unwrap(), [7]);
         dying.join().unwrap().ok();
         assert_finished(&queue);
@@ -419,9 +419,7 @@ fn join_wakes_when_the_last_item_is_done() {
         model(move || {
             let queue = queue(options.clone(), &[7]);
             let joining = [1, 2].map(|id| {
-                spawn(&queue, move |queue| {
-                    queue.0.join(&mut Patience::of(&mut Peer::new(id), None))
-                })
+                spawn(&queue, move |queue| queue.0.join(&mut Wait::of(&mut Peer::new(id), None)))
             });
             let mut peer = Peer::new(3);
             assert_eq!(peer.get(&queue), Ok(7));

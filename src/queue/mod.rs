@@ -19,7 +19,7 @@ use crate::object::call::{Call, Owner};
 use crate::object::stored::Element;
 use crate::object::{Return, saturated};
 use crate::value::Value;
-use crate::wait::Patience;
+use crate::wait::Wait;
 use shared::Shared;
 
 /// A FIFO queue, usable in this process and by clients at once. A clone is the same queue.
@@ -243,7 +243,7 @@ impl Queue {
     /// # Errors
     /// `queue.ShutDown` once the queue is shut down and empty.
     pub fn get(&self) -> Result<Value> {
-        let item = self.0.get(Owner::this_thread(), &mut Patience::new(None))?;
+        let item = self.0.get(Owner::this_thread(), &mut Wait::new(None))?;
         Ok(item.data.into_value(&Limits::default()))
     }
 
@@ -261,7 +261,7 @@ impl Queue {
     /// # Errors
     /// `queue.ShutDown` once the queue is shut down and empty.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        match self.0.get(Owner::this_thread(), &mut Patience::new(Some(timeout))) {
+        match self.0.get(Owner::this_thread(), &mut Wait::new(Some(timeout))) {
             Ok(item) => Ok(Some(item.data.into_value(&Limits::default()))),
             Err(exception) if exception == Exception::empty() => Ok(None),
             Err(exception) => Err(exception.into()),
@@ -310,7 +310,7 @@ impl Queue {
     /// Waits until every item put has been taken and said to be done.
     pub fn join(&self) {
         // Without a caller or a deadline, the wait can only succeed.
-        let _ = self.0.join(&mut Patience::new(None));
+        let _ = self.0.join(&mut Wait::new(None));
     }
 
     /// Refuses items from now on: every `put` raises `queue.ShutDown`, and so does a `get` once the
@@ -322,6 +322,6 @@ impl Queue {
     }
 
     fn put_within(&self, item: Element, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.0.put(item.try_into()?, &mut Patience::new(timeout))?)
+        Ok(self.0.put(item.try_into()?, &mut Wait::new(timeout))?)
     }
 }

@@ -1,6 +1,5 @@
 //! How threads and clients use a queue at once: what they wait for, and how clients call it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::state::{Recovered, State};
@@ -11,20 +10,7 @@ use crate::object::stored::Item;
 use crate::object::{Return, SharedObject, saturated};
 use crate::pickle::Pickle;
 use crate::wait::primitives::MutexGuard;
-use crate::wait::{Bell, CHECK, Interrupted, Monitor, Patience};
-
-/// What threads wait for.
-const ITEM: usize = 0;
-const ROOM: usize = 1;
-const DONE: usize = 2;
-const DRAINED: usize = 3;
-
-/// Where a thread waits: with others, or where it alone is woken.
-#[derive(Clone, Copy)]
-enum Place<'a> {
-    Common(usize),
-    Own(&'a Arc<Bell>),
-}
+use crate::wait::{CHECK, Condition, Locked, Wait, WaitError};
 
 /// What a queue offers: the last three are no `queue.Queue`'s, and the last one is for at-least-once queues
 /// only, by which clients recognise them.
@@ -48,34 +34,45 @@ const METHODS: [&str; 13] = [
 const BATCH: usize = 1 << 20;
 
 pub(super) struct Shared {
-    state: Monitor<State, 4>,
+    state: Locked<State>,
+    not_empty: Condition,
+    not_full: Condition,
+    all_tasks_done: Condition,
+    drained: Condition,
     pub(super) policy: Policy,
 }
 
 impl Shared {
     pub(super) fn new(policy: Policy) -> Self {
-        Self { state: Monitor::new(State::default()), policy }
+        Self {
+            state: Locked::new(State::default()),
+            not_empty: Condition::default(),
+            not_full: Condition::default(),
+            all_tasks_done: Condition::default(),
+            drained: Condition::default(),
+            policy,
+        }
     }
 
-    pub(super) fn put(&self, item: Item, patience: &mut Patience<'_>) -> Result<(), Exception> {
+    pub(super) fn put(&self, item: Item, wait: &mut Wait<'_>) -> Result<(), Exception> {
         self.can_fit(&item)?;
-        let mut state = self.wait_for_room(item.len(), patience)?.ok_or_else(Exception::full)?;
+        let mut state = self.wait_for_room(item.len(), wait)?.ok_or_else(Exception::full)?;
         if state.shut_down {
             return Err(Exception::shut_down());
         }
         state.push(item);
         self.ring(state);
-        self.state.notify_one(ITEM);
+        self.not_empty.notify_one();
         Ok(())
     }
 
     /// Puts items in turn, and gives how many there was room for in time. Others may put in between.
-    fn put_many(&self, items: Vec<Item>, patience: &mut Patience<'_>) -> Result<usize, Exception> {
+    fn put_many(&self, items: Vec<Item>, wait: &mut Wait<'_>) -> Result<usize, Exception> {
         items.iter().try_for_each(|item| self.can_fit(item))?;
         let mut items = items.into_iter().peekable();
         let mut put = 0;
         while let Some(size) = items.peek().map(|item| item.len()) {
-            let mut state = match self.wait_for_room(size, patience) {
+            let mut state = match self.wait_for_room(size, wait) {
                 Ok(Some(state)) if !state.shut_down => state,
                 // Those that are in stay: whoever asks again gets the reason.
                 _ if put > 0 => break,
@@ -89,7 +86,7 @@ impl Shared {
                 put += 1;
             }
             self.ring(state);
-            (before..put).for_each(|_| self.state.notify_one(ITEM));
+            (before..put).for_each(|_| self.not_empty.notify_one());
         }
         Ok(put)
     }
@@ -107,9 +104,9 @@ impl Shared {
         &self,
         most: usize,
         owner: Owner,
-        patience: &mut Patience<'_>,
+        wait: &mut Wait<'_>,
     ) -> Result<Vec<Item>, Exception> {
-        let mut state = self.wait_for_item(owner, patience)?;
+        let mut state = self.wait_for_item(owner, wait)?;
         let items = state.pop_many(&self.policy, owner, self.lease_end(), most, BATCH);
         if items.is_empty() {
             return Err(Exception::shut_down());
@@ -121,10 +118,10 @@ impl Shared {
     fn wait_for_item(
         &self,
         owner: Owner,
-        patience: &mut Patience<'_>,
+        wait: &mut Wait<'_>,
     ) -> Result<MutexGuard<'_, State>, Exception> {
         let ready = |state: &State| state.len() > 0 || state.is_over(owner);
-        self.wait(Place::Common(ITEM), patience, ready)?.ok_or_else(Exception::empty)
+        self.wait(&self.not_empty, wait, ready)?.ok_or_else(Exception::empty)
     }
 
     /// When what is handed out now comes back by itself.
@@ -132,8 +129,8 @@ impl Shared {
         self.policy.lease.and_then(|lease| Instant::now().checked_add(lease))
     }
 
-    pub(super) fn get(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<Item, Exception> {
-        let mut state = self.wait_for_item(owner, patience)?;
+    pub(super) fn get(&self, owner: Owner, wait: &mut Wait<'_>) -> Result<Item, Exception> {
+        let mut state = self.wait_for_item(owner, wait)?;
         let item = state.pop(&self.policy, owner, self.lease_end());
         let item = item.ok_or_else(Exception::shut_down)?;
         self.less(state, 1);
@@ -155,15 +152,15 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn join(&self, patience: &mut Patience<'_>) -> Result<(), Interrupted> {
-        self.wait(Place::Common(DONE), patience, |state| state.unfinished == 0).map(drop)
+    pub(super) fn join(&self, wait: &mut Wait<'_>) -> Result<(), WaitError> {
+        self.wait(&self.all_tasks_done, wait, |state| state.unfinished == 0).map(drop)
     }
 
     pub(super) fn shut_down(&self, immediate: bool) {
         let mut state = self.state.lock();
         let gone = state.shut_down(immediate);
         self.less(state, 0);
-        self.state.notify_all(ROOM);
+        self.not_full.notify_all();
         drop(gone);
     }
 
@@ -182,24 +179,20 @@ impl Shared {
         !self.look().fits(&self.policy, 1)
     }
 
-    /// [`Monitor::wait`], in which leases run out. Nobody is woken when one does: whoever waits looks
+    /// [`Locked::wait`], in which leases run out. Nobody is woken when one does: whoever waits looks
     /// around at least once in that time.
     fn wait(
         &self,
-        place: Place<'_>,
-        patience: &mut Patience<'_>,
+        condition: &Condition,
+        wait: &mut Wait<'_>,
         ready: impl Fn(&State) -> bool,
-    ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
+    ) -> Result<Option<MutexGuard<'_, State>>, WaitError> {
         if let Some(lease) = self.policy.lease {
-            patience.look_every(lease.min(CHECK));
+            wait.check_every(lease.min(CHECK));
         }
         loop {
             let ready = |state: &State| is_due(state) || ready(state);
-            let state = match place {
-                Place::Common(condition) => self.state.wait(condition, patience, ready)?,
-                Place::Own(bell) => self.state.wait_for_bell(bell, patience, ready)?,
-            };
-            match state {
+            match self.state.wait(condition, wait, ready)? {
                 Some(state) if is_due(&state) => self.expire(state, Instant::now()),
                 state => return Ok(state),
             }
@@ -217,16 +210,16 @@ impl Shared {
         let drained = state.is_drained();
         self.ring(state);
         if all_done {
-            self.state.notify_all(DONE);
+            self.all_tasks_done.notify_all();
         }
         if shut_down {
-            self.state.notify_all(ITEM);
+            self.not_empty.notify_all();
         }
         if drained {
-            self.state.notify_all(DRAINED);
+            self.drained.notify_all();
         }
         if self.policy.maxsize > 0 {
-            (0..count).for_each(|_| self.state.notify_one(ROOM));
+            (0..count).for_each(|_| self.not_full.notify_one());
         }
     }
 
@@ -235,11 +228,11 @@ impl Shared {
     fn wait_for_room(
         &self,
         size: usize,
-        patience: &mut Patience<'_>,
-    ) -> Result<Option<MutexGuard<'_, State>>, Interrupted> {
+        wait: &mut Wait<'_>,
+    ) -> Result<Option<MutexGuard<'_, State>>, WaitError> {
         let ready = |state: &State| state.shut_down || state.fits(&self.policy, size);
         if self.policy.max_bytes == 0 {
-            return self.wait(Place::Common(ROOM), patience, ready);
+            return self.wait(&self.not_full, wait, ready);
         }
         let mut state = self.look();
         if ready(&state) {
@@ -248,7 +241,7 @@ impl Shared {
         let waiting = state.wait_for_room(size);
         drop(state);
         let ready = |state: &State| waiting.is_ready(state, &self.policy);
-        match self.wait(Place::Own(&waiting.bell), patience, ready) {
+        match self.wait(&waiting.bell, wait, ready) {
             Ok(Some(mut state)) => {
                 state.leave(&waiting);
                 Ok(Some(state))
@@ -268,7 +261,7 @@ impl Shared {
         let bells = state.to_ring(&self.policy);
         drop(state);
         for bell in bells {
-            bell.ring();
+            bell.notify_one();
         }
     }
 
@@ -279,12 +272,12 @@ impl Shared {
         if let Some((_, Queue(letters))) = &self.policy.dead_letters {
             for item in recovered.dead {
                 letters.state.lock().push(item);
-                letters.state.notify_one(ITEM);
+                letters.not_empty.notify_one();
             }
         }
         self.less(state, dead);
         for _ in 0..recovered.returned {
-            self.state.notify_one(ITEM);
+            self.not_empty.notify_one();
         }
     }
 }
@@ -319,7 +312,7 @@ impl SharedObject for Shared {
                 let ([items], [within]) = call.args(["items"], ["timeout"])?;
                 let within = call.timeout(within)?;
                 let items = call.items(items)?;
-                Ok(self.put_many(items, &mut call.patience(within))?.into())
+                Ok(self.put_many(items, &mut call.wait(within))?.into())
             }
             "get_many" => {
                 let ([most], [within]) = call.args(["max"], ["timeout"])?;
@@ -331,11 +324,11 @@ impl SharedObject for Shared {
                 let most = saturated(most);
                 self.watch(call);
                 let owner = Owner::of(call);
-                self.get_many(most, owner, &mut call.patience(within)).map(Return::Items)
+                self.get_many(most, owner, &mut call.wait(within)).map(Return::Items)
             }
             "join" => {
                 call.no_args()?;
-                Ok(self.join(&mut call.patience(None))?.into())
+                Ok(self.join(&mut call.wait(None))?.into())
             }
             "shutdown" => {
                 let ([], [immediate]) = call.args([], ["immediate"])?;
@@ -376,10 +369,10 @@ impl SharedObject for Shared {
         self.recovered(state, recovered);
     }
 
-    fn drain(&self, patience: &mut Patience<'_>) {
+    fn drain(&self, wait: &mut Wait<'_>) {
         self.shut_down(false);
         // If the time runs out, what is left stays.
-        let _ = self.wait(Place::Common(DRAINED), patience, State::is_drained);
+        let _ = self.wait(&self.drained, wait, State::is_drained);
     }
 }
 
@@ -391,12 +384,12 @@ impl Shared {
         within: Option<Duration>,
     ) -> Result<Return, Exception> {
         let item = call.item(item);
-        Ok(self.put(item, &mut call.patience(within))?.into())
+        Ok(self.put(item, &mut call.wait(within))?.into())
     }
 
     fn get_call(&self, call: &mut Call<'_>, within: Option<Duration>) -> Result<Return, Exception> {
         self.watch(call);
-        self.get(Owner::of(call), &mut call.patience(within)).map(Return::Item)
+        self.get(Owner::of(call), &mut call.wait(within)).map(Return::Item)
     }
 
     /// Asks to be told when the caller is gone, if it is to be remembered what it takes.

@@ -19,7 +19,7 @@ use super::Policy;
 use crate::error::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
-use crate::wait::Bell;
+use crate::wait::Condition;
 
 /// A queue no longer than this does not keep the memory of one that was much longer.
 const SHORT: usize = 4096;
@@ -64,7 +64,7 @@ struct HandedOut {
 #[derive(Debug)]
 pub(super) struct Waiting {
     size: usize,
-    pub(super) bell: Arc<Bell>,
+    pub(super) bell: Condition,
     /// Whether its bell was rung since it last found no room. Changed under the queue's lock.
     rung: AtomicBool,
 }
@@ -145,7 +145,7 @@ impl State {
 
     /// Adds one to those who wait for room, until it [`leave`](Self::leave)s.
     pub(super) fn wait_for_room(&mut self, size: usize) -> Arc<Waiting> {
-        let waiting = Waiting { size, bell: Arc::default(), rung: AtomicBool::new(false) };
+        let waiting = Waiting { size, bell: Condition::default(), rung: AtomicBool::new(false) };
         let waiting = Arc::new(waiting);
         self.waiting.push_back(waiting.clone());
         waiting
@@ -159,7 +159,7 @@ impl State {
 
     /// Those of the waiting whose items fit together, in the order in which they came; less those whose bells
     /// were rung already.
-    pub(super) fn to_ring(&self, policy: &Policy) -> Vec<Arc<Bell>> {
+    pub(super) fn to_ring(&self, policy: &Policy) -> Vec<Condition> {
         let mut bytes = policy.max_bytes.saturating_sub(self.bytes);
         let items = if policy.maxsize == 0 { usize::MAX } else { policy.maxsize };
         let mut items = items.saturating_sub(self.len());

@@ -324,7 +324,7 @@ fn a_lease_that_runs_out_while_the_item_is_done() {
     model(|| {
         let queue = queue(Queue::options().lease(HOUR), &[7]);
         let consumers = [1, 2].map(|id| spawn(&queue, move |queue| Peer::new(id).consume(queue)));
-        queue.0.expire(queue.0.look(), Instant::now() + 2 * HOUR);
+        queue.0.expire(queue.0.lock(), Instant::now() + 2 * HOUR);
         queue.shutdown(false);
         assert_eq!(sorted(consumers.map(|consumer| consumer.join().unwrap())), [7]);
         assert_finished(&queue);
@@ -339,7 +339,7 @@ fn a_dead_letter_wakes_its_reader() {
         let reader = spawn(&dead, |dead| Peer::new(1).get(dead));
         let mut holder = Peer::new(2);
         assert_eq!(holder.get(&queue), Ok(7));
-        queue.0.expire(queue.0.look(), Instant::now() + 2 * HOUR);
+        queue.0.expire(queue.0.lock(), Instant::now() + 2 * HOUR);
         assert_eq!(reader.join().unwrap(), Ok(7));
         assert!(holder.done(&queue).is_err());
         assert_finished(&queue);

@@ -117,14 +117,27 @@ struct Waiters {
 }
 
 impl Condition {
+    /// The number of waiting threads.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.parked.load(Ordering::Relaxed)
+    }
+
+    /// Wakes this many threads.
+    pub(crate) fn notify(&self, count: usize) {
+        if count >= self.waiting() {
+            return self.notify_all();
+        }
+        (0..count).for_each(|_| self.0.condvar.notify_one());
+    }
+
     pub(crate) fn notify_one(&self) {
-        if self.0.parked.load(Ordering::Relaxed) > 0 {
+        if self.waiting() > 0 {
             self.0.condvar.notify_one();
         }
     }
 
     pub(crate) fn notify_all(&self) {
-        if self.0.parked.load(Ordering::Relaxed) > 0 {
+        if self.waiting() > 0 {
             self.0.condvar.notify_all();
         }
     }

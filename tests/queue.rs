@@ -43,10 +43,10 @@ macro_rules! fifo {
                 self.put(item)
             }
             fn try_put(&self, item: impl Into<Value>) -> Result<()> {
-                self.try_put(item)
+                self.try_put(item).map_err(Into::into)
             }
             fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
-                self.put_timeout(item, timeout)
+                self.put_timeout(item, timeout).map_err(Into::into)
             }
             fn get(&self) -> Result<Value> {
                 self.get()

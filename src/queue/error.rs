@@ -31,11 +31,13 @@ impl<T> PutError<T> {
     }
 
     /// The item that was not put.
+    #[must_use]
     pub fn into_inner(self) -> T {
         self.item
     }
 
     /// The reason.
+    #[must_use]
     pub fn error(&self) -> &Error {
         &self.error
     }

@@ -16,6 +16,8 @@ mod fifo;
 #[cfg(all(test, loom))]
 mod loom;
 mod room;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use crate::limits::Limits;
 use crate::object::call::{Call, Owner};
 use crate::object::stored::{Element, Item};
 use crate::object::{Return, saturated};
+use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::Wait;
 use fifo::QueueInner;
@@ -236,7 +239,7 @@ impl Queue {
     /// `TypeError` for wrong arguments.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let ([], [maxsize]) = call.args([], ["maxsize"])?;
-        let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+        let maxsize: i64 = maxsize.map_or(Ok(0), Pickle::to)?;
         // As in Python, a negative maxsize is unbounded.
         Ok(Self::bounded(saturated(maxsize)))
     }
@@ -339,6 +342,7 @@ impl Queue {
     /// assert!(queue.is_empty());
     /// # Ok::<(), basemanager::Error>(())
     /// ```
+    #[expect(clippy::must_use_candidate, reason = "the number is an extra")]
     pub fn clear(&self) -> usize {
         self.0.clear()
     }

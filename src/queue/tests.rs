@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::{Queue, QueueStats};
 use crate::error::{Error, Exception};
+use crate::object::call::Owner;
 use crate::value::Value;
+use crate::wait::Wait;
 
 fn queue_of(queue: Queue, items: std::ops::RangeInclusive<i64>) -> Queue {
     items.for_each(|item| queue.put(item).unwrap());
@@ -145,6 +147,19 @@ fn stats_count_each_operation() {
     let last = QueueStats { bytes: 2, unacknowledged: 0, dead: 1, ..again };
     assert_eq!(queue.stats(), last);
     assert_eq!((dead.stats().items, dead.stats().puts), (1, 1));
+}
+
+#[test]
+fn stats_do_not_count_get_whose_reply_failed() {
+    for options in [Queue::options(), Queue::options().dead_letters(1, &Queue::new())] {
+        let queue = queue_of(options.build(), 1..=2);
+        let before = queue.stats();
+        let owner = Owner::this_thread();
+        let item = queue.0.get(owner, &mut Wait::new(None)).unwrap();
+        queue.0.undo_get(item, owner);
+        assert_eq!(queue.stats(), before);
+        assert_eq!(queue.peek(9), values(1..=2));
+    }
 }
 
 #[test]

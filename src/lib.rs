@@ -155,7 +155,7 @@ pub use object::call::{Call, ConnectionId};
 pub use object::stored::{Element, Held, Item};
 pub use object::{IntoReturn, Return, SharedObject};
 pub use pickle::Pickle;
-pub use queue::{Queue, QueueOptions};
+pub use queue::{PutError, Queue, QueueOptions, QueueStats};
 pub use server::Registration;
 #[cfg(feature = "sync")]
 pub use sync::{
@@ -172,7 +172,7 @@ pub use sync::{
     value::SharedValue,
 };
 pub use value::Value;
-pub use wait::{Interrupted, Monitor, Patience};
+pub use wait::{Monitor, Wait, WaitError};
 pub use wire::handshake::Authkey;
 
 /// Runs the README's Rust examples as tests.

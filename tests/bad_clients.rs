@@ -231,7 +231,7 @@ impl SharedObject for Source {
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         let may = |counts: &Counts| counts.may > counts.given;
-        let mut counts = self.0.wait(0, &mut call.patience(None), may)?.unwrap();
+        let mut counts = self.0.wait(&mut call.wait(None), may)?.unwrap();
         counts.given += 1;
         Ok(Return::Item(Pickle::from(&Value::from(ITEM.to_vec())).into()))
     }
@@ -256,7 +256,7 @@ fn nothing_follows_half_a_reply() {
     // Each reply leaves as the next call begins to wait, until the system holds no more of them.
     while source.0.lock().back == 0 {
         source.0.lock().may += 1;
-        source.0.notify_one(0);
+        source.0.notify_one();
         until("it was taken", PATIENCE, || {
             let counts = source.0.lock();
             counts.given == counts.may || counts.back > 0

@@ -187,7 +187,7 @@ fn client_that_pipelines_too_much_behind_a_blocked_get_is_told_why_it_is_closed(
     let tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
     let mut consumer = raw(&handle);
     consumer.send(&pipelined_too_much(&handle));
-    let limit = "number of bytes sent behind a call that waits exceeds the limit of 1048576";
+    let limit = "number of bytes pipelined behind a blocked call exceeds the limit of 1048576";
     log.until(limit);
     // Nothing is taken, and nothing of what was behind is answered.
     let reply = String::from_utf8_lossy(&consumer.read().unwrap()).into_owned();

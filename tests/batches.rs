@@ -1,5 +1,5 @@
-//! Many items at once: in one call (`put_many`, `get_many`), which Python clients can make too, and in
-//! many calls under way together (`put_each`).
+//! Batches of items: in one call (`put_many`, `get_many`, for Python clients too), and in many pipelined calls
+//! (`put_each`).
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -26,7 +26,7 @@ fn values(items: std::ops::Range<i64>) -> Vec<Value> {
 }
 
 #[test]
-fn a_batch_keeps_its_order() {
+fn batch_keeps_order() {
     let (_handle, client) = share(&Queue::new());
     let queue = client.queue("queue").unwrap();
     assert_eq!(queue.put_many(0..1000).unwrap(), 1000);
@@ -38,11 +38,11 @@ fn a_batch_keeps_its_order() {
 }
 
 #[test]
-fn a_batch_is_bounded() {
+fn get_many_stops_at_one_mebibyte() {
     let tasks = Queue::new();
     let (_handle, client) = share(&tasks);
     let queue = client.queue("queue").unwrap();
-    // What comes to 1 MiB goes in several.
+    // `get_many` stops when its items have 1 MiB.
     let item = "x".repeat(100_000);
     (0..21).for_each(|_| tasks.put(item.as_str()).unwrap());
     let counts = [(); 2].map(|()| queue.get_many(100, None).unwrap().len());
@@ -53,7 +53,7 @@ fn a_batch_is_bounded() {
 }
 
 #[test]
-fn a_batch_waits_for_room_and_for_the_first_item() {
+fn batch_waits_for_room_and_first_item() {
     let tasks = Queue::bounded(10);
     let (_handle, client) = share(&tasks);
     let queue = client.queue("queue").unwrap();
@@ -72,7 +72,7 @@ fn a_batch_waits_for_room_and_for_the_first_item() {
 }
 
 #[test]
-fn what_is_put_before_the_end_stays() {
+fn put_many_during_shutdown_returns_count() {
     let tasks = Queue::bounded(3);
     let (_handle, client) = share(&tasks);
     let queue = client.queue("queue").unwrap();
@@ -87,7 +87,7 @@ fn what_is_put_before_the_end_stays() {
 }
 
 #[test]
-fn a_batch_that_is_not_done_comes_back_in_order() {
+fn unacknowledged_batch_is_requeued_in_order() {
     let tasks = Queue::options().at_least_once().build();
     let (_handle, client) = share(&tasks);
     let queue = client.queue("queue").unwrap();
@@ -101,7 +101,7 @@ fn a_batch_that_is_not_done_comes_back_in_order() {
 }
 
 #[test]
-fn puts_under_way_together_have_a_result_each() {
+fn put_each_returns_result_of_each_item() {
     let tasks = Queue::new();
     let (_handle, client) = share(&tasks);
     let queue = client.queue("queue").unwrap();
@@ -110,21 +110,21 @@ fn puts_under_way_together_have_a_result_each() {
     assert!(results.len() == 1000 && results.iter().all(Result::is_ok));
     assert_eq!(queue.get_many(2000, None).unwrap(), values(0..1000));
 
-    // An item that is refused is told from its neighbours.
+    // An item that is refused does not affect the others.
     let large = "x".repeat(2 << 20);
     let items = [Value::from(1), large.as_str().into(), 2.into()];
     let results: Vec<_> = queue.put_each(items).map(|result| result.is_ok()).collect();
     assert_eq!(results, [true, false, true]);
     assert_eq!(queue.get_many(9, None).unwrap(), [1.into(), 2.into()]);
 
-    // Ones that were not waited for cost the next call nothing.
+    // Results that were not read do not disturb the next call.
     let mut some = queue.put_each(0..10);
     some.next().unwrap().unwrap();
     drop(some);
     assert!(queue.len().is_ok());
 }
 
-/// What is sent behind a put that waits is no more than a manager takes.
+/// `put_each` pipelines no more bytes behind a blocked put than the manager allows.
 #[test]
 fn put_each_of_large_items_waits_for_room() {
     let tasks = Queue::bounded(1);
@@ -142,7 +142,7 @@ fn put_each_of_large_items_waits_for_room() {
 }
 
 #[test]
-fn a_manager_that_goes_fails_what_was_under_way() {
+fn put_each_after_manager_stops_fails_items_in_flight() {
     let tasks = Queue::bounded(100);
     let (handle, client) = share(&tasks);
     let queue = client.queue("queue").unwrap();
@@ -162,7 +162,7 @@ fn a_manager_that_goes_fails_what_was_under_way() {
 }
 
 #[test]
-fn python_clients_have_batches_too() {
+fn python_clients_can_use_batches() {
     for python in pythons() {
         let (handle, _client) = share(&Queue::new());
         let mut script = snippet(python, "batches.py", &[&handle.address().to_string(), KEY]);

@@ -303,13 +303,13 @@ impl Slow {
 
     fn answer(&self, call: &mut Call<'_>) -> Result<i64, Exception> {
         let number = self.0.fetch_add(1, Ordering::SeqCst);
-        drop(self.1.wait(0, &mut call.patience(None), |may| *may || number > 0)?);
+        drop(self.1.wait(&mut call.wait(None), |may| *may || number > 0)?);
         Ok(number)
     }
 
     fn go_on(&self) {
         *self.1.lock() = true;
-        self.1.notify_all(0);
+        self.1.notify_all();
     }
 }
 

@@ -1,5 +1,4 @@
-//! A queue that is made so loses no item to a consumer that dies at work: `at_least_once`, leases, dead
-//! letters; and one with a bound in bytes never grows past it.
+//! At-least-once delivery (acknowledgement, leases, dead letters), and the bound in bytes.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -36,7 +35,7 @@ fn raised(error: Error) -> String {
 }
 
 #[test]
-fn what_is_not_done_goes_back_to_the_front_oldest_first() {
+fn disconnect_requeues_items_in_order() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, client) = share(&queue);
     put(&queue, 1..=5);
@@ -57,11 +56,12 @@ fn what_is_not_done_goes_back_to_the_front_oldest_first() {
     }
     queue.join();
     let error = third.task_done().unwrap_err();
-    assert_eq!(raised(error), "ValueError: task_done() called too many times");
+    let text = "ValueError: task_done() called too many times: no item is unacknowledged here";
+    assert_eq!(raised(error), text);
 }
 
 #[test]
-fn a_waiting_consumer_gets_what_another_lost() {
+fn waiting_consumer_gets_requeued_item() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, client) = share(&queue);
     put(&queue, 1..=1);
@@ -74,7 +74,7 @@ fn a_waiting_consumer_gets_what_another_lost() {
 }
 
 #[test]
-fn a_lease_that_runs_out_brings_the_item_back() {
+fn lease_expiry_requeues_item() {
     let lease = Duration::from_millis(200);
     let queue = Queue::options().lease(lease).build();
     let (_handle, client) = share(&queue);
@@ -86,15 +86,14 @@ fn a_lease_that_runs_out_brings_the_item_back() {
     other.task_done().unwrap();
     assert_eq!(other.get().unwrap(), 1.into(), "it comes though nobody puts or drops anything");
     assert!(since.elapsed() >= lease);
-    let text =
-        "ValueError: task_done() called too late: the item's lease ran out, and it went back";
+    let text = "ValueError: task_done() called too late: the item's lease expired";
     assert_eq!(raised(slow.task_done().unwrap_err()), text);
     other.task_done().unwrap();
     queue.join();
 }
 
 #[test]
-fn items_are_done_in_the_order_in_which_they_were_taken_though_leases_ran_out() {
+fn task_done_after_lease_expiry_keeps_order() {
     let lease = Duration::from_millis(200);
     let queue = Queue::options().lease(lease).build();
     let (_handle, client) = share(&queue);
@@ -102,7 +101,7 @@ fn items_are_done_in_the_order_in_which_they_were_taken_though_leases_ran_out() 
     let (mut slow, mut other) = (consumer(&client), consumer(&client));
     assert_eq!(slow.get().unwrap(), 1.into());
     assert_eq!(slow.get().unwrap(), 2.into());
-    // Both go back, to be had before what was never taken.
+    // Both are requeued before the item that was never taken.
     until("the leases run out", PATIENCE, || queue.len() == 3);
     assert_eq!(other.get().unwrap(), 1.into());
     other.task_done().unwrap();
@@ -119,7 +118,7 @@ fn items_are_done_in_the_order_in_which_they_were_taken_though_leases_ran_out() 
 }
 
 #[test]
-fn consumers_that_took_items_ahead_do_not_wait_for_each_other_at_the_end() {
+fn get_after_shutdown_does_not_wait_for_other_holders() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, client) = share(&queue);
     put(&queue, 1..=2);
@@ -144,7 +143,7 @@ fn consumers_that_took_items_ahead_do_not_wait_for_each_other_at_the_end() {
 }
 
 #[test]
-fn too_many_deliveries_make_a_dead_letter() {
+fn item_after_last_delivery_becomes_dead_letter() {
     let dead = Queue::new();
     let queue = Queue::options().dead_letters(3, &dead).build();
     let (_handle, client) = share(&queue);
@@ -164,7 +163,7 @@ fn too_many_deliveries_make_a_dead_letter() {
 }
 
 #[test]
-fn a_bound_in_bytes_holds() {
+fn max_bytes_bounds_queue() {
     let queue = Queue::options().max_bytes(100).build();
     let text = "x".repeat(40);
     queue.put(text.as_str()).unwrap();
@@ -212,13 +211,13 @@ fn consumer_after_untyped_get_acknowledges_its_own_item() {
     let (_handle, client) = share(&queue);
     put(&queue, 1..=3);
     let tasks = client.queue("queue").unwrap();
-    // By a connection that serves any call: this item is nobody's to acknowledge.
+    // By a pooled connection: no consumer can acknowledge this item.
     assert_eq!(tasks.proxy().call("get", &[], &[]).unwrap(), 1.into());
     let mut consumer = tasks.consumer();
     assert_eq!(consumer.get().unwrap(), 2.into());
     consumer.task_done().unwrap();
     drop(consumer);
-    // Nor does a consumer leave its connection, and what it held, to the next.
+    // The next consumer does not inherit the connection, nor its unacknowledged items.
     let mut next = tasks.consumer();
     assert_eq!(next.get().unwrap(), 3.into());
     next.task_done().unwrap();
@@ -226,12 +225,12 @@ fn consumer_after_untyped_get_acknowledges_its_own_item() {
 }
 
 #[test]
-fn consumer_nack_returns_the_newest_to_the_front() {
+fn consumer_nack_requeues_newest_item() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, client) = share(&queue);
     put(&queue, 1..=4);
     let (mut one, mut other) = (consumer(&client), consumer(&client));
-    let nothing = "ValueError: nack() called, but no item is held";
+    let nothing = "ValueError: nack() called too many times: no item is unacknowledged here";
     assert_eq!(raised(one.nack().unwrap_err()), nothing);
     assert_eq!(one.get_many(3, None).unwrap().len(), 3);
     one.nack().unwrap();
@@ -242,7 +241,7 @@ fn consumer_nack_returns_the_newest_to_the_front() {
     );
     one.nack().unwrap();
     other.nack().unwrap();
-    // What came back keeps its order. The oldest is the one that is done.
+    // Requeued items keep their order. `task_done` acknowledges the oldest.
     one.task_done().unwrap();
     assert_eq!(raised(one.nack().unwrap_err()), nothing);
     for item in 2..=4 {
@@ -254,7 +253,7 @@ fn consumer_nack_returns_the_newest_to_the_front() {
 }
 
 #[test]
-fn nack_after_the_last_delivery_makes_a_dead_letter() {
+fn nack_after_last_delivery_makes_dead_letter() {
     let dead = Queue::new();
     let queue = Queue::options().dead_letters(2, &dead).build();
     let (_handle, client) = share(&queue);
@@ -270,7 +269,7 @@ fn nack_after_the_last_delivery_makes_a_dead_letter() {
 }
 
 #[test]
-fn nack_after_the_lease_is_too_late() {
+fn nack_after_lease_raises_value_error() {
     let queue = Queue::options().lease(Duration::from_millis(50)).build();
     let (_handle, client) = share(&queue);
     put(&queue, 1..=1);
@@ -283,7 +282,7 @@ fn nack_after_the_lease_is_too_late() {
 }
 
 #[test]
-fn nack_wakes_a_waiting_consumer() {
+fn nack_wakes_waiting_consumer() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, client) = share(&queue);
     put(&queue, 1..=1);
@@ -295,7 +294,7 @@ fn nack_wakes_a_waiting_consumer() {
 }
 
 #[test]
-fn nack_in_process_belongs_to_the_thread() {
+fn nack_in_process_applies_to_own_thread() {
     let queue = Queue::options().at_least_once().build();
     put(&queue, 1..=2);
     queue.get().unwrap();
@@ -316,12 +315,12 @@ fn nack_in_process_belongs_to_the_thread() {
     assert!(!client.queue("queue").unwrap().proxy().exposed().contains(&"nack".to_owned()));
 }
 
-/// How often the threads of this process with this name have gone to sleep.
+/// How often the threads with this name have gone to sleep.
 #[cfg(target_os = "linux")]
 fn sleeps(name: &str) -> u64 {
     let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let counts = threads.filter_map(|thread| {
-        // A thread may end meanwhile.
+        // The thread may have ended.
         let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
         let field = |field| Some(status.lines().find_map(|line| line.strip_prefix(field))?.trim());
         let counts = field("voluntary_ctxt_switches:")?.parse::<u64>().ok();
@@ -354,7 +353,7 @@ fn get_wakes_only_producers_whose_items_fit() {
     queue.get().unwrap();
     small.join().unwrap();
     assert_eq!(sleeps("large"), before, "none of them was woken");
-    // One of 60 bytes goes for another to come.
+    // Each item of 60 bytes makes room for another.
     for _ in 0..52 {
         assert!(queue.get_timeout(PATIENCE).unwrap().is_some());
     }
@@ -365,7 +364,7 @@ fn get_wakes_only_producers_whose_items_fit() {
 }
 
 #[test]
-fn producers_with_items_of_any_size_get_room_in_time() {
+fn producers_with_mixed_sizes_all_get_room() {
     const EACH: usize = 300;
     let queue = Queue::options().max_bytes(1000).maxsize(10).build();
     let (say, word) = std::sync::mpsc::channel();
@@ -385,7 +384,7 @@ fn producers_with_items_of_any_size_get_room_in_time() {
             say.send(given_up).unwrap();
         });
     }
-    // Those who give up pass their room on, else others wait for ever while the queue is empty.
+    // A producer that gives up passes its notification on, or others would wait forever on an empty queue.
     let (mut got, mut ended, mut given_up) = (0, 0, 0);
     until("each item came, or was not put", PATIENCE, || {
         while queue.get_timeout(Duration::from_millis(20)).unwrap().is_some() {

@@ -1,4 +1,4 @@
-//! A manager that was granted time to drain ends when its queues are empty, and loses nothing meanwhile.
+//! A manager with a `drain_timeout` ends when its queues are empty, and loses no item until then.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -11,7 +11,7 @@ use support::{PATIENCE, Process, Python, python_client, pythons, until};
 
 const KEY: &str = "k3y-of-these-tests";
 
-/// A manager of one queue, which any client may close.
+/// A manager with one queue, and a callable that shuts it down.
 struct Draining {
     queue: Queue,
     address: String,
@@ -46,7 +46,7 @@ impl Draining {
         self.until_draining();
     }
 
-    /// Tries to put what is too large as long as the queue has, or has handed out, anything else.
+    /// Tries to put an item that does not fit while the queue has another, queued or unacknowledged.
     fn until_draining(&self) {
         until("it drains", PATIENCE, || {
             let refused = self.queue.try_put(vec![0_u8; 995]).unwrap_err();
@@ -59,14 +59,14 @@ impl Draining {
         self.serving.as_ref().is_some_and(|serving| !serving.is_finished())
     }
 
-    /// Its end, which must be in order.
+    /// Waits for the manager to end, which must succeed.
     fn end(mut self) {
         until("it ends", PATIENCE, || !self.is_serving());
         self.serving.take().unwrap().join().unwrap().unwrap();
     }
 }
 
-/// What a Python program sees of `queue.ShutDown`, which came with 3.13.
+/// Checks how a Python program sees `queue.ShutDown`, which exists since 3.13.
 fn assert_shut_down(python: &Python, seen: &str) {
     if python.version >= [3, 13, 0] {
         assert_eq!(seen, "queue ShutDown ()", "{python}");
@@ -78,7 +78,7 @@ fn assert_shut_down(python: &Python, seen: &str) {
 }
 
 #[test]
-fn consumers_empty_the_queue_and_are_told_of_its_end() {
+fn drain_serves_consumers_until_queue_is_empty() {
     for python in pythons() {
         let manager = Draining::new(Queue::options(), PATIENCE);
         (1..=4).for_each(|item| manager.queue.put(item).unwrap());
@@ -89,21 +89,21 @@ fn consumers_empty_the_queue_and_are_told_of_its_end() {
         manager.until_draining();
         assert_shut_down(python, &producer.ask("q.put(5)"));
         assert_shut_down(python, &producer.ask("q.put_nowait(5)"));
-        // Those who come now are served too.
+        // New connections are served too.
         assert_eq!(manager.rust().get().unwrap(), 2.into());
         assert_eq!(consumer.ask("q.get()"), "3", "{python}");
         assert!(manager.is_serving());
         consumer.tell("q.get()");
         consumer.tell("q.get()");
         assert_eq!(consumer.line(), "4", "{python}");
-        // It took the last one, and is told so rather than cut off.
+        // It took the last item, and its next call raises `ShutDown` before the connection is closed.
         assert_shut_down(python, &consumer.line());
         manager.end();
     }
 }
 
 #[test]
-fn consumers_that_wait_are_told_of_the_end() {
+fn drain_raises_shutdown_in_waiting_consumers() {
     for python in pythons() {
         let manager = Draining::new(Queue::options().at_least_once(), PATIENCE);
         manager.queue.put(1).unwrap();
@@ -111,7 +111,7 @@ fn consumers_that_wait_are_told_of_the_end() {
         assert_eq!(last.ask("q.get()"), "1", "{python}");
         waiting.tell("q.get()");
         manager.close();
-        // What is handed out may come back.
+        // The unacknowledged item may be requeued.
         assert!(manager.is_serving());
         assert!(waiting.printed().is_empty(), "{python}");
         assert_eq!(last.ask("q.task_done()"), "None", "{python}");
@@ -121,7 +121,7 @@ fn consumers_that_wait_are_told_of_the_end() {
 }
 
 #[test]
-fn what_a_consumer_held_that_dies_meanwhile_goes_to_the_next() {
+fn drain_redelivers_item_of_killed_consumer() {
     for python in pythons() {
         let manager = Draining::new(Queue::options().at_least_once(), PATIENCE);
         (1..=2).for_each(|item| manager.queue.put(item).unwrap());
@@ -130,7 +130,7 @@ fn what_a_consumer_held_that_dies_meanwhile_goes_to_the_next() {
         assert_eq!(next.ask("q.get()"), "2", "{python}");
         manager.close();
         assert_eq!(next.ask("q.task_done()"), "None", "{python}");
-        // The queue is empty, and yet this one waits for what the other may lose.
+        // The queue is empty, but this `get` waits because the item of the other may be requeued.
         next.tell("q.get()");
         next.tell("q.task_done()");
         dying.kill();
@@ -140,7 +140,7 @@ fn what_a_consumer_held_that_dies_meanwhile_goes_to_the_next() {
 }
 
 #[test]
-fn without_a_consumer_it_ends_with_its_time() {
+fn drain_without_consumers_ends_after_timeout() {
     let time = Duration::from_millis(300);
     let manager = Draining::new(Queue::options(), time);
     let queue = manager.queue.clone();
@@ -148,7 +148,7 @@ fn without_a_consumer_it_ends_with_its_time() {
     let producer = manager.rust();
     let begun = Instant::now();
     manager.close();
-    // It may have ended by now.
+    // The manager may have ended by now.
     let refused = producer.put(2).unwrap_err();
     assert!(refused.is_shut_down() || refused.is_disconnected(), "{refused:?}");
     manager.end();
@@ -157,7 +157,7 @@ fn without_a_consumer_it_ends_with_its_time() {
 }
 
 #[test]
-fn one_that_never_says_done_holds_the_end_up_no_longer_than_that() {
+fn drain_with_unacknowledged_item_ends_after_timeout() {
     let manager = Draining::new(Queue::options().at_least_once(), Duration::from_millis(300));
     let queue = manager.queue.clone();
     queue.put(1).unwrap();
@@ -207,7 +207,7 @@ fn registered_queue_without_proxies_is_drained() {
 }
 
 #[test]
-fn queue_that_was_never_asked_for_is_not_drained() {
+fn unused_registered_queue_is_not_drained() {
     let queue = Queue::new();
     let shared = queue.clone();
     let manager = Manager::new(KEY).register("queue", move |_| shared.clone());

@@ -1,4 +1,4 @@
-//! A consumer that is killed while it waits in `get()` costs nothing: no item, no order, no thread.
+//! A consumer that is killed while it waits in `get()` loses no item, changes no order and leaves no thread.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -10,14 +10,14 @@ use basemanager::{Client, QueueProxy};
 use support::Peer::{Python, Rust};
 use support::{PATIENCE, Peer, Process, pythons, until, until_blocked};
 
-/// Within this time the manager finds out that a waiting consumer has gone, though no item comes.
+/// The manager notices within this time that a waiting consumer is gone, even if no item is put.
 const NOTICED: Duration = Duration::from_secs(5);
 
 struct Manager {
     process: Process,
     address: String,
     tasks: QueueProxy,
-    /// Its threads when nobody but this test is connected.
+    /// The number of threads when only this test is connected.
     threads: usize,
 }
 
@@ -28,7 +28,7 @@ impl Manager {
         let tasks = client.queue("task_queue").unwrap();
         // The first call opens the connection that the later ones use.
         assert_eq!(tasks.len().unwrap(), 0);
-        // Main, accepting, and this test's; those of the calls before end by themselves.
+        // The main thread, the accepting thread, and that of this test's connection; the others end.
         let threads = 3;
         until("only this test is connected", PATIENCE, || process.threads() == threads);
         Self { process, address, tasks, threads }
@@ -38,7 +38,7 @@ impl Manager {
         peer.start("consumer", &[&self.address])
     }
 
-    /// Consumers that all wait in `get()`.
+    /// Starts consumers, which all wait in `get()`.
     fn blocked(&self, peers: &[Peer<'_>]) -> Vec<Process> {
         let consumers: Vec<Process> = peers.iter().map(|peer| self.consumer(*peer)).collect();
         let all: Vec<&Process> = consumers.iter().collect();
@@ -50,14 +50,14 @@ impl Manager {
         items.for_each(|item| self.tasks.put(item).unwrap());
     }
 
-    /// No thread is left but those of so many consumers.
+    /// Waits until only the threads of this many consumers are left.
     #[track_caller]
     fn until_only(&self, consumers: usize) {
         let threads = self.threads + consumers;
         until("the threads of the dead end", NOTICED, || self.process.threads() == threads);
     }
 
-    /// The dead get nothing, the living everything.
+    /// Asserts that the living consumers get all items.
     fn check(&self, dead: &[Peer<'_>], living: Peer<'_>) {
         let mut dead = self.blocked(dead);
         dead.iter_mut().for_each(Process::kill);
@@ -72,12 +72,12 @@ impl Manager {
 }
 
 #[test]
-fn rust_consumer() {
+fn killed_rust_consumer_takes_no_item() {
     Manager::start().check(&[Rust], Rust);
 }
 
 #[test]
-fn python_consumer() {
+fn killed_python_consumer_takes_no_item() {
     let manager = Manager::start();
     for (turn, python) in pythons().iter().enumerate() {
         let living = if turn % 2 == 0 { Rust } else { Python(python) };
@@ -86,19 +86,19 @@ fn python_consumer() {
 }
 
 #[test]
-fn ten_at_once() {
+fn ten_consumers_killed_at_once() {
     let manager = Manager::start();
     manager.check(&[Rust; 10], Rust);
-    // Again, and nothing comes that would show the manager that they are gone.
+    // Again, without an item that would make the manager check the connections.
     manager.blocked(&[Rust; 10]).iter_mut().for_each(Process::kill);
     manager.until_only(0);
 }
 
 #[test]
-fn ten_one_after_the_other() {
+fn ten_consumers_killed_in_turn() {
     let manager = Manager::start();
     for item in 0..10 {
-        // The one killed before may still have its place, at the head of those who wait.
+        // The manager may not have noticed yet that the one killed before is gone.
         let mut consumer = manager.consumer(Rust);
         manager.put(item..=item);
         assert_eq!(consumer.line(), item.to_string());
@@ -112,7 +112,7 @@ fn ten_one_after_the_other() {
 }
 
 #[test]
-fn one_of_three() {
+fn one_of_three_consumers_killed() {
     let manager = Manager::start();
     for python in pythons() {
         let mut dead = manager.blocked(&[Python(python)]);

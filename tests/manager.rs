@@ -69,7 +69,7 @@ impl SharedObject for Probe {
             }
             "panic" => panic!("a method's fault"),
             "wait" => {
-                let wait = self.wanted.wait(0, &mut call.patience(None), |wanted| *wanted);
+                let wait = self.wanted.wait(&mut call.wait(None), |wanted| *wanted);
                 Ok(wait?.is_some().into())
             }
             _ => Err(call.no_such_method()),

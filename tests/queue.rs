@@ -1,4 +1,4 @@
-//! What a queue owes: the same tests for one of this process and one behind a proxy.
+//! The behaviour of a queue: the same tests run on a `Queue` of this process and on a `QueueProxy`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -14,12 +14,12 @@ use basemanager::{
     Client, Error, Exception, Manager, Queue, QueueProxy, Result, Return, ServerHandle, Value,
 };
 
-/// Far longer than anything here takes.
+/// Longer than any operation here takes.
 const LONG: Duration = Duration::from_secs(30);
-/// What a busy machine may add to a wait.
+/// How much longer a wait may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// What both queues offer.
+/// The methods that both queues have.
 trait Fifo: Clone + Send + 'static {
     fn put(&self, item: impl Into<Value>) -> Result<()>;
     fn try_put(&self, item: impl Into<Value>) -> Result<()>;
@@ -35,7 +35,7 @@ trait Fifo: Clone + Send + 'static {
     fn shutdown(&self, immediate: bool);
 }
 
-/// `$own` turns what a method of `$queue` gives into what the trait wants.
+/// `$own` converts the result of a method of `$queue` to the trait's type.
 macro_rules! fifo {
     ($queue:ty, $own:expr) => {
         impl Fifo for $queue {
@@ -43,10 +43,10 @@ macro_rules! fifo {
                 self.put(item)
             }
             fn try_put(&self, item: impl Into<Value>) -> Result<()> {
-                self.try_put(item)
+                self.try_put(item).map_err(Into::into)
             }
             fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
-                self.put_timeout(item, timeout)
+                self.put_timeout(item, timeout).map_err(Into::into)
             }
             fn get(&self) -> Result<Value> {
                 self.get()
@@ -118,36 +118,36 @@ macro_rules! of_both {
 of_both!(
     smoke,
     first_in_first_out,
-    carries_every_kind_of_value,
-    capacity,
-    unbounded,
-    a_clone_is_the_same_queue,
+    every_type_of_value_passes_unchanged,
+    bounded_queue_is_full_at_maxsize,
+    unbounded_queue_is_never_full,
+    clone_is_same_queue,
     try_get_and_try_put_do_not_wait,
-    get_timeout_waits_its_time,
-    put_timeout_waits_its_time,
-    the_longest_timeout,
-    a_put_releases_a_blocked_get,
-    a_get_releases_a_blocked_put,
-    a_put_releases_one_getter_each,
-    a_get_releases_one_putter_each,
-    an_item_comes_before_the_timeout,
-    room_comes_before_the_timeout,
-    task_done_too_often,
-    join_of_nothing,
-    join_waits_for_the_last_task,
-    shutdown_leaves_what_is_there,
-    shutdown_immediate_drops_what_is_there,
+    get_timeout_on_empty_queue_waits_timeout,
+    put_timeout_on_full_queue_waits_timeout,
+    timeout_of_duration_max_waits,
+    put_wakes_blocked_get,
+    get_wakes_blocked_put,
+    each_put_wakes_one_getter,
+    each_get_wakes_one_putter,
+    get_timeout_returns_when_item_arrives,
+    put_timeout_returns_when_room_is_made,
+    task_done_too_often_raises_value_error,
+    join_on_new_queue_returns,
+    join_waits_for_last_task_done,
+    shutdown_keeps_items,
+    shutdown_immediate_drops_items,
     shutdown_wakes_getters,
     shutdown_wakes_putters,
-    shutdown_alone_releases_no_joiner,
-    shutdown_immediate_releases_joiners,
-    shutdown_again,
+    shutdown_does_not_wake_joiner,
+    shutdown_immediate_wakes_joiner,
+    shutdown_twice_is_allowed,
     stress_one_to_one,
-    stress_without_bounds,
+    stress_unbounded,
     mpmc,
     stress_timeouts,
-    fairness,
-    drops,
+    fairness_no_consumer_starves,
+    drop_with_items,
 );
 
 /// Runs `wait` on a thread, and returns once it is blocked there.
@@ -159,13 +159,13 @@ fn blocked<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> Join
         wait()
     });
     let Some(task) = word.recv().unwrap() else {
-        // No Linux: give it some time.
+        // Not Linux: the state of a thread is unknown, so give it some time.
         thread::sleep(Duration::from_millis(100));
         return thread;
     };
     let stat = PathBuf::from("/proc").join(task).join("stat");
     let deadline = Instant::now() + LONG;
-    // Asleep for a while: not merely on the way to the manager and back.
+    // Asleep for several milliseconds, so not only for a round trip to the manager.
     let mut asleep = 0;
     while asleep < 15 {
         thread::sleep(Duration::from_millis(1));
@@ -178,7 +178,7 @@ fn blocked<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> Join
     thread
 }
 
-/// The results of threads, all of which must end soon.
+/// Joins threads, which must all end soon.
 #[track_caller]
 fn all<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {
     let deadline = Instant::now() + LONG;
@@ -217,7 +217,7 @@ fn first_in_first_out<Q: Fifo>(make: fn(usize) -> Q) {
     }
 }
 
-fn carries_every_kind_of_value<Q: Fifo>(make: fn(usize) -> Q) {
+fn every_type_of_value_passes_unchanged<Q: Fifo>(make: fn(usize) -> Q) {
     let items = [
         Value::None,
         true.into(),
@@ -245,7 +245,7 @@ fn carries_every_kind_of_value<Q: Fifo>(make: fn(usize) -> Q) {
     }
 }
 
-fn capacity<Q: Fifo>(make: fn(usize) -> Q) {
+fn bounded_queue_is_full_at_maxsize<Q: Fifo>(make: fn(usize) -> Q) {
     for maxsize in 1..4 {
         let queue = make(maxsize);
         for len in 0..maxsize {
@@ -262,7 +262,7 @@ fn capacity<Q: Fifo>(make: fn(usize) -> Q) {
     }
 }
 
-fn unbounded<Q: Fifo>(make: fn(usize) -> Q) {
+fn unbounded_queue_is_never_full<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     for i in 0..1000 {
         queue.try_put(i).unwrap();
@@ -270,7 +270,7 @@ fn unbounded<Q: Fifo>(make: fn(usize) -> Q) {
     assert_eq!((queue.len(), queue.is_full()), (1000, false));
 }
 
-fn a_clone_is_the_same_queue<Q: Fifo>(make: fn(usize) -> Q) {
+fn clone_is_same_queue<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(1);
     let other = queue.clone();
     queue.put("here").unwrap();
@@ -294,7 +294,7 @@ fn try_get_and_try_put_do_not_wait<Q: Fifo>(make: fn(usize) -> Q) {
     assert!(begun.elapsed() < SLACK);
 }
 
-fn get_timeout_waits_its_time<Q: Fifo>(make: fn(usize) -> Q) {
+fn get_timeout_on_empty_queue_waits_timeout<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     let begun = Instant::now();
     assert_eq!(queue.get_timeout(Duration::from_millis(100)).unwrap(), None);
@@ -304,7 +304,7 @@ fn get_timeout_waits_its_time<Q: Fifo>(make: fn(usize) -> Q) {
     assert_eq!(queue.get_timeout(Duration::from_millis(100)).unwrap(), Some(1.into()));
 }
 
-fn put_timeout_waits_its_time<Q: Fifo>(make: fn(usize) -> Q) {
+fn put_timeout_on_full_queue_waits_timeout<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(1);
     queue.put(1).unwrap();
     let begun = Instant::now();
@@ -314,7 +314,7 @@ fn put_timeout_waits_its_time<Q: Fifo>(make: fn(usize) -> Q) {
     assert_eq!(get_all(&queue), [1]);
 }
 
-fn the_longest_timeout<Q: Fifo>(make: fn(usize) -> Q) {
+fn timeout_of_duration_max_waits<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(1);
     queue.put_timeout(1, Duration::MAX).unwrap();
     assert_eq!(queue.get_timeout(Duration::MAX).unwrap(), Some(1.into()));
@@ -326,7 +326,7 @@ fn the_longest_timeout<Q: Fifo>(make: fn(usize) -> Q) {
     assert_eq!(all(vec![getter]), [Some(2.into())]);
 }
 
-fn a_put_releases_a_blocked_get<Q: Fifo>(make: fn(usize) -> Q) {
+fn put_wakes_blocked_get<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     let getter = blocked({
         let queue = queue.clone();
@@ -337,7 +337,7 @@ fn a_put_releases_a_blocked_get<Q: Fifo>(make: fn(usize) -> Q) {
     assert!(queue.is_empty());
 }
 
-fn a_get_releases_a_blocked_put<Q: Fifo>(make: fn(usize) -> Q) {
+fn get_wakes_blocked_put<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(1);
     queue.put(1).unwrap();
     let putter = blocked({
@@ -350,7 +350,7 @@ fn a_get_releases_a_blocked_put<Q: Fifo>(make: fn(usize) -> Q) {
     assert_eq!(get_all(&queue), [2]);
 }
 
-fn a_put_releases_one_getter_each<Q: Fifo>(make: fn(usize) -> Q) {
+fn each_put_wakes_one_getter<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     let getter = |_| {
         let queue = queue.clone();
@@ -364,7 +364,7 @@ fn a_put_releases_one_getter_each<Q: Fifo>(make: fn(usize) -> Q) {
     assert!(queue.is_empty());
 }
 
-fn a_get_releases_one_putter_each<Q: Fifo>(make: fn(usize) -> Q) {
+fn each_get_wakes_one_putter<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(1);
     queue.put(0).unwrap();
     let putter = |i: i64| {
@@ -378,7 +378,7 @@ fn a_get_releases_one_putter_each<Q: Fifo>(make: fn(usize) -> Q) {
     assert_eq!(got, [0, 1, 2, 3, 4, 5, 6]);
 }
 
-fn an_item_comes_before_the_timeout<Q: Fifo>(make: fn(usize) -> Q) {
+fn get_timeout_returns_when_item_arrives<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     let begun = Instant::now();
     let getter = blocked({
@@ -390,7 +390,7 @@ fn an_item_comes_before_the_timeout<Q: Fifo>(make: fn(usize) -> Q) {
     assert!(begun.elapsed() < LONG);
 }
 
-fn room_comes_before_the_timeout<Q: Fifo>(make: fn(usize) -> Q) {
+fn put_timeout_returns_when_room_is_made<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(1);
     queue.put(1).unwrap();
     let begun = Instant::now();
@@ -403,7 +403,7 @@ fn room_comes_before_the_timeout<Q: Fifo>(make: fn(usize) -> Q) {
     assert!(begun.elapsed() < LONG);
 }
 
-fn task_done_too_often<Q: Fifo>(make: fn(usize) -> Q) {
+fn task_done_too_often_raises_value_error<Q: Fifo>(make: fn(usize) -> Q) {
     let refused = |queue: &Q| match queue.task_done() {
         Err(Error::Exception(exception)) => {
             assert!(exception.is("builtins", "ValueError"), "{exception}");
@@ -420,11 +420,11 @@ fn task_done_too_often<Q: Fifo>(make: fn(usize) -> Q) {
     queue.join();
 }
 
-fn join_of_nothing<Q: Fifo>(make: fn(usize) -> Q) {
+fn join_on_new_queue_returns<Q: Fifo>(make: fn(usize) -> Q) {
     make(0).join();
 }
 
-fn join_waits_for_the_last_task<Q: Fifo>(make: fn(usize) -> Q) {
+fn join_waits_for_last_task_done<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     for i in 0..3 {
         queue.put(i).unwrap();
@@ -435,7 +435,7 @@ fn join_waits_for_the_last_task<Q: Fifo>(make: fn(usize) -> Q) {
     };
     let joiners: Vec<_> = (0..2).map(joiner).collect();
     for i in 0..3 {
-        // Taken is not done.
+        // An item that was taken is not done.
         queue.get().unwrap();
         assert!(!joiners.iter().any(JoinHandle::is_finished), "released after {i} tasks");
         queue.task_done().unwrap();
@@ -448,7 +448,7 @@ fn join_waits_for_the_last_task<Q: Fifo>(make: fn(usize) -> Q) {
     all(vec![joiner]);
 }
 
-/// That it is shut down, whatever is tried.
+/// Asserts that every operation raises `ShutDown`.
 fn assert_shut_down<Q: Fifo>(queue: &Q) {
     let begun = Instant::now();
     let errors = [
@@ -466,12 +466,12 @@ fn assert_shut_down<Q: Fifo>(queue: &Q) {
     assert!(begun.elapsed() < SLACK);
 }
 
-fn shutdown_leaves_what_is_there<Q: Fifo>(make: fn(usize) -> Q) {
+fn shutdown_keeps_items<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(2);
     queue.put(1).unwrap();
     queue.put(2).unwrap();
     queue.shutdown(false);
-    // Full or not, there is no use in trying again.
+    // `ShutDown` takes precedence over `Full`.
     assert!(queue.try_put(3).unwrap_err().is_shut_down());
     assert_eq!(queue.len(), 2);
     assert_eq!(queue.get().unwrap(), 1.into());
@@ -482,7 +482,7 @@ fn shutdown_leaves_what_is_there<Q: Fifo>(make: fn(usize) -> Q) {
     queue.join();
 }
 
-fn shutdown_immediate_drops_what_is_there<Q: Fifo>(make: fn(usize) -> Q) {
+fn shutdown_immediate_drops_items<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     for i in 0..3 {
         queue.put(i).unwrap();
@@ -491,7 +491,7 @@ fn shutdown_immediate_drops_what_is_there<Q: Fifo>(make: fn(usize) -> Q) {
     queue.shutdown(true);
     assert!(queue.is_empty());
     assert_shut_down(&queue);
-    // The one that was taken is still under way.
+    // The item that was taken is not done yet.
     queue.task_done().unwrap();
     assert!(queue.task_done().is_err());
     queue.join();
@@ -525,7 +525,7 @@ fn shutdown_wakes_putters<Q: Fifo>(make: fn(usize) -> Q) {
     }
 }
 
-fn shutdown_alone_releases_no_joiner<Q: Fifo>(make: fn(usize) -> Q) {
+fn shutdown_does_not_wake_joiner<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     queue.put(1).unwrap();
     queue.shutdown(false);
@@ -539,7 +539,7 @@ fn shutdown_alone_releases_no_joiner<Q: Fifo>(make: fn(usize) -> Q) {
     all(vec![joiner]);
 }
 
-fn shutdown_immediate_releases_joiners<Q: Fifo>(make: fn(usize) -> Q) {
+fn shutdown_immediate_wakes_joiner<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     queue.put(1).unwrap();
     let joiner = blocked({
@@ -550,7 +550,7 @@ fn shutdown_immediate_releases_joiners<Q: Fifo>(make: fn(usize) -> Q) {
     all(vec![joiner]);
 }
 
-fn shutdown_again<Q: Fifo>(make: fn(usize) -> Q) {
+fn shutdown_twice_is_allowed<Q: Fifo>(make: fn(usize) -> Q) {
     let queue = make(0);
     queue.put(1).unwrap();
     queue.shutdown(false);
@@ -560,7 +560,7 @@ fn shutdown_again<Q: Fifo>(make: fn(usize) -> Q) {
     assert_shut_down(&queue);
 }
 
-/// One producer, one consumer: everything, in order.
+/// One producer and one consumer: all items arrive in order.
 fn one_to_one<Q: Fifo>(queue: &Q, count: i64) {
     let start = Arc::new(Barrier::new(2));
     let producer = thread::spawn({
@@ -584,12 +584,12 @@ fn stress_one_to_one<Q: Fifo>(make: fn(usize) -> Q) {
     }
 }
 
-fn stress_without_bounds<Q: Fifo>(make: fn(usize) -> Q) {
+fn stress_unbounded<Q: Fifo>(make: fn(usize) -> Q) {
     one_to_one(&make(0), 2000);
 }
 
-/// Many producers and consumers: every item is got once, and each consumer sees what one producer
-/// put in its order.
+/// Many producers and consumers: each item arrives once, and each consumer sees the items of one producer in
+/// order.
 fn mpmc<Q: Fifo>(make: fn(usize) -> Q) {
     const THREADS: i64 = 4;
     const COUNT: i64 = 300;
@@ -633,7 +633,7 @@ fn mpmc<Q: Fifo>(make: fn(usize) -> Q) {
     }
 }
 
-/// Waits that time out lose no item and no wake-up.
+/// Waits that time out lose no item and no notification.
 fn stress_timeouts<Q: Fifo>(make: fn(usize) -> Q) {
     const COUNT: i64 = 200;
     const BRIEF: Duration = Duration::from_micros(200);
@@ -670,7 +670,7 @@ fn stress_timeouts<Q: Fifo>(make: fn(usize) -> Q) {
 }
 
 /// No consumer starves.
-fn fairness<Q: Fifo>(make: fn(usize) -> Q) {
+fn fairness_no_consumer_starves<Q: Fifo>(make: fn(usize) -> Q) {
     const CONSUMERS: usize = 3;
     let queue = make(1);
     let consumer = |_| {
@@ -685,8 +685,8 @@ fn fairness<Q: Fifo>(make: fn(usize) -> Q) {
     assert!(got.iter().all(|count| *count >= 1500 / CONSUMERS / 20), "{got:?}");
 }
 
-/// Queues go with what they hold, and while others are in use.
-fn drops<Q: Fifo>(make: fn(usize) -> Q) {
+/// A queue can be dropped with items in it while other queues are in use.
+fn drop_with_items<Q: Fifo>(make: fn(usize) -> Q) {
     let last = make(1);
     for i in 0..50 {
         let queue = make(0);
@@ -702,7 +702,7 @@ fn drops<Q: Fifo>(make: fn(usize) -> Q) {
 }
 
 #[test]
-fn an_iterator_gives_items_as_they_come_and_ends_after_an_error() {
+fn iterator_returns_items_and_ends_after_error() {
     let queue = remote(0);
     let reader = blocked({
         let queue = queue.clone();
@@ -724,7 +724,7 @@ fn an_iterator_gives_items_as_they_come_and_ends_after_an_error() {
 }
 
 #[test]
-fn this_process_and_its_clients_share_a_queue() {
+fn process_and_clients_share_queue() {
     let queue = Queue::bounded(1);
     let manager = Manager::new("queue").register("shared", {
         let queue = queue.clone();

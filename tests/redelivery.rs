@@ -1,4 +1,4 @@
-//! What a queue promises of deliveries, to unmodified Python programs that are killed or stopped at work.
+//! At-least-once delivery to unmodified Python programs that are killed or stopped while they hold items.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,7 @@ fn share(queue: &Queue) -> ServerHandle {
     manager.bind("127.0.0.1:0").unwrap().start().unwrap()
 }
 
-/// A Python program that does to the queue `q` what it is told.
+/// A Python program that evaluates expressions on the queue `q`.
 fn client(python: &Python, handle: &ServerHandle) -> Process {
     let code = "q = connect('queue').queue()\nobey()";
     python_client(python, code, &handle.address().to_string(), KEY)
@@ -29,7 +29,7 @@ fn put(queue: &Queue, items: std::ops::RangeInclusive<i64>) {
 }
 
 #[test]
-fn an_item_of_a_killed_consumer_comes_first_and_a_done_one_never_again() {
+fn killed_consumer_requeues_unacknowledged_item_only() {
     let queue = Queue::options().at_least_once().build();
     let handle = share(&queue);
     for python in pythons() {
@@ -52,7 +52,7 @@ fn an_item_of_a_killed_consumer_comes_first_and_a_done_one_never_again() {
 }
 
 #[test]
-fn a_plain_queue_delivers_once() {
+fn plain_queue_does_not_redeliver() {
     let queue = Queue::new();
     let handle = share(&queue);
     for python in pythons() {
@@ -67,7 +67,7 @@ fn a_plain_queue_delivers_once() {
 }
 
 #[test]
-fn several_that_are_killed_leave_the_order_as_it_was() {
+fn killed_consumers_keep_item_order() {
     let queue = Queue::options().at_least_once().build();
     let handle = share(&queue);
     for python in pythons() {
@@ -76,7 +76,7 @@ fn several_that_are_killed_leave_the_order_as_it_was() {
         for turn in 0..6 {
             assert_eq!(dying[turn % 3].ask("q.get()"), (turn + 1).to_string(), "{python}");
         }
-        // The last one first: what comes back is sorted in.
+        // The last consumer first: its items are requeued behind those of the others.
         for (dead, one) in dying.iter_mut().rev().enumerate() {
             one.kill();
             until("its items are back", PATIENCE, || queue.len() == 2 * (dead + 2));
@@ -90,7 +90,7 @@ fn several_that_are_killed_leave_the_order_as_it_was() {
 }
 
 #[test]
-fn a_waiting_consumer_gets_what_a_killed_one_held() {
+fn waiting_consumer_gets_item_of_killed_one() {
     let queue = Queue::options().at_least_once().build();
     let handle = share(&queue);
     for python in pythons() {
@@ -104,9 +104,9 @@ fn a_waiting_consumer_gets_what_a_killed_one_held() {
     }
 }
 
-/// A stopped process stands for a host that vanished: its connection stays open, and nothing comes.
+/// A stopped process stands for a host that vanished: its connection stays open, and sends nothing.
 #[test]
-fn a_stopped_consumer_loses_its_item_with_the_lease() {
+fn stopped_consumer_loses_item_when_lease_expires() {
     for python in pythons() {
         let queue = Queue::options().lease(Duration::from_millis(300)).build();
         let handle = share(&queue);
@@ -115,8 +115,8 @@ fn a_stopped_consumer_loses_its_item_with_the_lease() {
         put(&queue, 1..=1);
         assert_eq!(stopped.ask("q.get()"), "1", "{python}");
         stopped.signal("STOP");
-        // Whoever waits gets it, and has the lease's time to say that it is done, unless the machine
-        // takes longer: then it comes again.
+        // The waiting consumer gets the item, and must acknowledge it within the lease. On a busy machine that
+        // may take longer: then it gets the item again.
         until("the next one is done with it", PATIENCE, || {
             assert_eq!(next.ask("q.get()"), "1", "{python}");
             next.ask("q.task_done()") == "None"
@@ -125,16 +125,16 @@ fn a_stopped_consumer_loses_its_item_with_the_lease() {
         stopped.signal("CONT");
         let too_late = stopped.ask("q.task_done()");
         assert!(too_late.starts_with("builtins ValueError"), "{python}: {too_late}");
-        assert!(too_late.contains("lease ran out"), "{python}: {too_late}");
+        assert!(too_late.contains("lease expired"), "{python}: {too_late}");
         assert!(queue.is_empty());
-        // It goes on as before.
+        // The stopped consumer can continue.
         put(&queue, 2..=2);
         assert_eq!(stopped.ask("q.get()"), "2", "{python}");
     }
 }
 
 #[test]
-fn dead_letters_are_read_like_any_queue() {
+fn dead_letter_queue_is_readable() {
     let dead = Queue::new();
     let queue = Queue::options().dead_letters(2, &dead).build();
     let (shared, letters) = (queue.clone(), dead.clone());
@@ -163,7 +163,7 @@ fn dead_letters_are_read_like_any_queue() {
 }
 
 #[test]
-fn a_bound_in_bytes_makes_a_python_producer_wait() {
+fn max_bytes_blocks_python_producer() {
     let queue = Queue::options().max_bytes(1000).build();
     let handle = share(&queue);
     for python in pythons() {
@@ -185,10 +185,9 @@ fn a_bound_in_bytes_makes_a_python_producer_wait() {
     }
 }
 
-/// A consumer whose loop is the documented one. What it cannot unpickle is an instance of a class that only
-/// the producer has.
+/// The consumer has the documented loop. It cannot unpickle `Job`, a class that only the producer has.
 #[test]
-fn poison_message_with_nack_becomes_a_dead_letter() {
+fn poison_message_with_nack_becomes_dead_letter() {
     const PRODUCER: &str = "
 class Job:
     pass
@@ -225,7 +224,7 @@ print(done)";
         queue.join();
         assert_eq!(dead.len(), 2, "{python}");
         assert_eq!(queue.len(), 0, "{python}");
-        // The dead letter is as it was put.
+        // A dead letter is the unchanged item.
         assert_ne!(dead.get().unwrap(), "unwanted".into(), "{python}");
         assert_eq!(dead.get().unwrap(), "unwanted".into(), "{python}");
     }

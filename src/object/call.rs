@@ -13,7 +13,7 @@ use crate::error::{Error, Exception};
 use crate::limits::Budget;
 use crate::pickle::Pickle;
 use crate::value::Value;
-use crate::wait::{Caller, Patience};
+use crate::wait::{Caller, Wait};
 use crate::wire::message::{PickledProxy, Request, Token};
 
 /// Tells one connection from another; never used twice by a manager.
@@ -108,8 +108,8 @@ impl<'a> Call<'a> {
 
     /// Waits for this caller: no longer than `timeout`, nor than it stays connected.
     #[must_use]
-    pub fn patience(&mut self, timeout: Option<Duration>) -> Patience<'_> {
-        Patience::of(self.context.as_caller(), timeout)
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Wait<'_> {
+        Wait::of(self.context.as_caller(), timeout)
     }
 
     /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
@@ -303,7 +303,7 @@ impl<'a> Call<'a> {
     /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
     ///     let ([], [timeout]) = call.args([], ["timeout"])?;
     ///     let timeout = call.timeout(timeout)?;
-    ///     let came = truth.wait(0, &mut call.patience(timeout), |truth| *truth)?;
+    ///     let came = truth.wait(&mut call.wait(timeout), |truth| *truth)?;
     ///     Ok(came.is_some().into())
     /// }
     /// ```

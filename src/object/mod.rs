@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::error::Exception;
 use crate::value::{Value, beginning};
-use crate::wait::Patience;
+use crate::wait::Wait;
 use call::{Call, ConnectionId};
 use stored::{Element, Held, Item};
 
@@ -107,8 +107,8 @@ pub trait SharedObject: Any + Send + Sync {
 
     /// The manager is about to end, and gives this object some time first: take nothing new, and return
     /// when nothing is left. May be called again.
-    fn drain(&self, patience: &mut Patience<'_>) {
-        let _ = patience;
+    fn drain(&self, wait: &mut Wait<'_>) {
+        let _ = wait;
     }
 
     /// A connection has ended that this object asked about: [`Call::watch_connection`].

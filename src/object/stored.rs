@@ -130,15 +130,15 @@ impl From<Item> for Element {
     }
 }
 
-impl TryFrom<Element> for Item {
+impl TryFrom<&Element> for Item {
     type Error = Error;
 
-    fn try_from(Held { data, references }: Element) -> Result<Self> {
+    fn try_from(Held { data, references }: &Element) -> Result<Self> {
         let data = match data {
-            Value::Opaque(pickle) => pickle,
-            value => Pickle::encode(&value)?,
+            Value::Opaque(pickle) => pickle.clone(),
+            value => Pickle::encode(value)?,
         };
-        Ok(Self { data, references })
+        Ok(Self { data, references: references.clone() })
     }
 }
 

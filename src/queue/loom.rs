@@ -1,9 +1,9 @@
-//! Models of the hand-over: loom runs each in every order in which its threads may meet.
+//! Models of the queue's concurrency: loom runs each in every possible interleaving of its threads.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`
 //!
-//! There is no clock: nobody wakes to look whether its caller is there, and a lease runs out when a model
-//! says so. So a lost wake-up is a thread that waits for ever, which loom reports as a deadlock.
+//! There is no clock: no wait times out or checks its client at intervals, and leases expire when a model calls
+//! `expire`. So a lost notification is a thread that waits forever, which loom reports as a deadlock.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::object::call::{ConnectionId, Owner};
 use crate::object::stored::Item;
 use crate::pickle::Pickle;
 use crate::value::Value;
-use crate::wait::{Caller, Interrupted, Patience, Wake};
+use crate::wait::{Caller, Wait, WaitError, Wake};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -33,23 +33,23 @@ fn model(threads: impl Fn() + Send + Sync + 'static) {
     builder.check(threads);
 }
 
-/// A client that waits, by the number of its connection.
+/// A client, with the number of its connection.
 struct Peer {
     id: u64,
     is_there: bool,
-    /// Whether it found nothing at once.
+    /// Whether a call of it had to wait.
     waited: bool,
     end: End,
 }
 
-/// How the manager of a client ends.
+/// Stops the manager of a client.
 #[derive(Clone, Default)]
 struct End(Arc<Ending>);
 
 #[derive(Default)]
 struct Ending {
     begun: AtomicBool,
-    parked: Mutex<Option<Arc<dyn Wake>>>,
+    parked: Mutex<Option<Wake>>,
 }
 
 impl End {
@@ -57,30 +57,30 @@ impl End {
         self.0.begun.store(true, Ordering::Release);
         let parked = self.0.parked.lock().unwrap().clone();
         if let Some(parked) = parked {
-            parked.wake();
+            parked();
         }
     }
 }
 
 impl Caller for Peer {
-    fn settle(&mut self) {
+    fn flush(&mut self) {
         self.waited = true;
     }
 
-    fn is_there(&mut self) -> Result<(), Interrupted> {
-        if self.is_there { Ok(()) } else { Err(Interrupted::CallerGone) }
+    fn is_connected(&mut self) -> Result<(), WaitError> {
+        if self.is_there { Ok(()) } else { Err(WaitError::Disconnected) }
     }
 
-    fn is_ending(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.end.0.begun.load(Ordering::Acquire)
     }
 
-    fn longest_wait(&self) -> Option<Duration> {
+    fn max_wait(&self) -> Option<Duration> {
         None
     }
 
-    fn park(&self, at: Option<Arc<dyn Wake>>) {
-        *self.end.0.parked.lock().unwrap() = at;
+    fn set_wake(&self, wake: Option<Wake>) {
+        *self.end.0.parked.lock().unwrap() = wake;
     }
 }
 
@@ -99,18 +99,18 @@ impl Peer {
 
     fn get(&mut self, queue: &Queue) -> Result<i64, Exception> {
         let owner = self.owner();
-        queue.0.get(owner, &mut Patience::of(self, None)).map(number)
+        queue.0.get(owner, &mut Wait::of(self, None)).map(number)
     }
 
     fn put(&mut self, queue: &Queue, number: i64) -> Result<(), Exception> {
-        queue.0.put(item(number), &mut Patience::of(self, None))
+        queue.0.put(item(number), &mut Wait::of(self, None))
     }
 
     fn done(&self, queue: &Queue) -> Result<(), Exception> {
         queue.0.task_done(self.owner())
     }
 
-    /// Takes and finishes items until the queue is over; gives those that it was the one to finish.
+    /// Takes and acknowledges items until the queue is shut down; returns those that it acknowledged.
     fn consume(mut self, queue: &Queue) -> Vec<i64> {
         let mut finished = Vec::new();
         loop {
@@ -124,12 +124,12 @@ impl Peer {
         }
     }
 
-    /// Waits for an item, and dies. If it is handed one even so, the reply cannot be sent.
+    /// Waits for an item as a client that is dead. If it gets one, the reply cannot be sent.
     fn die_waiting(id: u64, queue: &Queue) {
         let mut peer = Self::dead(id);
         let owner = peer.owner();
-        if let Ok(item) = queue.0.get(owner, &mut Patience::of(&mut peer, None)) {
-            assert!(!peer.waited, "it was looked for when it had waited");
+        if let Ok(item) = queue.0.get(owner, &mut Wait::of(&mut peer, None)) {
+            assert!(!peer.waited, "a dead client that waited got an item");
             queue.0.take_back(item, ConnectionId(id));
         }
         queue.0.disconnected(ConnectionId(id));
@@ -163,15 +163,15 @@ fn sorted(numbers: impl IntoIterator<Item = Vec<i64>>) -> Vec<i64> {
     all
 }
 
-/// Nothing is left, and nothing is waited for.
+/// Asserts that no item is left, and that no thread would wait for one.
 fn assert_finished(queue: &Queue) {
     assert!(queue.is_empty());
     queue.join();
-    queue.0.drain(&mut Patience::new(None));
+    queue.0.drain(&mut Wait::new(None));
 }
 
 #[test]
-fn what_wakes_the_dead_goes_on_to_the_living() {
+fn notification_of_dead_getter_is_passed_on() {
     for options in [Queue::options(), Queue::options().at_least_once()] {
         model(move || {
             let queue = queue(options.clone(), &[]);
@@ -184,7 +184,7 @@ fn what_wakes_the_dead_goes_on_to_the_living() {
             });
             queue.put(7).unwrap();
             assert_eq!(living.join().unwrap(), Ok(7));
-            // Else the dead one, which nothing woke, would wait for the time to look around.
+            // Otherwise the dead getter, if it was not notified, would wait until it checks its client.
             queue.shutdown(false);
             dead.join().unwrap();
         });
@@ -192,7 +192,7 @@ fn what_wakes_the_dead_goes_on_to_the_living() {
 }
 
 #[test]
-fn two_give_up_at_once() {
+fn two_dead_getters_pass_notification_on() {
     model(|| {
         let queue = queue(Queue::options(), &[]);
         let dead = [1, 2].map(|id| spawn(&queue, move |queue| Peer::die_waiting(id, queue)));
@@ -207,8 +207,8 @@ fn two_give_up_at_once() {
 }
 
 #[test]
-fn room_is_not_given_to_a_dead_putter() {
-    // All items are of one size.
+fn room_of_dead_putter_is_passed_on() {
+    // All items have the same size.
     for options in [Queue::options().maxsize(1), Queue::options().max_bytes(item(0).len())] {
         model(move || {
             let queue = queue(options.clone(), &[0]);
@@ -216,7 +216,7 @@ fn room_is_not_given_to_a_dead_putter() {
             let living = spawn(&queue, |queue| Peer::new(2).put(queue, 2));
             let mut peer = Peer::new(3);
             assert_eq!(peer.get(&queue), Ok(0));
-            // There was room when the call of the dead one came, if it is first: that is no wait.
+            // If the call of the dead putter is first, it finds room at once: clients are checked only in waits.
             let mut got = vec![peer.get(&queue).unwrap()];
             if got == [1] {
                 got.push(peer.get(&queue).unwrap());
@@ -231,7 +231,7 @@ fn room_is_not_given_to_a_dead_putter() {
 }
 
 #[test]
-fn every_putter_whose_item_fits_gets_the_room() {
+fn putter_whose_item_fits_passes_larger_one() {
     model(|| {
         let [small, large] = [1, 1000].map(|number| item(number).len());
         assert!(small < large);
@@ -240,7 +240,7 @@ fn every_putter_whose_item_fits_gets_the_room() {
         let put_small = spawn(&queue, |queue| Peer::new(2).put(queue, 2));
         let mut peer = Peer::new(3);
         assert_eq!(peer.get(&queue), Ok(1));
-        // Whoever waits longest has no use for this room.
+        // The putter that has waited longest cannot use this room.
         assert_eq!(put_small.join().unwrap(), Ok(()));
         assert_eq!(peer.get(&queue), Ok(1000));
         assert_eq!(put_large.join().unwrap(), Ok(()));
@@ -248,7 +248,7 @@ fn every_putter_whose_item_fits_gets_the_room() {
 }
 
 #[test]
-fn a_shutdown_wakes_all_putters() {
+fn shutdown_wakes_all_putters() {
     for options in [Queue::options().maxsize(1), Queue::options().max_bytes(item(7).len())] {
         model(move || {
             let queue = queue(options.clone(), &[7]);
@@ -263,7 +263,7 @@ fn a_shutdown_wakes_all_putters() {
 }
 
 #[test]
-fn the_managers_end_wakes_a_putter_that_waits_for_bytes() {
+fn manager_stop_wakes_putter_waiting_for_bytes() {
     model(|| {
         let queue = queue(Queue::options().max_bytes(item(7).len()), &[7]);
         let mut peer = Peer::new(1);
@@ -275,7 +275,7 @@ fn the_managers_end_wakes_a_putter_that_waits_for_bytes() {
 }
 
 #[test]
-fn a_shutdown_wakes_everybody_and_loses_nothing() {
+fn shutdown_wakes_all_and_loses_nothing() {
     for (options, immediate) in [
         (Queue::options().maxsize(1), false),
         (Queue::options().maxsize(1), true),
@@ -290,7 +290,7 @@ fn a_shutdown_wakes_everybody_and_loses_nothing() {
             });
             let getter = spawn(&queue, |queue| Peer::new(2).consume(queue));
             queue.shutdown(immediate);
-            // This thread is the other that waits.
+            // This thread is the other consumer.
             let rest = Peer::new(3).consume(&queue);
             let put = putter.join().unwrap();
             let got = sorted([getter.join().unwrap(), rest]);
@@ -305,7 +305,7 @@ fn a_shutdown_wakes_everybody_and_loses_nothing() {
 }
 
 #[test]
-fn the_managers_end_wakes_everybody_and_loses_nothing() {
+fn manager_stop_wakes_all_and_loses_nothing() {
     model(|| {
         let queue = queue(Queue::options(), &[]);
         let peers = [1, 2].map(Peer::new);
@@ -320,11 +320,11 @@ fn the_managers_end_wakes_everybody_and_loses_nothing() {
 }
 
 #[test]
-fn a_lease_that_runs_out_while_the_item_is_done() {
+fn lease_expires_during_task_done() {
     model(|| {
         let queue = queue(Queue::options().lease(HOUR), &[7]);
         let consumers = [1, 2].map(|id| spawn(&queue, move |queue| Peer::new(id).consume(queue)));
-        queue.0.expire(queue.0.look(), Instant::now() + 2 * HOUR);
+        queue.0.expire(queue.0.lock(), Instant::now() + 2 * HOUR);
         queue.shutdown(false);
         assert_eq!(sorted(consumers.map(|consumer| consumer.join().unwrap())), [7]);
         assert_finished(&queue);
@@ -332,14 +332,14 @@ fn a_lease_that_runs_out_while_the_item_is_done() {
 }
 
 #[test]
-fn a_dead_letter_wakes_its_reader() {
+fn dead_letter_wakes_reader() {
     model(|| {
         let dead = Queue::new();
         let queue = queue(Queue::options().lease(HOUR).dead_letters(1, &dead), &[7]);
         let reader = spawn(&dead, |dead| Peer::new(1).get(dead));
         let mut holder = Peer::new(2);
         assert_eq!(holder.get(&queue), Ok(7));
-        queue.0.expire(queue.0.look(), Instant::now() + 2 * HOUR);
+        queue.0.expire(queue.0.lock(), Instant::now() + 2 * HOUR);
         assert_eq!(reader.join().unwrap(), Ok(7));
         assert!(holder.done(&queue).is_err());
         assert_finished(&queue);
@@ -347,7 +347,7 @@ fn a_dead_letter_wakes_its_reader() {
 }
 
 #[test]
-fn join_returns_after_the_last_item_became_a_dead_letter() {
+fn join_returns_after_last_item_is_dead_letter() {
     model(|| {
         let dead = Queue::new();
         let queue = queue(Queue::options().dead_letters(1, &dead), &[7]);
@@ -360,7 +360,7 @@ fn join_returns_after_the_last_item_became_a_dead_letter() {
 }
 
 #[test]
-fn nack_wakes_one_that_waits() {
+fn nack_wakes_waiting_getter() {
     model(|| {
         let queue = queue(Queue::options().at_least_once(), &[7]);
         let mut holder = Peer::new(1);
@@ -372,7 +372,7 @@ fn nack_wakes_one_that_waits() {
 }
 
 #[test]
-fn what_a_dead_holder_had_goes_to_one_that_waits() {
+fn item_of_dead_holder_goes_to_waiting_getter() {
     model(|| {
         let queue = queue(Queue::options().at_least_once(), &[7]);
         let dying = spawn(&queue, |queue| {
@@ -387,7 +387,7 @@ fn what_a_dead_holder_had_goes_to_one_that_waits() {
             peer.done(queue).unwrap();
             number
         });
-        // Either may be first; the dying one that is second waits.
+        // Either may be first; if the dying one is second, it waits.
         assert_eq!(living.join().unwrap(), Ok(7));
         queue.shutdown(false);
         let had = dying.join().unwrap();
@@ -397,7 +397,7 @@ fn what_a_dead_holder_had_goes_to_one_that_waits() {
 }
 
 #[test]
-fn what_a_dead_holder_had_is_waited_for_at_the_end() {
+fn drain_waits_for_item_of_dead_holder() {
     model(|| {
         let queue = queue(Queue::options().at_least_once(), &[7]);
         let dying = spawn(&queue, |queue| {
@@ -406,7 +406,7 @@ fn what_a_dead_holder_had_is_waited_for_at_the_end() {
             had
         });
         let living = spawn(&queue, |queue| Peer::new(2).consume(queue));
-        queue.0.drain(&mut Patience::new(None));
+        queue.0.drain(&mut Wait::new(None));
         assert_eq!(living.join().unwrap(), [7]);
         dying.join().unwrap().ok();
         assert_finished(&queue);
@@ -414,14 +414,12 @@ fn what_a_dead_holder_had_is_waited_for_at_the_end() {
 }
 
 #[test]
-fn join_wakes_when_the_last_item_is_done() {
+fn last_task_done_wakes_joiners() {
     for options in [Queue::options(), Queue::options().at_least_once()] {
         model(move || {
             let queue = queue(options.clone(), &[7]);
             let joining = [1, 2].map(|id| {
-                spawn(&queue, move |queue| {
-                    queue.0.join(&mut Patience::of(&mut Peer::new(id), None))
-                })
+                spawn(&queue, move |queue| queue.0.join(&mut Wait::of(&mut Peer::new(id), None)))
             });
             let mut peer = Peer::new(3);
             assert_eq!(peer.get(&queue), Ok(7));

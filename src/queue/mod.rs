@@ -1,28 +1,41 @@
-//! The FIFO queue: Python's `queue.Queue`, shared.
+//! The FIFO queue: Python's `queue.Queue`, shared by this process and its clients.
 //!
-//! An item is kept as the pickle it came as. It leaves for a caller that waited only if that is still
-//! connected, and comes back to the front when the reply that carries it cannot be sent. What is where is in `queue/state.rs`, who
-//! waits for what in `queue/shared.rs`.
+//! | file | holds |
+//! |---|---|
+//! | `fifo.rs` | the queue: a mutex, a deque, and conditions on which threads wait |
+//! | `calls.rs` | the methods that clients call |
+//! | `delivery.rs` | optional: at-least-once delivery, leases, dead letters |
+//! | `room.rs` | optional: a bound in bytes |
+//!
+//! Items are stored pickled, as they arrived, and are not decoded on their way through the manager.
 
+mod calls;
+mod delivery;
+mod error;
+mod fifo;
 #[cfg(all(test, loom))]
 mod loom;
-mod shared;
-mod state;
+mod room;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use error::PutError;
+
 use crate::error::{Exception, Result};
 use crate::limits::Limits;
 use crate::object::call::{Call, Owner};
-use crate::object::stored::Element;
+use crate::object::stored::{Element, Item};
 use crate::object::{Return, saturated};
+use crate::pickle::Pickle;
 use crate::value::Value;
-use crate::wait::Patience;
-use shared::Shared;
+use crate::wait::Wait;
+use fifo::QueueInner;
 
-/// A FIFO queue, usable in this process and by clients at once. A clone is the same queue.
+/// A FIFO queue, for the threads of this process and for clients. A clone is the same queue.
 ///
 /// ```
 /// use basemanager::Queue;
@@ -35,67 +48,62 @@ use shared::Shared;
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 ///
-/// # What may be lost
-/// A `get` that waited takes an item only if its caller's connection is still open at that moment. A `get`
-/// that finds an item at once does not check that: the check would cost three system calls next to the two
-/// of the call itself. In both cases the item returns to the front if the reply cannot be written. What was
-/// written to a client that died before it read it is lost, unless the queue is an
-/// [at-least-once](QueueOptions::at_least_once) one.
+/// # Delivery
+/// An item returns to the front of the queue if the reply with it cannot be written. A client's `get` that had
+/// to wait also checks, before it takes an item, that the client is still connected; a `get` that finds an item
+/// at once does not, because the check needs three system calls, and the call itself two. An item is lost if it
+/// was written to a client that died before it read it, unless the queue is
+/// [at-least-once](QueueOptions::at_least_once).
 ///
 /// # Memory
-/// A queue that was long releases its own memory as it empties. The system's allocator may keep what the
-/// items took. glibc has up to eight arenas a processor, and each may keep as much as the longest queue that
-/// was filled from it took. Where queues grow large, set the environment variable `MALLOC_ARENA_MAX` to 1, and
-/// a manager keeps no more than its queues once took in all, or to 2, twice that, and threads wait for each
-/// other less.
+/// A queue that was long and becomes short returns its own memory. The system's allocator may keep the memory of
+/// the items: glibc has up to eight arenas per processor, and each may keep as much as the longest queue
+/// that was filled from it. For queues that grow large, set the environment variable `MALLOC_ARENA_MAX`: with 1,
+/// a manager keeps no more than its queues needed at one time; with 2, up to twice that, with less contention.
 #[derive(Clone)]
-pub struct Queue(Arc<Shared>);
+pub struct Queue(Arc<QueueInner>);
 
-/// How a queue behaves, fixed when it is made: see [`Queue::options`].
+/// The bounds of a queue, and how it delivers items: [`Queue::options`].
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct QueueOptions(Policy);
-
-#[derive(Clone, Debug, Default)]
-struct Policy {
+pub struct QueueOptions {
     maxsize: usize,
     max_bytes: usize,
     at_least_once: bool,
     lease: Option<Duration>,
-    /// The most deliveries, and where an item goes after them.
+    /// How often an item is delivered, and the queue to which it is moved then.
     dead_letters: Option<(u32, Queue)>,
 }
 
 impl QueueOptions {
-    /// At most so many items. Defaults to 0, which is without bounds, as in Python.
+    /// The maximum number of items. Defaults to 0, which is unbounded, as in Python.
     pub fn maxsize(mut self, items: usize) -> Self {
-        self.0.maxsize = items;
+        self.maxsize = items;
         self
     }
 
-    /// At most so many bytes of pickled items, those that are handed out and not done among them if the
-    /// queue is one [`at_least_once`](Self::at_least_once). Past it `put` waits or raises `queue.Full`; an
-    /// item that alone is larger is a `ValueError`. Defaults to 0, which is without bounds.
+    /// The maximum size of all pickled items in bytes, including the unacknowledged items of an
+    /// [`at_least_once`](Self::at_least_once) queue. When it is reached, `put` waits or raises `queue.Full`. An
+    /// item that is larger than this raises `ValueError`. Defaults to 0, which is unbounded.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
-        self.0.max_bytes = bytes;
+        self.max_bytes = bytes;
         self
     }
 
-    /// An item that a client takes stays the queue's until that client says `task_done()`: if its
-    /// connection ends before, the item goes back to the front, and the next one gets it. Defaults to not
-    /// so, for a client that never calls `task_done()` would see items twice.
+    /// Keeps an item that a client took until that client calls `task_done()`. If its connection ends before,
+    /// the item is requeued: it returns to the front, and the next consumer gets it. Defaults to off, because a
+    /// client that never calls `task_done()` would see items twice.
     ///
-    /// `task_done()` acknowledges the **oldest** of the items that the same connection took and has not
-    /// acknowledged. `nack()`, which only such a queue has, returns the **newest** to the front of the
-    /// queue, or moves it to the [dead letters](Self::dead_letters) after its last delivery; after
-    /// `get_many` that is the last item of the batch. With nothing taken, or after the lease, either is a
-    /// `ValueError`. In Python a connection is a thread's; in Rust, a [`Consumer`](crate::Consumer)'s. In
-    /// this process it is the same thread, and what a thread takes comes back by `nack()` and a
-    /// [`lease`](Self::lease) alone.
+    /// `task_done()` acknowledges the **oldest** unacknowledged item of the same connection. `nack()`, which
+    /// only such a queue has, requeues the **newest** (after `get_many`, the last item of the batch), or moves
+    /// it to the [dead letters](Self::dead_letters) after its last delivery. Both raise `ValueError` if the
+    /// connection has no unacknowledged item, or the item's lease has expired. In Python each thread has its
+    /// connection; in Rust, each [`Consumer`](crate::Consumer). The threads of this process own items as well:
+    /// those are requeued only by `nack()` or when their [`lease`](Self::lease) expires.
     ///
-    /// A Python consumer should call `nack()` for whatever it cannot use, and above all for what `get()`
-    /// itself cannot unpickle: `get()` raises then, but the item was taken. Without `nack()`, the next
-    /// `task_done()` would acknowledge that item, and not the next one.
+    /// A Python consumer should call `nack()` for an item that it cannot use, also if `get()` cannot unpickle
+    /// it: `get()` raises, but has taken the item. Without `nack()`, the next `task_done()` would acknowledge
+    /// that item instead of the next one.
     ///
     /// ```python
     /// while True:
@@ -109,37 +117,62 @@ impl QueueOptions {
     ///         tasks.task_done()
     /// ```
     ///
-    /// Such a loop holds one item at a time. If its `get()` has a timeout, it catches `queue.Empty` as well.
-    /// Without [`dead_letters`](Self::dead_letters), an item that no consumer can use comes again at once,
-    /// and without end.
+    /// This loop holds one item at a time. If its `get()` has a timeout, it must catch `queue.Empty` too.
+    /// Without [`dead_letters`](Self::dead_letters), an item that no consumer can use is delivered again and
+    /// again.
     pub fn at_least_once(mut self) -> Self {
-        self.0.at_least_once = true;
+        self.at_least_once = true;
         self
     }
 
-    /// [`at_least_once`](Self::at_least_once), and an item goes back as well when it is not done within
-    /// this time of being taken; `task_done()` is a `ValueError` then. It covers a host that vanished
-    /// without closing its connections. Zero leaves no time to do anything. Defaults to none.
+    /// [`at_least_once`](Self::at_least_once), and requeues an item that is not acknowledged within this time;
+    /// its `task_done()` raises `ValueError` then. This covers a host that vanished without closing its
+    /// connections. A lease of zero expires at once. Defaults to none.
     ///
-    /// Nobody watches the clock: an item whose time is up goes back when the queue is next used. Calls
-    /// that wait look as often as the lease is long, and at least every 2 s.
+    /// Leases are checked lazily, on the next operation on the queue. Calls that wait check them once per lease,
+    /// and at least every 2 s.
     pub fn lease(mut self, time: Duration) -> Self {
-        self.0.lease = Some(time);
+        self.lease = Some(time);
         self.at_least_once()
     }
 
-    /// [`at_least_once`](Self::at_least_once), and an item that was delivered so many times, and not done,
-    /// is moved to another queue, whatever that one's bounds. Defaults to delivering it without end.
+    /// [`at_least_once`](Self::at_least_once), and moves an item to another queue when it was delivered this many
+    /// times without being acknowledged. The bounds of the other queue do not apply. Defaults to no limit on
+    /// deliveries.
     pub fn dead_letters(mut self, deliveries: u32, to: &Queue) -> Self {
-        self.0.dead_letters = Some((deliveries.max(1), to.clone()));
+        self.dead_letters = Some((deliveries.max(1), to.clone()));
         self.at_least_once()
     }
 
-    /// The queue.
+    /// Makes the queue.
     #[must_use]
     pub fn build(self) -> Queue {
-        Queue(Arc::new(Shared::new(self.0)))
+        Queue(Arc::new(QueueInner::new(self)))
     }
+}
+
+/// The state of a queue, and its totals since it was made: [`Queue::stats`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// The items that can be taken.
+    pub items: usize,
+    /// The size of all items in bytes, including unacknowledged ones.
+    pub bytes: usize,
+    /// The items that were taken and not acknowledged. 0 if the queue is not at-least-once.
+    pub unacknowledged: usize,
+    /// The threads and clients that wait for an item.
+    pub waiting_getters: usize,
+    /// The items that were put.
+    pub puts: u64,
+    /// The items that were taken, each as often as it was delivered.
+    pub gets: u64,
+    /// The successful calls of `task_done`.
+    pub done: u64,
+    /// The part of `gets` that delivered an item again.
+    pub redelivered: u64,
+    /// The items that were moved to the dead-letter queue.
+    pub dead: u64,
 }
 
 impl Default for Queue {
@@ -150,7 +183,7 @@ impl Default for Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (len, maxsize) = (self.len(), self.0.policy.maxsize);
+        let (len, maxsize) = (self.len(), self.0.options.maxsize);
         f.debug_struct("Queue").field("len", &len).field("maxsize", &maxsize).finish()
     }
 }
@@ -168,160 +201,237 @@ impl From<&Queue> for Return {
 }
 
 impl Queue {
-    /// A queue without bounds.
+    /// An unbounded queue.
     #[must_use]
     pub fn new() -> Self {
         Self::bounded(0)
     }
 
-    /// A queue that holds at most `maxsize` items; 0 is without bounds, as in Python.
+    /// A queue of at most `maxsize` items; 0 is unbounded, as in Python.
     #[must_use]
     pub fn bounded(maxsize: usize) -> Self {
         Self::options().maxsize(maxsize).build()
     }
 
-    /// A queue with bounds, or one that loses no item to a consumer that dies at work.
+    /// A queue with other options, such as a bound in bytes or at-least-once delivery.
     ///
     /// ```
     /// use std::time::Duration;
     /// use basemanager::Queue;
-    /// let given_up = Queue::new();
+    /// let failed = Queue::new();
     /// let tasks = Queue::options()
     ///     .max_bytes(64 << 20)
     ///     .lease(Duration::from_secs(60))
-    ///     .dead_letters(5, &given_up)
+    ///     .dead_letters(5, &failed)
     ///     .build();
     /// tasks.put("work")?;
     /// tasks.get()?;
-    /// tasks.task_done()?; // without this, it would come back after a minute
+    /// tasks.task_done()?; // without this, the item would be requeued after a minute
     /// # Ok::<(), basemanager::Error>(())
     /// ```
     pub fn options() -> QueueOptions {
         QueueOptions::default()
     }
 
-    /// What Python's `queue.Queue(…)` makes of a call's arguments, for a registered callable.
+    /// The queue that Python's `queue.Queue(…)` would make of a call's arguments, for a registered callable.
     ///
     /// # Errors
     /// `TypeError` for wrong arguments.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let ([], [maxsize]) = call.args([], ["maxsize"])?;
-        let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
-        // As in Python, less than none is without bounds.
+        let maxsize: i64 = maxsize.map_or(Ok(0), Pickle::to)?;
+        // As in Python, a negative maxsize is unbounded.
         Ok(Self::bounded(saturated(maxsize)))
     }
 
-    /// Puts an item at the end, and waits while the queue is full. One that a client sent comes as
-    /// [`Call::item`], which keeps the shared objects that it names.
+    /// Puts an item at the end, and waits while the queue is full. To store an argument of a client's call, pass
+    /// [`Call::item`]: that keeps the shared objects alive to which the item refers.
     ///
     /// # Errors
-    /// `queue.ShutDown` once the queue is shut down; [`Error::Conversion`](crate::Error::Conversion) if the
-    /// item has more than 4 GiB − 1 pickled.
+    /// `queue.ShutDown` if the queue is shut down, `ValueError` if the item is larger than
+    /// [`max_bytes`](QueueOptions::max_bytes), and [`Error::Conversion`](crate::Error::Conversion) if it has more
+    /// than 4 GiB − 1 pickled.
     pub fn put(&self, item: impl Into<Element>) -> Result<()> {
-        self.put_within(item.into(), None)
+        Ok(self.put_within(item.into(), None)?)
     }
 
-    /// Puts an item at the end, if there is room.
+    /// Puts an item at the end if the queue is not full.
+    ///
+    /// ```
+    /// use basemanager::Queue;
+    /// let queue = Queue::bounded(1);
+    /// queue.try_put("first")?;
+    /// let error = queue.try_put("second").unwrap_err();
+    /// assert!(error.is_full());
+    /// assert_eq!(error.into_inner().to_string(), "'second'");
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// `queue.Full` (see [`Error::is_full`](crate::Error::is_full)), or `queue.ShutDown`.
+    /// `queue.Full` ([`PutError::is_full`]), or as [`Queue::put`]. The error contains the item.
     #[doc(alias = "put_nowait")]
-    pub fn try_put(&self, item: impl Into<Element>) -> Result<()> {
+    pub fn try_put(&self, item: impl Into<Element>) -> Result<(), PutError<Element>> {
         self.put_within(item.into(), Some(Duration::ZERO))
     }
 
-    /// Puts an item at the end, and waits for room no longer than `timeout`.
+    /// Puts an item at the end, and waits up to `timeout` while the queue is full.
     ///
     /// # Errors
-    /// `queue.Full`, or `queue.ShutDown`.
-    pub fn put_timeout(&self, item: impl Into<Element>, timeout: Duration) -> Result<()> {
+    /// As [`Queue::try_put`].
+    pub fn put_timeout(
+        &self,
+        item: impl Into<Element>,
+        timeout: Duration,
+    ) -> Result<(), PutError<Element>> {
         self.put_within(item.into(), Some(timeout))
     }
 
-    /// Takes the first item, and waits while there is none.
+    /// Takes the first item, and waits while the queue is empty.
     ///
     /// # Errors
-    /// `queue.ShutDown` once the queue is shut down and empty.
+    /// `queue.ShutDown` if the queue is shut down and empty.
     pub fn get(&self) -> Result<Value> {
-        let item = self.0.get(Owner::this_thread(), &mut Patience::new(None))?;
-        Ok(item.data.into_value(&Limits::default()))
+        let item = self.0.get(Owner::this_thread(), &mut Wait::new(None))?;
+        Ok(decode(item))
     }
 
-    /// Takes the first item; `None` if there is none.
+    /// Takes the first item; `None` if the queue is empty.
     ///
     /// # Errors
-    /// `queue.ShutDown` once the queue is shut down and empty.
+    /// As [`Queue::get`].
     #[doc(alias = "get_nowait")]
     pub fn try_get(&self) -> Result<Option<Value>> {
         self.get_timeout(Duration::ZERO)
     }
 
-    /// Takes the first item, and waits for one no longer than `timeout`; `None` if none came.
+    /// Takes the first item, and waits up to `timeout` while the queue is empty; `None` if it still is.
     ///
     /// # Errors
-    /// `queue.ShutDown` once the queue is shut down and empty.
+    /// As [`Queue::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        match self.0.get(Owner::this_thread(), &mut Patience::new(Some(timeout))) {
-            Ok(item) => Ok(Some(item.data.into_value(&Limits::default()))),
+        match self.0.get(Owner::this_thread(), &mut Wait::new(Some(timeout))) {
+            Ok(item) => Ok(Some(decode(item))),
             Err(exception) if exception == Exception::empty() => Ok(None),
             Err(exception) => Err(exception.into()),
         }
     }
 
-    /// The items in the queue.
+    /// Returns copies of the first `max` items, and leaves them in the queue.
+    ///
+    /// ```
+    /// use basemanager::Queue;
+    /// let queue = Queue::new();
+    /// (1..=3).try_for_each(|item| queue.put(item))?;
+    /// assert_eq!(queue.peek(2), [1.into(), 2.into()]);
+    /// assert_eq!(queue.len(), 3);
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn peek(&self, max: usize) -> Vec<Value> {
+        self.0.peek(max).into_iter().map(decode).collect()
+    }
+
+    /// Removes all items, and returns their number. They count as done for [`join`](Self::join).
+    /// Unacknowledged items stay with their consumers, and may be requeued later.
+    ///
+    /// ```
+    /// use basemanager::Queue;
+    /// let queue = Queue::new();
+    /// (1..=3).try_for_each(|item| queue.put(item))?;
+    /// assert_eq!(queue.clear(), 3);
+    /// assert!(queue.is_empty());
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "the number is an extra")]
+    pub fn clear(&self) -> usize {
+        self.0.clear()
+    }
+
+    /// The state of the queue, and its totals since it was made.
+    ///
+    /// ```
+    /// use basemanager::Queue;
+    /// let queue = Queue::new();
+    /// (1..=3).try_for_each(|item| queue.put(item))?;
+    /// queue.get()?;
+    /// let stats = queue.stats();
+    /// assert_eq!((stats.items, stats.puts, stats.gets), (2, 3, 1));
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> QueueStats {
+        self.0.stats()
+    }
+
+    /// The number of items that can be taken.
     #[doc(alias = "qsize")]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.look().len()
+        self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether no item can be taken.
     #[doc(alias = "empty")]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room for another.
+    /// Whether the queue has no room, not even for an item of one byte.
     #[doc(alias = "full")]
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.0.is_full()
     }
 
-    /// Says that an item taken earlier has been dealt with.
+    /// Marks an item that was taken as done. In an [at-least-once](QueueOptions::at_least_once) queue, this is the
+    /// oldest unacknowledged item of this thread.
     ///
     /// # Errors
-    /// `ValueError` if that was said of more items than were put.
+    /// `ValueError` if all items are done, or, in an at-least-once queue, if this thread has no unacknowledged
+    /// item or the item's lease has expired.
     pub fn task_done(&self) -> Result<()> {
         Ok(self.0.task_done(Owner::this_thread())?)
     }
 
-    /// Returns the item that this thread took last to the front of an
+    /// Requeues the newest unacknowledged item of this thread in an
     /// [at-least-once](QueueOptions::at_least_once) queue, or moves it to the dead letters after its last
     /// delivery.
     ///
     /// # Errors
-    /// `ValueError` if this thread holds none, or not any more, or the queue is not at-least-once.
+    /// `ValueError` if this thread has no unacknowledged item, the item's lease has expired, or the queue is not
+    /// at-least-once.
     pub fn nack(&self) -> Result<()> {
         Ok(self.0.nack(Owner::this_thread())?)
     }
 
-    /// Waits until every item put has been taken and said to be done.
+    /// Waits until every item that was put is done.
     pub fn join(&self) {
-        // Without a caller or a deadline, the wait can only succeed.
-        let _ = self.0.join(&mut Patience::new(None));
+        // Without a client and a timeout, the wait can only succeed.
+        let _ = self.0.join(&mut Wait::new(None));
     }
 
-    /// Refuses items from now on: every `put` raises `queue.ShutDown`, and so does a `get` once the
-    /// queue is empty. Where items that are handed out may come back, a consumer that holds none waits for
-    /// those of the others first. `immediate` empties it at once. Python has this since 3.13; in an older
-    /// client such a call raises `AttributeError`, for it has no class of that name.
+    /// Shuts the queue down: `put` raises `queue.ShutDown` from now on, and `get` does when the queue is empty.
+    /// `immediate` also removes all items. In an at-least-once queue, a `get` of a consumer that has no
+    /// unacknowledged item waits first until those of the others are acknowledged or requeued.
+    ///
+    /// Python has this since 3.13. In an older client, the call raises `AttributeError`, because there is no class
+    /// `queue.ShutDown`.
     pub fn shutdown(&self, immediate: bool) {
-        self.0.shut_down(immediate);
+        self.0.shutdown(immediate);
     }
 
-    fn put_within(&self, item: Element, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.0.put(item.try_into()?, &mut Patience::new(timeout))?)
+    fn put_within(
+        &self,
+        item: Element,
+        timeout: Option<Duration>,
+    ) -> Result<(), PutError<Element>> {
+        let stored = Item::try_from(&item);
+        let put = stored.and_then(|stored| Ok(self.0.put(stored, &mut Wait::new(timeout))?));
+        put.map_err(|error| PutError::new(error, item))
     }
+}
+
+fn decode(item: Item) -> Value {
+    item.data.into_value(&Limits::default())
 }

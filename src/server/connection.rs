@@ -17,7 +17,7 @@ use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
 use crate::pickle::Index;
 use crate::value::Value;
-use crate::wait::{Interrupted, pipelined_too_much};
+use crate::wait::{WaitError, pipeline_limit};
 use crate::wire::frame::{FrameReader, Source};
 use crate::wire::handshake;
 use crate::wire::message::{Reply, Request, Token};
@@ -95,7 +95,7 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
         }
     }
     link.flush()?;
-    if link.has_pipelined_too_much() { Err(pipelined_too_much()) } else { Ok(()) }
+    if link.has_pipelined_too_much() { Err(pipeline_limit()) } else { Ok(()) }
 }
 
 /// Answers a request; gives whether there may be more.
@@ -114,7 +114,7 @@ fn respond(core: &Arc<Core>, request: &Request, accepted: bool, link: &mut Link)
 /// Carries out a request to an object.
 fn answer(core: &Arc<Core>, request: &Request, link: &mut Link) {
     if core.is_stopping() {
-        return link.reply(&Reply::Error(Interrupted::ManagerEnding.into()));
+        return link.reply(&Reply::Error(WaitError::ShuttingDown.into()));
     }
     let Request { ident, method, .. } = request;
     let Some(entry) = find(core, ident, link) else {

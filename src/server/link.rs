@@ -15,7 +15,7 @@ use crate::object::SharedObject;
 use crate::object::call::{ConnectionId, Context};
 use crate::object::stored::{Element, Held, Item, Reference, References};
 use crate::pickle::Pickle;
-use crate::wait::{Caller, Interrupted, Wake, lock};
+use crate::wait::{Caller, WaitError, Wake, lock};
 use crate::wire::frame::Source;
 use crate::wire::message::{Reply, Token};
 
@@ -28,7 +28,7 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
     /// Where its thread is parked.
-    parked: Mutex<Option<Arc<dyn Wake>>>,
+    parked: Mutex<Option<Wake>>,
 }
 
 impl Connection {
@@ -40,7 +40,7 @@ impl Connection {
     pub(super) fn wake(&self) {
         let parked = lock(&self.parked).clone();
         if let Some(parked) = parked {
-            parked.wake();
+            parked();
         }
     }
 }
@@ -332,29 +332,29 @@ impl Source for Link {
 }
 
 impl Caller for Link {
-    fn settle(&mut self) {
+    fn flush(&mut self) {
         self.failed = self.flush().err();
     }
 
-    fn is_there(&mut self) -> Result<(), Interrupted> {
+    fn is_connected(&mut self) -> Result<(), WaitError> {
         self.gone = self.failed.is_some() || !self.poll().unwrap_or(false);
         if self.has_pipelined_too_much() {
             self.gone = true;
-            return Err(Interrupted::PipelinedTooMuch);
+            return Err(WaitError::PipelineLimit);
         }
-        if self.gone { Err(Interrupted::CallerGone) } else { Ok(()) }
+        if self.gone { Err(WaitError::Disconnected) } else { Ok(()) }
     }
 
-    fn is_ending(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.core.is_stopping()
     }
 
-    fn longest_wait(&self) -> Option<Duration> {
+    fn max_wait(&self) -> Option<Duration> {
         self.core.settings.max_wait
     }
 
-    fn park(&self, at: Option<Arc<dyn Wake>>) {
-        *lock(&self.connection.parked) = at;
+    fn set_wake(&self, wake: Option<Wake>) {
+        *lock(&self.connection.parked) = wake;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::{GRACE, guarded};
-use crate::wait::{Monitor, Patience};
+use crate::wait::{Monitor, Wait};
 
 /// Receives what goes wrong, a line each.
 pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;
@@ -77,12 +77,12 @@ impl Logger {
         }
         lines.running = false;
         drop(lines);
-        self.lines.notify_all(0);
+        self.lines.notify_all();
     }
 
     /// Waits for the lines to be logged, but not for a log that blocks.
     pub(super) fn flush(self: &Arc<Self>) {
         self.start();
-        let _ = self.lines.wait(0, &mut Patience::new(Some(GRACE)), |lines| !lines.running);
+        let _ = self.lines.wait(&mut Wait::new(Some(GRACE)), |lines| !lines.running);
     }
 }

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::net::{Address, Listener, Peer, Stream, deadline};
 use crate::object::stored::Keeper;
-use crate::wait::{Monitor, Patience, lock};
+use crate::wait::{Monitor, Wait, lock};
 use buffers::Buffers;
 use link::Connection;
 pub(crate) use log::Log;
@@ -158,7 +158,7 @@ impl Core {
             life.phase = Phase::Draining;
         }
         drop(life);
-        self.life.notify_all(0);
+        self.life.notify_all();
     }
 
     fn refuse_calls(&self, life: &mut Life) {
@@ -182,7 +182,7 @@ impl Core {
                 for object in &fresh {
                     let time = if waits { left() } else { Duration::ZERO };
                     // One that panics is as good as empty.
-                    let _ = guarded(|| object.drain(&mut Patience::new(Some(time))));
+                    let _ = guarded(|| object.drain(&mut Wait::new(Some(time))));
                 }
             }
             fresh.into_iter().for_each(objects::let_go);
@@ -197,13 +197,13 @@ impl Core {
     }
 
     fn wait_for(&self, timeout: Option<Duration>, ready: impl FnMut(&Life) -> bool) -> bool {
-        matches!(self.life.wait(0, &mut Patience::new(timeout), ready), Ok(Some(_)))
+        matches!(self.life.wait(&mut Wait::new(timeout), ready), Ok(Some(_)))
     }
 
     /// Makes whoever waits for the manager's life look again.
     fn changed(&self) {
         drop(self.life.lock());
-        self.life.notify_all(0);
+        self.life.notify_all();
     }
 
     fn log(&self, event: fmt::Arguments<'_>) {
@@ -257,7 +257,7 @@ fn serve_until_stopped(core: &Arc<Core>, listener: Listener) -> Result<()> {
             let life = accepting.life.clone();
             drop(accepting);
             life.lock().accepting = false;
-            life.notify_all(0);
+            life.notify_all();
         })
         .map(drop)
         .map_err(Error::io("start a thread"))?;
@@ -391,7 +391,7 @@ impl Drop for Leave {
         let awaited = life.phase > Phase::Running || life.exhausted;
         drop(life);
         if awaited {
-            self.life.notify_all(0);
+            self.life.notify_all();
         }
     }
 }

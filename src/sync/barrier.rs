@@ -18,7 +18,7 @@ use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
 use crate::value::Value;
 use crate::wait::primitives::MutexGuard;
-use crate::wait::{Monitor, Patience};
+use crate::wait::{Monitor, Wait};
 
 /// A place to wait for each other. A clone is the same barrier.
 ///
@@ -52,8 +52,6 @@ struct State {
 
 /// How a round ended: whether all have passed.
 type Round = OnceLock<bool>;
-
-const ENDED: usize = 0;
 
 shared!(Barrier);
 
@@ -97,7 +95,7 @@ impl Barrier {
     /// ([`Error::is_broken_barrier`](crate::Error::is_broken_barrier)) if the barrier is broken, or if
     /// the time is up, which breaks it for all.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<usize> {
-        Ok(self.0.wait(|| Ok(Patience::new(timeout.or(self.0.timeout))))?)
+        Ok(self.0.wait(|| Ok(Wait::new(timeout.or(self.0.timeout))))?)
     }
 
     /// Breaks the barrier: whoever waits, and whoever comes, gets an error.
@@ -151,10 +149,10 @@ impl State {
 }
 
 impl Shared {
-    /// Waits, with a patience that is asked for only if there is a wait.
+    /// Waits. `wait` is called only if this is not the last party.
     fn wait<'a>(
         &self,
-        patience: impl FnOnce() -> Result<Patience<'a>, Exception>,
+        wait: impl FnOnce() -> Result<Wait<'a>, Exception>,
     ) -> Result<usize, Exception> {
         let mut state = self.state.lock();
         if state.broken {
@@ -164,14 +162,14 @@ impl Shared {
             let place = state.take_place();
             state.end_round(true);
             drop(state);
-            self.state.notify_all(ENDED);
+            self.state.notify_all();
             return Ok(place);
         }
-        let mut patience = patience()?;
+        let mut wait = wait()?;
         let place = state.take_place();
         let round = state.round.clone();
         let ended = |_: &State| round.get().is_some();
-        let waited = self.state.wait_from(state, ENDED, &mut patience, ended).map(drop);
+        let waited = self.state.wait_from(state, &mut wait, ended).map(drop);
         let mut state = self.state.lock();
         match (round.get(), waited) {
             (Some(true), Ok(())) => Ok(place),
@@ -198,7 +196,7 @@ impl Shared {
         state.end_round(false);
         state.broken = broken;
         drop(state);
-        self.state.notify_all(ENDED);
+        self.state.notify_all();
     }
 
     /// `__getattribute__(name)`, by which Python's proxy reads what is no method.
@@ -236,7 +234,7 @@ impl SharedObject for Shared {
                 let ([], [within]) = call.args([], ["timeout"])?;
                 let place = self.wait(move || {
                     let within = timeout(call, within, not_added)?.or(self.timeout);
-                    Ok(call.patience(within))
+                    Ok(call.wait(within))
                 })?;
                 Ok(place.into())
             }

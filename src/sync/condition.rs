@@ -20,7 +20,7 @@ use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::{Element, Item};
 use crate::object::{Return, SharedObject};
 use crate::value::Value;
-use crate::wait::{Interrupted, Monitor, Patience, lock};
+use crate::wait::{Monitor, Wait, WaitError, lock};
 
 /// A lock whose holders can wait for each other's news. A clone is the same condition.
 ///
@@ -48,8 +48,6 @@ struct Line {
     waiters: VecDeque<(u64, Monitor<bool>)>,
     next: u64,
 }
-
-const NOTIFIED: usize = 0;
 
 shared!(Condition, default);
 
@@ -98,8 +96,8 @@ impl Condition {
     #[must_use]
     pub fn acquire(&self, timeout: Option<Duration>) -> bool {
         // Nobody interrupts a thread of this process.
-        let mut patience = Patience::new(timeout);
-        self.0.lock.acquire(Owner::this_thread(), &mut patience).unwrap_or(false)
+        let mut wait = Wait::new(timeout);
+        self.0.lock.acquire(Owner::this_thread(), &mut wait).unwrap_or(false)
     }
 
     /// Releases the lock.
@@ -118,7 +116,7 @@ impl Condition {
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
         let owner = Owner::this_thread();
         self.0.check(owner, "wait")?;
-        Ok(self.0.wait(owner, &mut Patience::new(timeout)).unwrap_or(false))
+        Ok(self.0.wait(owner, &mut Wait::new(timeout)).unwrap_or(false))
     }
 
     /// Wakes so many of those who wait, the first ones first.
@@ -148,18 +146,17 @@ impl Shared {
         Err(Exception::runtime_error(format!("cannot {to} on un-acquired lock")))
     }
 
-    fn wait(&self, owner: Owner, patience: &mut Patience<'_>) -> Result<bool, Interrupted> {
+    fn wait(&self, owner: Owner, wait: &mut Wait<'_>) -> Result<bool, WaitError> {
         let waiter = Monitor::new(false);
         let place = self.enter(waiter.clone());
         let depth = self.lock.release_all();
-        let woken =
-            waiter.wait(NOTIFIED, patience, |notified| *notified).map(|woken| woken.is_some());
+        let woken = waiter.wait(wait, |notified| *notified).map(|woken| woken.is_some());
         // Whoever has left the line has been notified, if only just.
         let notified = !self.leave(place);
         let back = match woken {
             // One that has waited too long goes on as well, and releases the lock: as in Python it has it.
-            Ok(_) | Err(Interrupted::WaitedTooLong) => {
-                self.lock.acquire_all(owner, depth, patience.unbounded())
+            Ok(_) | Err(WaitError::MaxWait(_)) => {
+                self.lock.acquire_all(owner, depth, wait.unbounded())
             }
             Err(interrupted) => Err(interrupted),
         };
@@ -191,7 +188,7 @@ impl Shared {
         let n = n.min(line.waiters.len());
         for (_, waiter) in line.waiters.drain(..n) {
             *waiter.lock() = true;
-            waiter.notify_one(NOTIFIED);
+            waiter.notify_one();
         }
     }
 
@@ -232,7 +229,7 @@ impl SharedObject for Shared {
                 let ([], [within]) = call.args([], ["timeout"])?;
                 self.check(owner, "wait")?;
                 let within = timeout(call, within, not_compared)?;
-                Ok(self.wait(owner, &mut call.patience(within))?.into())
+                Ok(self.wait(owner, &mut call.wait(within))?.into())
             }
             "notify" => self.notify_call(call),
             _ => {

@@ -7,7 +7,7 @@ use super::number::{not_compared, timeout};
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
-use crate::wait::{Interrupted, Monitor, Patience};
+use crate::wait::{Monitor, Wait, WaitError};
 
 /// A flag that threads and clients wait for. A clone is the same event.
 ///
@@ -31,8 +31,6 @@ struct State {
     /// How often it was set: whoever waits then is woken, even if the flag is taken down at once.
     times: u64,
 }
-
-const SET: usize = 0;
 
 shared!(Event, default);
 
@@ -72,7 +70,7 @@ impl Event {
     #[must_use]
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         // Nobody interrupts a thread of this process.
-        self.0.wait(&mut Patience::new(timeout)).unwrap_or(false)
+        self.0.wait(&mut Wait::new(timeout)).unwrap_or(false)
     }
 }
 
@@ -86,18 +84,18 @@ impl Shared {
         state.set = true;
         state.times += 1;
         drop(state);
-        self.state.notify_all(SET);
+        self.state.notify_all();
     }
 
     fn clear(&self) {
         self.state.lock().set = false;
     }
 
-    fn wait(&self, patience: &mut Patience<'_>) -> Result<bool, Interrupted> {
+    fn wait(&self, wait: &mut Wait<'_>) -> Result<bool, WaitError> {
         let state = self.state.lock();
         let times = state.times;
         let ready = |state: &State| state.set || state.times > times;
-        Ok(self.state.wait_from(state, SET, patience, ready)?.is_some())
+        Ok(self.state.wait_from(state, wait, ready)?.is_some())
     }
 }
 
@@ -114,7 +112,7 @@ impl SharedObject for Shared {
                 return Ok(true.into());
             }
             let within = timeout(call, within, not_compared)?;
-            return Ok(self.wait(&mut call.patience(within))?.into());
+            return Ok(self.wait(&mut call.wait(within))?.into());
         }
         call.no_args()?;
         match call.method() {

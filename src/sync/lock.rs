@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::error::{Exception, Result};
 use crate::object::call::{Call, Owner};
-use crate::wait::Patience;
+use crate::wait::Wait;
 pub(super) use shared::Shared;
 
 /// A lock that whoever likes may release. A clone is the same lock.
@@ -58,8 +58,8 @@ macro_rules! handle {
             #[must_use]
             pub fn acquire(&self, timeout: Option<Duration>) -> bool {
                 // Nobody interrupts a thread of this process.
-                let mut patience = Patience::new(timeout);
-                self.0.acquire(Owner::this_thread(), &mut patience).unwrap_or(false)
+                let mut wait = Wait::new(timeout);
+                self.0.acquire(Owner::this_thread(), &mut wait).unwrap_or(false)
             }
 
             /// Releases the lock.

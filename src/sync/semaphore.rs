@@ -12,7 +12,7 @@ use crate::object::stored::Item;
 use crate::object::{Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::Value;
-use crate::wait::{Interrupted, Monitor, Patience};
+use crate::wait::{Monitor, Wait, WaitError};
 
 /// So many may have it at once. A clone is the same semaphore.
 ///
@@ -55,8 +55,6 @@ struct State {
     taken: HashMap<ConnectionId, usize>,
 }
 
-const LEFT: usize = 0;
-
 macro_rules! handle {
     ($semaphore:ident, $bound:expr) => {
         impl Default for $semaphore {
@@ -97,7 +95,7 @@ macro_rules! handle {
             #[must_use]
             pub fn acquire(&self, timeout: Option<Duration>) -> bool {
                 // Nobody interrupts a thread of this process.
-                self.0.acquire(None, &mut Patience::new(timeout)).unwrap_or(false)
+                self.0.acquire(None, &mut Wait::new(timeout)).unwrap_or(false)
             }
 
             /// Gives back so many.
@@ -121,12 +119,8 @@ impl Shared {
     }
 
     /// Takes one. A connection is given if it is to be remembered.
-    fn acquire(
-        &self,
-        by: Option<ConnectionId>,
-        patience: &mut Patience<'_>,
-    ) -> Result<bool, Interrupted> {
-        let left = self.state.wait(LEFT, patience, |state| state.value > 0)?;
+    fn acquire(&self, by: Option<ConnectionId>, wait: &mut Wait<'_>) -> Result<bool, WaitError> {
+        let left = self.state.wait(wait, |state| state.value > 0)?;
         let Some(mut state) = left else { return Ok(false) };
         state.value -= 1;
         if let Some(by) = by {
@@ -153,7 +147,7 @@ impl Shared {
     }
 
     fn wake(&self, n: usize) {
-        if n == 1 { self.state.notify_one(LEFT) } else { self.state.notify_all(LEFT) }
+        if n == 1 { self.state.notify_one() } else { self.state.notify_all() }
     }
 
     /// The caller's connection, if it is to be remembered.
@@ -175,11 +169,11 @@ impl Shared {
             call.watch_connection();
         }
         let by = self.by(call);
-        let mut acquired = self.acquire(by, &mut call.patience(Some(Duration::ZERO)))?;
+        let mut acquired = self.acquire(by, &mut call.wait(Some(Duration::ZERO)))?;
         if !acquired && blocking {
             // Only whoever has to wait looks at the timeout.
             let within = timeout(call, within, not_added)?;
-            acquired = self.acquire(by, &mut call.patience(within))?;
+            acquired = self.acquire(by, &mut call.wait(within))?;
         }
         if acquired && !self.follows {
             // Whoever cannot be told of it never knew: see `take_back`.

@@ -43,7 +43,7 @@ for wrong in (5, {1: 2}, {1, 2}, "text"):
     try:
         tasks.put_many(wrong)
     except TypeError as error:
-        assert "a list or a tuple" in str(error), error
+        assert "a list, a tuple or a range" in str(error), error
     else:
         raise AssertionError(wrong)
 try:

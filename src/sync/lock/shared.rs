@@ -11,7 +11,7 @@ use crate::pickle::Pickle;
 use crate::sync::args::none;
 use crate::sync::number::{duration, not_seconds, number};
 use crate::value::Value;
-use crate::wait::{Interrupted, Monitor, Patience};
+use crate::wait::{Monitor, Wait, WaitError};
 
 /// Both kinds of lock.
 #[derive(Debug)]
@@ -28,21 +28,15 @@ struct State {
     depth: usize,
 }
 
-const FREE: usize = 0;
-
 impl Shared {
     pub(super) fn new(reentrant: bool, follows: bool) -> Self {
         Self { state: Monitor::new(State::default()), reentrant, follows }
     }
 
-    pub(crate) fn acquire(
-        &self,
-        owner: Owner,
-        patience: &mut Patience<'_>,
-    ) -> Result<bool, Interrupted> {
+    pub(crate) fn acquire(&self, owner: Owner, wait: &mut Wait<'_>) -> Result<bool, WaitError> {
         let mine = |state: &State| self.reentrant && state.owner == Some(owner);
         let ready = |state: &State| state.depth == 0 || mine(state);
-        let Some(mut state) = self.state.wait(FREE, patience, ready)? else { return Ok(false) };
+        let Some(mut state) = self.state.wait(wait, ready)? else { return Ok(false) };
         state.owner = Some(owner);
         state.depth += 1;
         Ok(true)
@@ -58,7 +52,7 @@ impl Shared {
         if state.depth == 0 {
             state.owner = None;
             drop(state);
-            self.state.notify_one(FREE);
+            self.state.notify_one();
         }
         Ok(())
     }
@@ -85,7 +79,7 @@ impl Shared {
         }
         let was = std::mem::take(&mut *state);
         drop(state);
-        self.state.notify_one(FREE);
+        self.state.notify_one();
         was.depth
     }
 
@@ -94,9 +88,9 @@ impl Shared {
         &self,
         owner: Owner,
         depth: usize,
-        patience: &mut Patience<'_>,
-    ) -> Result<(), Interrupted> {
-        if let Some(mut state) = self.state.wait(FREE, patience, |state| state.depth == 0)? {
+        wait: &mut Wait<'_>,
+    ) -> Result<(), WaitError> {
+        if let Some(mut state) = self.state.wait(wait, |state| state.depth == 0)? {
             *state = State { owner: Some(owner), depth };
         }
         Ok(())
@@ -130,7 +124,7 @@ impl Shared {
         if self.follows {
             call.watch_connection();
         }
-        let acquired = self.acquire(Owner::of(call), &mut call.patience(within))?;
+        let acquired = self.acquire(Owner::of(call), &mut call.wait(within))?;
         if acquired && !self.follows {
             // Whoever cannot be told of it never knew: see `take_back`.
             return Ok(Return::Item(Pickle::from(&Value::Bool(true)).into()));

@@ -105,6 +105,18 @@ impl FrameReader {
         }
     }
 
+    /// Whether the next [`read`](Self::read) returns without reading from its source.
+    pub(crate) fn has_frame(&self) -> bool {
+        let unread = self.unread();
+        match parse_header(unread) {
+            Ok(Some((header, length))) => {
+                self.refused == 0 && (unread.len() - header) as u64 >= length
+            }
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
     fn unread(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
@@ -326,9 +338,12 @@ mod tests {
         let stream = framed(&[b"a", b"b", b"c"]);
         let mut source = Pieces::new([&stream[..stream.len() - 1], &stream[stream.len() - 1..]]);
         let mut reader = FrameReader::new();
+        assert!(!reader.has_frame());
         assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"a");
+        assert!(reader.has_frame());
         assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"b");
         assert_eq!((source.reads, source.acks.get()), (1, 0));
+        assert!(!reader.has_frame(), "its last byte is missing");
         assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"c");
         assert_eq!((source.reads, source.acks.get()), (2, 1), "the peer may wait for a word");
     }

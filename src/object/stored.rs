@@ -42,8 +42,8 @@ impl Drop for ObjectRef {
     }
 }
 
-/// ObjectRefs to objects, each object once. Nearly always none, which takes no memory of their own. A clone
-/// shares the list: an object is released when the last list with it is dropped.
+/// References to objects, each object once. Nearly always there are none, which takes no allocation. A clone shares
+/// the list: a reference is released when the last list with it is dropped.
 #[derive(Clone, Default)]
 pub(crate) struct ObjectRefs(
     // One word: every item of every queue has it.

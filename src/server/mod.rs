@@ -353,7 +353,12 @@ fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
     thread::Builder::new()
         .name(format!("basemanager-{id}"))
         .stack_size(STACK)
-        .spawn(move || session::serve(permit, serving, connection))
+        .spawn(move || {
+            // Dropped in the opposite order.
+            let mut permit = permit;
+            let serving = serving;
+            session::serve(&mut permit, &serving, connection);
+        })
         .map(drop)
         .map_err(|error| {
             // Makes room for the next connection.

@@ -31,14 +31,14 @@ use crate::wire::frame::FrameReader;
 use crate::wire::handshake;
 use crate::wire::message::{Reply, Request};
 
-/// Serves a connection until it ends. The permit is dropped last.
+/// Serves a connection until it ends.
 pub(super) fn serve(
-    mut permit: ConnectionPermit,
-    state: Arc<ServerState>,
+    permit: &mut ConnectionPermit,
+    state: &Arc<ServerState>,
     connection: Arc<Connection>,
 ) {
     let address = connection.address;
-    match authenticate_and_serve(&mut permit, &state, connection) {
+    match authenticate_and_serve(permit, state, connection) {
         Ok(()) | Err(Error::Disconnected) => {}
         Err(error) => {
             let event = if permit.authenticated { "closed" } else { "rejected" };
@@ -193,7 +193,7 @@ impl Session {
     fn call(&mut self, entry: &Entry, request: &Request) -> Result<Answer, Exception> {
         let method = &request.method;
         if !entry.exposed.contains(method) {
-            return fallback(entry, method);
+            return Ok(fallback(entry, method));
         }
         let mut call = Call::new(request, method, &request.args, self, Some(&entry.object));
         let result = entry.object.call(&mut call)?;
@@ -217,13 +217,13 @@ impl Session {
 }
 
 /// Answers the methods that every object has without exposing them.
-fn fallback(entry: &Entry, method: &str) -> Result<Answer, Exception> {
+fn fallback(entry: &Entry, method: &str) -> Answer {
     let object = &entry.object;
     let reply = match method {
         "__str__" | "__repr__" => Reply::Return(object.repr().into()),
         "#GETVALUE" => match object.value() {
             Ok(element) => {
-                return Ok(Answer::Reply(Reply::Return(element.data), element.references));
+                return Answer::Reply(Reply::Return(element.data), element.references);
             }
             Err(exception) => Reply::Unserializable(exception.to_string()),
         },
@@ -237,7 +237,7 @@ fn fallback(entry: &Entry, method: &str) -> Result<Answer, Exception> {
             ))
         }
     };
-    Ok(reply.into())
+    reply.into()
 }
 
 impl Drop for Session {

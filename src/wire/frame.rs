@@ -108,13 +108,12 @@ impl FrameReader {
     /// Whether the next [`read`](Self::read) returns without reading from its source.
     pub(crate) fn has_frame(&self) -> bool {
         let unread = self.unread();
-        match parse_header(unread) {
-            Ok(Some((header, length))) => {
-                self.refused == 0 && (unread.len() - header) as u64 >= length
+        self.refused == 0
+            && match parse_header(unread) {
+                Ok(Some((header, length))) => (unread.len() - header) as u64 >= length,
+                Ok(None) => false,
+                Err(_) => true,
             }
-            Ok(None) => false,
-            Err(_) => true,
-        }
     }
 
     fn unread(&self) -> &[u8] {
@@ -384,6 +383,9 @@ mod tests {
             assert_eq!(read_all(&mut &stream[..], limit).1.to_string(), why);
         }
         assert_eq!(read_all(&mut &framed(&[b"four"])[..], 4).0, [b"four"]);
+        // The refused payload is not taken for a header.
+        let (mut reader, stream) = (FrameReader::new(), framed(&[&[0xfe; 4]]));
+        assert!(reader.read(&mut &stream[..], 3).is_err() && !reader.has_frame());
     }
 
     #[test]

@@ -10,7 +10,6 @@
 //!  Ended     all objects are released
 //! ```
 
-mod buffers;
 mod functions;
 mod log;
 mod objects;
@@ -34,7 +33,6 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::net::{Address, Listener, PeerAddress, Stream, deadline};
 use crate::wait::{Condition, Locked, Wait};
-use buffers::Buffers;
 pub(crate) use log::Log;
 use log::Logger;
 use objects::{Entry, Objects};
@@ -75,7 +73,6 @@ pub(crate) struct ServerState {
     log: Option<Arc<Logger>>,
     pub(crate) address: Address,
     objects: Arc<Objects>,
-    buffers: Arc<Buffers>,
     /// A [`Phase`]. Changed only under the lock of `lifecycle`, and never back.
     phase: AtomicU8,
     lifecycle: Locked<Lifecycle>,
@@ -137,7 +134,6 @@ impl ServerState {
             settings,
             address,
             objects: Arc::new(objects),
-            buffers: Arc::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             lifecycle: Locked::new(Lifecycle::default()),
             phase_changed: Condition::default(),

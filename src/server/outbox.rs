@@ -11,7 +11,6 @@
 use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
 
-use super::buffers::Buffers;
 use super::objects::{Entry, Objects, Pins, drop_guarded};
 use super::peer::Connection;
 use super::{ServerState, guarded};
@@ -25,7 +24,6 @@ const FULL: usize = 64 * 1024;
 pub(super) struct Outbox {
     connection: Arc<Connection>,
     objects: Arc<Objects>,
-    buffers: Arc<Buffers>,
     /// Replies, without large items.
     buffer: Vec<u8>,
     /// The bytes of large items, which are written from where they are and not copied into the buffer.
@@ -54,7 +52,6 @@ impl Outbox {
         Self {
             connection,
             objects: state.objects.clone(),
-            buffers: state.buffers.clone(),
             buffer: Vec::new(),
             out_of_line: 0,
             in_flight: Vec::new(),
@@ -146,7 +143,6 @@ impl Outbox {
         for InFlight { item, from, .. } in self.in_flight.drain(..delivered) {
             let _ = guarded(|| from.object.delivered(&item, self.connection.id));
             drop_guarded(from);
-            self.buffers.keep(item.data);
         }
         self.take_back();
         self.buffer.clear();

@@ -7,7 +7,6 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
-use super::buffers::Buffers;
 use crate::limits::PIPELINED;
 use crate::net::{PeerAddress, Stream};
 use crate::object::call::ConnectionId;
@@ -47,7 +46,6 @@ impl Connection {
 /// Where a connection's requests come from.
 pub(super) struct Peer {
     connection: Arc<Connection>,
-    buffers: Arc<Buffers>,
     /// Bytes that were read while a call waited.
     ahead: Vec<u8>,
     /// Why no further request is answered.
@@ -55,8 +53,8 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(connection: Arc<Connection>, buffers: Arc<Buffers>) -> Self {
-        Self { connection, buffers, ahead: Vec::new(), lost: None }
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, ahead: Vec::new(), lost: None }
     }
 
     /// Reads what has arrived, to find out whether the client is still connected. Once it is not, it never is again.
@@ -98,10 +96,6 @@ impl Read for Peer {
 }
 
 impl Source for Peer {
-    fn used_buffer(&self, length: usize) -> Option<Vec<u8>> {
-        self.buffers.take(length)
-    }
-
     fn ack_now(&self) {
         self.connection.ack_now();
     }

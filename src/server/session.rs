@@ -94,7 +94,7 @@ impl From<Reply> for Answer {
 impl Session {
     fn new(state: Arc<ServerState>, connection: Arc<Connection>) -> Self {
         Self {
-            peer: Peer::new(connection.clone(), state.buffers.clone()),
+            peer: Peer::new(connection.clone()),
             outbox: Outbox::new(&state, connection.clone()),
             watched: HashMap::new(),
             shutdown_requested: Cell::default(),

@@ -30,12 +30,6 @@ pub(crate) trait Source: Read {
     /// until it sees the acknowledgement of the first part (Nagle's algorithm).
     fn ack_now(&self) {}
 
-    /// Memory that served for a payload of about this size before, filled: it need not be had, nor
-    /// zeroed, again.
-    fn used_buffer(&self, _length: usize) -> Option<Vec<u8>> {
-        None
-    }
-
     /// Appends up to `bytes` bytes to `buffer`; fewer only at the end of the stream.
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
         self.take(bytes).read_to_end(buffer)
@@ -154,12 +148,13 @@ impl FrameReader {
         length: usize,
     ) -> Result<Frame<'_>> {
         source.ack_now();
-        if Arc::get_mut(&mut self.large).is_none() || self.large.is_empty() {
-            self.large = Arc::new(source.used_buffer(length).unwrap_or_default());
+        if Arc::get_mut(&mut self.large).is_none() {
+            // The last frame's memory is still in use.
+            self.large = Arc::default();
         }
         let large = Arc::make_mut(&mut self.large);
-        let begun = self.buffer.get(self.start..self.end).unwrap_or_default();
-        fill(large, begun, source, length)?;
+        large.clear();
+        large.extend_from_slice(self.buffer.get(self.start..self.end).unwrap_or_default());
         (self.start, self.end) = (0, 0);
         // The vector grows with what arrives: a declared length alone allocates little, and one that
         // memory is too short for is an error.
@@ -174,28 +169,6 @@ impl FrameReader {
         let bytes = self.large.get(header..).unwrap_or_default();
         Ok(Frame { bytes, whole: Some(&self.large) })
     }
-}
-
-/// Reads into what a buffer is filled with already: to its end, or up to `length`. What was there before
-/// `begun`, the first bytes, and the rest is overwritten.
-fn fill<S: Source>(large: &mut Vec<u8>, begun: &[u8], source: &mut S, length: usize) -> Result<()> {
-    large.truncate(length);
-    let (first, mut rest) = large.split_at_mut_checked(begun.len()).unwrap_or_default();
-    if first.len() < begun.len() {
-        large.clear();
-        large.extend_from_slice(begun);
-        return Ok(());
-    }
-    first.copy_from_slice(begun);
-    while !rest.is_empty() {
-        match source.read(rest) {
-            Ok(0) => return Err(Error::Disconnected),
-            Ok(count) => rest = rest.split_at_mut(count).1,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// The payload of a frame.

@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::net::{Address, BoundListener, Listener};
 use crate::object::call::Call;
 use crate::object::{IntoReturn, Return};
-use crate::server::{self, Core, Registration, Settings};
+use crate::server::{self, Registration, ServerState, Settings};
 use crate::wire::handshake::Authkey;
 
 /// A manager in the making: the registry, and the settings. Python's `BaseManager`.
@@ -299,14 +299,14 @@ impl Manager {
         self.settings.authkey = authkey.as_bytes().to_vec();
         let listener = listen(self.socket_mode)?;
         let address = listener.address()?;
-        Ok(Server { core: Arc::new(Core::new(self.settings, address)?), listener, authkey })
+        Ok(Server { state: Arc::new(ServerState::new(self.settings, address)?), listener, authkey })
     }
 }
 
 /// A manager that listens. Python's `get_server()`.
 #[derive(Debug)]
 pub struct Server {
-    core: Arc<Core>,
+    state: Arc<ServerState>,
     listener: Listener,
     authkey: Authkey,
 }
@@ -315,7 +315,7 @@ impl Server {
     /// Where it listens, with the port that the system chose.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.core.address
+        &self.state.address
     }
 
     /// The key that clients must hold.
@@ -331,7 +331,7 @@ impl Server {
     /// # Errors
     /// [`Error::Io`] if no thread can be had.
     pub fn serve_forever(self) -> Result<()> {
-        server::serve(&self.core, self.listener)
+        server::serve(&self.state, self.listener)
     }
 
     /// Serves on a thread of its own.
@@ -347,8 +347,8 @@ impl Server {
     /// # Errors
     /// [`Error::Io`] if no thread can be had, [`Error::Invalid`] if the initializer panicked.
     pub fn start_with(self, initializer: impl FnOnce() + Send + 'static) -> Result<ServerHandle> {
-        let Self { core, listener, authkey } = self;
-        let serving = core.clone();
+        let Self { state, listener, authkey } = self;
+        let serving = state.clone();
         let (ready, word) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("basemanager".to_owned())
@@ -360,7 +360,7 @@ impl Server {
             })
             .map_err(Error::io("start a thread"))?;
         if word.recv() == Ok(true) {
-            return Ok(ServerHandle { core, authkey, thread: Some(thread) });
+            return Ok(ServerHandle { state, authkey, thread: Some(thread) });
         }
         // With the thread the listener ends.
         let _ = thread.join();
@@ -371,7 +371,7 @@ impl Server {
 /// A manager that serves on a thread of its own. Dropping it shuts the manager down and waits for that.
 #[derive(Debug)]
 pub struct ServerHandle {
-    core: Arc<Core>,
+    state: Arc<ServerState>,
     authkey: Authkey,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -380,7 +380,7 @@ impl ServerHandle {
     /// Where it listens, with the port that the system chose.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.core.address
+        &self.state.address
     }
 
     /// The key that clients must hold.
@@ -391,14 +391,14 @@ impl ServerHandle {
 
     /// Begins the manager's end; [`ServerHandle::join`] waits for it. Again is fine.
     pub fn shutdown(&self) {
-        self.core.stop(false);
+        self.state.shut_down(false);
     }
 
     /// Waits until the manager has ended, whoever asked for it; `false` if that took longer than
     /// `timeout`.
     #[must_use]
     pub fn join_timeout(&self, timeout: Duration) -> bool {
-        self.core.wait_ended(Some(timeout))
+        self.state.wait_ended(Some(timeout))
     }
 
     /// Waits until the manager has ended, whoever asked for it.
@@ -418,7 +418,7 @@ impl ServerHandle {
 impl Drop for ServerHandle {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            self.core.stop(false);
+            self.state.shut_down(false);
             let _ = thread.join();
         }
     }

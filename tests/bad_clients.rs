@@ -10,12 +10,12 @@
 mod raw;
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use basemanager::{
-    Call, Client, ConnectionId, Exception, Item, Manager, Monitor, Pickle, Queue, QueueProxy,
-    Return, ServerHandle, SharedObject, Value,
+    Call, Client, ConnectionId, Exception, Item, Limits, Manager, Monitor, Pickle, Queue,
+    QueueProxy, Return, ServerHandle, SharedObject, Value,
 };
 use raw::Raw;
 use support::{Log, PATIENCE, Peer, Process, Python, python_client, pythons, until, until_asleep};
@@ -219,6 +219,7 @@ struct Source(Monitor<Counts>);
 struct Counts {
     may: usize,
     given: usize,
+    delivered: usize,
     back: usize,
 }
 
@@ -234,6 +235,11 @@ impl SharedObject for Source {
         let mut counts = self.0.wait(&mut call.wait(None), may)?.unwrap();
         counts.given += 1;
         Ok(Return::Item(Pickle::from(&Value::from(ITEM.to_vec())).into()))
+    }
+
+    fn delivered(&self, item: &Item, _: ConnectionId) {
+        assert!(item.len() > ITEM.len());
+        self.0.lock().delivered += 1;
     }
 
     fn take_back(&self, _: Item, _: ConnectionId) {
@@ -270,4 +276,46 @@ fn nothing_follows_half_a_reply() {
     log.until(": the peer did not answer in time");
     let counts = source.0.lock();
     assert_eq!(got, counts.given - counts.back);
+    assert_eq!(got, counts.delivered, "each item was either delivered or taken back");
+}
+
+/// Returns a list of items, and records which of them were delivered.
+#[derive(Default)]
+struct Batch(Mutex<Vec<(Value, ConnectionId)>>);
+
+impl SharedObject for Batch {
+    fn exposed(&self) -> &[&str] {
+        &["get"]
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let items = (1..=3).map(|number| Pickle::from(&Value::from(number)).into());
+        Ok(Return::Items(items.collect()))
+    }
+
+    fn delivered(&self, item: &Item, connection: ConnectionId) {
+        let item = item.decode(&Limits::default()).unwrap();
+        self.0.lock().unwrap().push((item, connection));
+    }
+
+    fn take_back(&self, _: Item, _: ConnectionId) {
+        unreachable!("the reply was written");
+    }
+}
+
+#[test]
+fn delivered_is_called_for_each_item_in_order_after_the_reply() {
+    let batch = Arc::new(Batch::default());
+    let handle = Manager::new(KEY).share("batch", batch.clone()).bind("127.0.0.1:0").unwrap();
+    let handle = handle.start().unwrap();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    let proxy = client.create("batch", &[], &[]).unwrap();
+    for calls in 1..=2 {
+        assert_eq!(proxy.call("get", &[], &[]).unwrap().to_string(), "[1, 2, 3]");
+        until("all are delivered", PATIENCE, || batch.0.lock().unwrap().len() == 3 * calls);
+    }
+    let delivered = batch.0.lock().unwrap();
+    let items: Vec<String> = delivered.iter().map(|(item, _)| item.to_string()).collect();
+    assert_eq!(items, ["1", "2", "3", "1", "2", "3"]);
+    assert!(delivered.iter().all(|(_, connection)| *connection == delivered[0].1));
 }

@@ -128,24 +128,25 @@ impl Listener {
         }
     }
 
-    pub(crate) fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer(Some(peer))))
+                // It fails if the peer is gone already, which the handshake finds out.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), PeerAddress(Some(peer))))
             }
             #[cfg(unix)]
-            Self::Unix(_, listener) => Ok((Stream::Unix(listener.accept()?.0), Peer(None))),
+            Self::Unix(_, listener) => Ok((Stream::Unix(listener.accept()?.0), PeerAddress(None))),
         }
     }
 }
 
 /// Where a connection came from, for the log. Nothing tells the clients of a Unix socket apart.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(Option<SocketAddr>);
+pub(crate) struct PeerAddress(Option<SocketAddr>);
 
-impl fmt::Display for Peer {
+impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use address::Address;
 pub use bound::BoundListener;
-pub(crate) use listener::{Listener, Peer};
+pub(crate) use listener::{Listener, PeerAddress};
 pub(crate) use stream::{Stream, Timed};
 
 /// The end of a time that begins now; times without end last a year.

@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use super::SharedObject;
-use super::stored::{Element, Held, Item, Reference, References};
+use super::stored::{Element, Held, Item, ObjectRef, ObjectRefs, ObjectTable};
 use crate::error::{Error, Exception};
 use crate::limits::Budget;
 use crate::pickle::Pickle;
@@ -37,17 +37,14 @@ impl Owner {
     }
 }
 
-/// What a call may do to its manager.
+/// A call's view of its connection and manager.
 pub(crate) trait Context: Caller {
     fn connection(&self) -> ConnectionId;
-    fn shut_down(&self);
-    /// Lets an object know when the connection ends; the one that is being called, if none is named.
-    fn watch(&mut self, object: Option<Weak<dyn SharedObject>>);
-    /// One reference more to the object that a token names, if it is one of this manager's.
-    fn hold(&self, token: &Token) -> Option<Reference>;
-    /// The object that a token names, if it is one of this manager's.
-    fn object(&self, token: &Token) -> Option<Arc<dyn SharedObject>>;
-    fn as_caller(&mut self) -> &mut dyn Caller;
+    /// Shuts the manager down once the call's reply is sent.
+    fn shut_down_manager(&self);
+    /// Calls the object's `disconnected` when the connection ends.
+    fn watch(&mut self, object: Weak<dyn SharedObject>);
+    fn objects(&self) -> Arc<dyn ObjectTable>;
 }
 
 /// A call that a client made, of a [`SharedObject`](crate::SharedObject)'s method or of a registered
@@ -57,8 +54,10 @@ pub struct Call<'a> {
     method: &'a str,
     args: &'a [Pickle],
     context: &'a mut dyn Context,
+    /// The called object; `None` for a registered callable.
+    called: Option<&'a Arc<dyn SharedObject>>,
     /// The references taken so far, by id: a call counts an object once, however often it names it.
-    taken: RefCell<BTreeMap<String, Arc<Reference>>>,
+    taken: RefCell<BTreeMap<String, Arc<ObjectRef>>>,
 }
 
 impl fmt::Debug for Call<'_> {
@@ -74,8 +73,9 @@ impl<'a> Call<'a> {
         method: &'a str,
         args: &'a [Pickle],
         context: &'a mut dyn Context,
+        called: Option<&'a Arc<dyn SharedObject>>,
     ) -> Self {
-        Self { request, method, args, context, taken: RefCell::default() }
+        Self { request, method, args, context, called, taken: RefCell::default() }
     }
 
     /// The method's name; for a registered callable, its typeid.
@@ -90,26 +90,29 @@ impl<'a> Call<'a> {
         self.context.connection()
     }
 
-    /// Begins the manager's orderly end; this call is still answered.
+    /// Shuts the manager down. This call's reply is still sent.
     pub fn shut_down_manager(&self) {
-        self.context.shut_down();
+        self.context.shut_down_manager();
     }
 
-    /// Has [`SharedObject::disconnected`](crate::SharedObject::disconnected) called when this
-    /// connection ends.
+    /// Calls [`SharedObject::disconnected`](crate::SharedObject::disconnected) of the called object once, when this
+    /// connection ends. Does nothing in a registered callable, which has no object yet.
     pub fn watch_connection(&mut self) {
-        self.context.watch(None);
+        if let Some(called) = self.called {
+            self.context.watch(Arc::downgrade(called));
+        }
     }
 
-    /// [`Call::watch_connection`] for an object that the called one works with.
+    /// [`Call::watch_connection`] for another object, which the called one uses.
     pub fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
-        self.context.watch(Some(object));
+        self.context.watch(object);
     }
 
-    /// Waits for this caller: no longer than `timeout`, nor than it stays connected.
+    /// How long a [`Monitor`](crate::Monitor) waits for this call: at most `timeout`, and only as long as the
+    /// client stays connected. `None` is no timeout.
     #[must_use]
     pub fn wait(&mut self, timeout: Option<Duration>) -> Wait<'_> {
-        Wait::of(self.context.as_caller(), timeout)
+        Wait::of(&mut *self.context, timeout)
     }
 
     /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
@@ -170,7 +173,7 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
-        self.context.object(&PickledProxy::read(proxy)?.token)
+        self.context.objects().get(&PickledProxy::read(proxy)?.token.id)
     }
 
     /// Allows the call to make so many bytes beyond what its message spells out, such as a list from a
@@ -182,13 +185,17 @@ impl<'a> Call<'a> {
         self.request.budget.spend(bytes).map_err(unusable)
     }
 
-    fn references(&self, tokens: &[Token]) -> References {
+    fn references(&self, tokens: &[Token]) -> ObjectRefs {
+        if tokens.is_empty() {
+            return ObjectRefs::default();
+        }
+        let objects = self.context.objects();
         let mut taken = self.taken.borrow_mut();
         let reference = |token: &Token| {
             if let Some(reference) = taken.get(&token.id) {
                 return Some(reference.clone());
             }
-            let reference = Arc::new(self.context.hold(token)?);
+            let reference = Arc::new(ObjectRef::new(&objects, &token.id)?);
             taken.insert(token.id.clone(), reference.clone());
             Some(reference)
         };

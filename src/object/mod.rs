@@ -105,6 +105,14 @@ pub trait SharedObject: Any + Send + Sync {
         let _ = (item, connection);
     }
 
+    /// The reply that carries an item of [`Return::Item`] or [`Return::Items`] was written to this connection. That
+    /// does not mean that the client has read it. Called once for each item, in the order in which they were
+    /// returned; [`take_back`](Self::take_back) is called instead if the reply could not be written. Defaults
+    /// to nothing.
+    fn delivered(&self, item: &Item, connection: ConnectionId) {
+        let _ = (item, connection);
+    }
+
     /// The manager is about to end, and gives this object some time first: take nothing new, and return
     /// when nothing is left. May be called again.
     fn drain(&self, wait: &mut Wait<'_>) {

@@ -7,38 +7,51 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::SharedObject;
 use crate::error::{Error, Result};
 use crate::limits::DEEPEST;
 use crate::pickle::Pickle;
 use crate::value::Value;
 
-/// Counts references to shared objects: the manager.
-pub(crate) trait Keeper: Send + Sync {
-    fn release(&self, id: &str);
+/// The manager's objects by id, with their reference counts.
+pub(crate) trait ObjectTable: Send + Sync {
+    fn get(&self, id: &str) -> Option<Arc<dyn SharedObject>>;
+    /// Adds a reference; `false` if the id is unknown.
+    fn incref(&self, id: &str) -> bool;
+    /// Drops a reference, and the object with the last; `false` if there was none.
+    fn decref(&self, id: &str) -> bool;
 }
 
-/// One reference to a shared object of this manager, given back when dropped.
-pub(crate) struct Reference {
-    pub(crate) keeper: Arc<dyn Keeper>,
-    pub(crate) id: String,
+/// One reference to a shared object of this manager, released when dropped.
+pub(crate) struct ObjectRef {
+    objects: Arc<dyn ObjectTable>,
+    id: String,
 }
 
-impl Drop for Reference {
-    fn drop(&mut self) {
-        self.keeper.release(&self.id);
+impl ObjectRef {
+    /// Takes a reference; `None` if the id is unknown.
+    pub(crate) fn new(objects: &Arc<dyn ObjectTable>, id: &str) -> Option<Self> {
+        let objects = objects.clone();
+        objects.incref(id).then(|| Self { objects, id: id.to_owned() })
     }
 }
 
-/// References to objects, each object once. Nearly always none, which takes no memory of their own. A clone
-/// shares the list: an object is released when the last list with it is dropped.
+impl Drop for ObjectRef {
+    fn drop(&mut self) {
+        self.objects.decref(&self.id);
+    }
+}
+
+/// References to objects, each object once. Nearly always there are none, which takes no allocation. A clone shares
+/// the list: a reference is released when the last list with it is dropped.
 #[derive(Clone, Default)]
-pub(crate) struct References(
+pub(crate) struct ObjectRefs(
     // One word: every item of every queue has it.
-    Option<Arc<Vec<Arc<Reference>>>>,
+    Option<Arc<Vec<Arc<ObjectRef>>>>,
 );
 
-impl FromIterator<Arc<Reference>> for References {
-    fn from_iter<I: IntoIterator<Item = Arc<Reference>>>(references: I) -> Self {
+impl FromIterator<Arc<ObjectRef>> for ObjectRefs {
+    fn from_iter<I: IntoIterator<Item = Arc<ObjectRef>>>(references: I) -> Self {
         let mut references: Vec<_> = references.into_iter().collect();
         references.sort_unstable_by_key(Arc::as_ptr);
         references.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -46,52 +59,34 @@ impl FromIterator<Arc<Reference>> for References {
     }
 }
 
-impl References {
+impl ObjectRefs {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// All of these. Many elements of a container share one list, which is not gone over for each.
     pub(crate) fn union<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
-        let lists = distinct(all);
+        let mut lists: Vec<_> = all.into_iter().filter_map(|list| list.0.as_ref()).collect();
+        lists.sort_unstable_by_key(|list| Arc::as_ptr(list));
+        lists.dedup_by(|a, b| Arc::ptr_eq(a, b));
         match lists.as_slice() {
             [] => Self::default(),
-            [(only, _)] => Self(Some(Arc::clone(only))),
-            lists => lists.iter().flat_map(|(list, _)| list.iter().cloned()).collect(),
+            [only] => Self(Some(Arc::clone(only))),
+            lists => lists.iter().flat_map(|list| list.iter().cloned()).collect(),
         }
     }
 
-    /// Those references that nothing else holds but the given lists.
-    pub(crate) fn held_by_only<'a>(all: impl IntoIterator<Item = &'a Self>) -> Vec<&'a Reference> {
-        let mut lists = distinct(all);
-        lists.retain(|(list, copies)| Arc::strong_count(list) == *copies);
-        let mut copies: Vec<_> = lists.into_iter().flat_map(|(list, _)| list.iter()).collect();
-        copies.sort_unstable_by_key(|reference| Arc::as_ptr(reference));
-        let copies = copies.chunk_by(|a, b| Arc::ptr_eq(a, b));
-        let only = copies.filter_map(|copies| {
-            let reference = *copies.first()?;
-            (Arc::strong_count(reference) == copies.len()).then_some(&**reference)
-        });
-        only.collect()
+    /// The ids of the objects.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|list| list.iter()).map(|reference| &*reference.id)
     }
-}
-
-/// The lists among these, each with how often it is there.
-fn distinct<'a>(
-    all: impl IntoIterator<Item = &'a References>,
-) -> Vec<(&'a Arc<Vec<Arc<Reference>>>, usize)> {
-    let mut lists: Vec<_> =
-        all.into_iter().filter_map(|references| references.0.as_ref()).collect();
-    lists.sort_unstable_by_key(|list| Arc::as_ptr(list));
-    let lists = lists.chunk_by(|a, b| Arc::ptr_eq(a, b));
-    lists.filter_map(|copies| Some((*copies.first()?, copies.len()))).collect()
 }
 
 /// Data that a client sent. Objects that it names live at least as long as it, or a clone, is kept.
 #[derive(Clone, Default)]
 pub struct Held<T> {
     pub(crate) data: T,
-    pub(crate) references: References,
+    pub(crate) references: ObjectRefs,
 }
 
 /// An item of a queue, unopened.
@@ -145,7 +140,7 @@ impl TryFrom<&Element> for Item {
 impl<T> Held<T> {
     /// Data that names no objects.
     pub(crate) fn own(data: T) -> Self {
-        Self { data, references: References::default() }
+        Self { data, references: ObjectRefs::default() }
     }
 
     /// The data in another form, which names the same objects.
@@ -164,7 +159,7 @@ impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
             element.data.clone()
         };
         let data = elements.into_iter().map(copy).collect();
-        Self { data, references: References::union(references) }
+        Self { data, references: ObjectRefs::union(references) }
     }
 }
 

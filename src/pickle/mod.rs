@@ -145,14 +145,6 @@ impl Pickle {
         }
     }
 
-    /// The memory that it is kept in, if nobody else uses that.
-    pub(crate) fn into_memory(self) -> Option<Vec<u8>> {
-        match self.0 {
-            Repr::Inline { .. } => None,
-            Repr::Heap { whole, .. } => Arc::into_inner(whole),
-        }
-    }
-
     /// The size in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

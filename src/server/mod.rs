@@ -1,57 +1,59 @@
-//! The manager's half. One thread accepts, one serves each connection.
+//! The manager's half of the protocol. One thread accepts connections; each connection has a thread of its own.
 //!
+//! The manager's life has these phases, in order:
 //! ```text
-//!  running ── stop() ──► draining: objects take nothing new, and give what they have (no time at all,
-//!                        unless the owner grants some)
-//!                   ──► stopping: blocked calls end, calls are refused; whoever was just handed an
-//!                        object may still take its reference, and drop it (a second at most)
-//!                   ──► closed: no more connections, the open ones are ended and waited for
+//!  Running   accepts connections, answers calls
+//!  Draining  objects refuse new items and hand out those that they have (only with a drain_timeout)
+//!  Stopping  blocked calls end and new calls are refused; a client may still take a reference to an
+//!            object that it was just handed, and drop it (for at most a second)
+//!  Closing   no new connections; the open ones are closed, and their threads awaited
+//!  Ended     all objects are released
 //! ```
 
-mod buffers;
-mod connection;
-mod link;
+mod functions;
 mod log;
 mod objects;
+mod outbox;
+mod peer;
 mod registry;
+mod session;
 
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::net::{Address, Listener, Peer, Stream, deadline};
-use crate::object::stored::Keeper;
-use crate::wait::{Monitor, Wait, lock};
-use buffers::Buffers;
-use link::Connection;
+use crate::net::{Address, Listener, PeerAddress, Stream, deadline};
+use crate::wait::{Condition, Locked, Wait};
 pub(crate) use log::Log;
 use log::Logger;
-use objects::Objects;
+use objects::{Entry, Objects};
+use peer::Connection;
 pub use registry::Registration;
+pub(crate) use registry::Registry;
 
-/// How long connections that are told to end may take, before they are cut, and after.
+/// How long threads may take to end after each step of closing.
 const GRACE: Duration = Duration::from_millis(300);
-/// How long whoever asked for the end is given to drop what it was handed.
-const DROPPED: Duration = Duration::from_millis(100);
-/// How long clients may stay, once all is drained, to be told so.
-const TOLD: Duration = Duration::from_secs(1);
-/// The pause after the system could not give another connection or thread.
+/// How long the client that asked for the shutdown may take to drop its references.
+const DROP_REFERENCES: Duration = Duration::from_millis(100);
+/// How long clients of a drained manager may stay connected, to learn that there is nothing left.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+/// The pause when the system has no file descriptor for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(50);
-/// A connection's stack: what a peer can make deep is limited to what this holds. Unoptimized code takes up
-/// to four times as much of it.
+/// The stack of a connection's thread. It bounds `Limits::depth`. Unoptimized code takes up to four times as much.
 const STACK: usize = if cfg!(debug_assertions) { 2 << 20 } else { 512 * 1024 };
 
-/// What the owner sets, and the registry.
+/// The manager's registry and configuration.
 pub(crate) struct Settings {
-    pub(crate) registry: HashMap<String, Registration>,
+    pub(crate) registry: Registry,
     pub(crate) authkey: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) handshake_timeout: Duration,
@@ -65,157 +67,150 @@ pub(crate) struct Settings {
     pub(crate) log: Option<Log>,
 }
 
-/// What all of a manager's threads share.
-pub(crate) struct Core {
+/// The state that the manager's threads share.
+pub(crate) struct ServerState {
     settings: Settings,
     log: Option<Arc<Logger>>,
     pub(crate) address: Address,
-    objects: Objects,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    next_connection: AtomicU64,
-    buffers: Buffers,
-    stopping: AtomicBool,
-    lingers: AtomicBool,
-    closed: AtomicBool,
-    /// Whatever the end waits for: notified when it may have changed.
-    life: Monitor<Life>,
+    objects: Arc<Objects>,
+    /// A [`Phase`]. Changed only under the lock of `lifecycle`, and never back.
+    phase: AtomicU8,
+    lifecycle: Locked<Lifecycle>,
+    phase_changed: Condition,
+    /// A connection or the accept loop ended, or a reference was dropped.
+    progress: Condition,
 }
 
-#[derive(Default)]
-struct Life {
-    connections: usize,
-    /// Unauthenticated connections by their numbers: the oldest is first.
-    handshakes: BTreeSet<u64>,
-    /// Unauthenticated connections that were evicted, and whose threads have yet to end.
-    evicted: usize,
-    /// The accept loop waits for a connection to end.
-    exhausted: bool,
-    accepting: bool,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, PartialOrd)]
+#[derive(Clone, Copy)]
+#[repr(u8)]
 enum Phase {
-    #[default]
     Running,
-    /// The end was asked for.
     Draining,
     Stopping,
+    Closing,
     Ended,
 }
 
-impl Life {
-    /// Takes its place from the oldest unauthenticated connection, which is to be closed.
-    fn evict(&mut self) -> Option<u64> {
-        let oldest = self.handshakes.pop_first();
-        self.evicted += usize::from(oldest.is_some());
-        oldest
+#[derive(Default)]
+struct Lifecycle {
+    accepting: bool,
+    connections: HashMap<u64, Arc<Connection>>,
+    /// The number of the last connection.
+    last: u64,
+    /// The unauthenticated connections; the lowest number is the oldest.
+    unauthenticated: BTreeSet<u64>,
+    /// The number of evicted connections whose threads have not ended yet.
+    evicted: usize,
+    /// The client that asked for the shutdown may still have to `incref` an object that it was handed.
+    hand_over: bool,
+}
+
+impl Lifecycle {
+    /// Takes the oldest unauthenticated connection's place. The connection is to be closed.
+    fn evict(&mut self) -> Option<Arc<Connection>> {
+        let oldest = self.unauthenticated.pop_first()?;
+        self.evicted += 1;
+        self.connections.get(&oldest).cloned()
     }
 }
 
-impl fmt::Debug for Core {
+impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("ServerState").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-impl Core {
+impl ServerState {
     pub(crate) fn new(mut settings: Settings, address: Address) -> Result<Self> {
         let (objects, registry) = (Objects::new()?, &settings.registry);
         for (typeid, registration) in registry {
             if let Some(object) = registration.shared.clone() {
                 let id = objects::shared_id(&settings.authkey, typeid, &address)?;
-                objects.share(id, connection::new_entry(registry, typeid, object));
+                objects.share(id, Entry::new(registry, typeid, object));
             }
         }
         Ok(Self {
             log: settings.log.take().map(Logger::new),
             settings,
             address,
-            objects,
-            connections: Mutex::default(),
-            next_connection: AtomicU64::new(0),
-            buffers: Buffers::default(),
-            stopping: AtomicBool::new(false),
-            lingers: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            life: Monitor::new(Life::default()),
+            objects: Arc::new(objects),
+            phase: AtomicU8::new(Phase::Running as u8),
+            lifecycle: Locked::new(Lifecycle::default()),
+            phase_changed: Condition::default(),
+            progress: Condition::default(),
         })
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+    /// Begins the shutdown. Calling it twice is fine.
+    pub(crate) fn shut_down(&self, by_client: bool) {
+        self.lifecycle.lock().hand_over |= by_client;
+        let drains = !self.settings.drain_timeout.is_zero();
+        self.advance(if drains { Phase::Draining } else { Phase::Stopping });
     }
 
-    /// Begins the end. Again is fine. A client that asked for it may still take the reference that it
-    /// was just handed, if the end is to linger.
-    pub(crate) fn stop(&self, linger: bool) {
-        self.lingers.fetch_or(linger, Ordering::Relaxed);
-        let mut life = self.life.lock();
-        if self.settings.drain_timeout.is_zero() {
-            self.refuse_calls(&mut life);
-        } else if life.phase == Phase::Running {
-            life.phase = Phase::Draining;
-        }
-        drop(life);
-        self.life.notify_all();
+    /// Waits until the manager has ended; `false` after the timeout.
+    pub(crate) fn wait_ended(&self, timeout: Option<Duration>) -> bool {
+        self.wait_for_phase(Phase::Ended, timeout)
     }
 
-    fn refuse_calls(&self, life: &mut Life) {
-        if life.phase < Phase::Stopping {
-            life.phase = Phase::Stopping;
-        }
-        self.stopping.store(true, Ordering::Release);
+    fn is_stopping(&self) -> bool {
+        self.has_reached(Phase::Stopping)
     }
 
-    /// Lets objects give away what they have, for as long as the owner grants.
+    fn has_reached(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) >= phase as u8
+    }
+
+    fn advance(&self, phase: Phase) {
+        let lifecycle = self.lifecycle.lock();
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        drop(lifecycle);
+        self.phase_changed.notify_all();
+        self.progress.notify_all();
+    }
+
+    fn wait_for_phase(&self, phase: Phase, timeout: Option<Duration>) -> bool {
+        let ready = |_: &Lifecycle| self.has_reached(phase);
+        let reached = self.lifecycle.wait(&self.phase_changed, &mut Wait::new(timeout), ready);
+        matches!(reached, Ok(Some(_)))
+    }
+
+    fn wait_for_progress(&self, timeout: Duration, ready: impl FnMut(&Lifecycle) -> bool) {
+        let _ = self.lifecycle.wait(&self.progress, &mut Wait::new(Some(timeout)), ready);
+    }
+
+    fn notify_progress(&self) {
+        // No thread is between its look at the state and parking while the lock is held.
+        drop(self.lifecycle.lock());
+        self.progress.notify_all();
+    }
+
+    /// Lets objects hand out what they have, within `drain_timeout`.
     fn drain(&self) {
-        let until = deadline(self.settings.drain_timeout);
-        let left = || until.saturating_duration_since(Instant::now());
+        let deadline = deadline(self.settings.drain_timeout);
+        let left = || deadline.saturating_duration_since(Instant::now());
         while !left().is_zero() {
-            let fresh = self.objects.to_drain();
-            if fresh.is_empty() {
+            let objects = self.objects.to_drain();
+            if objects.is_empty() {
                 break;
             }
-            // All refuse what is new before any is waited for.
+            // All refuse new items before the first is waited for.
             for waits in [false, true] {
-                for object in &fresh {
-                    let time = if waits { left() } else { Duration::ZERO };
-                    // One that panics is as good as empty.
-                    let _ = guarded(|| object.drain(&mut Wait::new(Some(time))));
+                for object in &objects {
+                    let timeout = if waits { left() } else { Duration::ZERO };
+                    // An object that panics counts as drained.
+                    let _ = guarded(|| object.drain(&mut Wait::new(Some(timeout))));
                 }
             }
-            fresh.into_iter().for_each(objects::let_go);
+            objects.into_iter().for_each(objects::drop_guarded);
         }
-        // Whoever took the last of it comes back, and is told that there is no more.
-        self.wait_for(Some(left().min(TOLD)), |life| life.connections == 0);
+        // The clients that got the last items ask once more, and learn that there are no others.
+        self.wait_for_progress(left().min(LAST_CALLS), |it| it.connections.is_empty());
     }
 
-    /// Waits until the end is complete; `false` if that took longer than `timeout`.
-    pub(crate) fn wait_ended(&self, timeout: Option<Duration>) -> bool {
-        self.wait_for(timeout, |life| life.phase == Phase::Ended)
-    }
-
-    fn wait_for(&self, timeout: Option<Duration>, ready: impl FnMut(&Life) -> bool) -> bool {
-        matches!(self.life.wait(&mut Wait::new(timeout), ready), Ok(Some(_)))
-    }
-
-    /// Makes whoever waits for the manager's life look again.
-    fn changed(&self) {
-        drop(self.life.lock());
-        self.life.notify_all();
-    }
-
-    fn log(&self, event: fmt::Arguments<'_>) {
-        if let Some(log) = &self.log {
-            log.write(event.to_string());
-        }
-    }
-
-    /// Closes a connection that was evicted.
-    fn close(&self, evicted: Option<u64>) {
-        let connection = evicted.and_then(|id| lock(&self.connections).get(&id).cloned());
-        if let Some(connection) = connection {
+    /// Closes an evicted connection.
+    fn close(&self, evicted: Option<Arc<Connection>>) {
+        if let Some(connection) = evicted {
             connection.stream.shutdown(Shutdown::Both);
             self.log(format_args!(
                 "the oldest unauthenticated connection was closed to admit another"
@@ -224,179 +219,184 @@ impl Core {
     }
 
     fn open_connections(&self) -> Vec<Arc<Connection>> {
-        lock(&self.connections).values().cloned().collect()
+        self.lifecycle.lock().connections.values().cloned().collect()
+    }
+
+    fn log(&self, event: fmt::Arguments<'_>) {
+        if let Some(log) = &self.log {
+            log.write(event.to_string());
+        }
     }
 }
 
-impl Keeper for Core {
-    fn release(&self, id: &str) {
-        self.objects.decref(id);
+/// Serves until the shutdown, and carries that out.
+pub(crate) fn serve(state: &Arc<ServerState>, listener: Listener) -> Result<()> {
+    let result = start_accepting(state, listener);
+    if result.is_ok() {
+        state.wait_for_phase(Phase::Draining, None);
+        end(state);
     }
-}
-
-/// Serves until [`Core::stop`], then ends in order.
-pub(crate) fn serve(core: &Arc<Core>, listener: Listener) -> Result<()> {
-    let result = serve_until_stopped(core, listener);
-    if let Some(log) = &core.log {
+    if let Some(log) = &state.log {
         log.flush();
     }
-    core.objects.clear();
-    core.life.lock().phase = Phase::Ended;
-    core.changed();
+    state.objects.clear();
+    state.advance(Phase::Ended);
     result
 }
 
-fn serve_until_stopped(core: &Arc<Core>, listener: Listener) -> Result<()> {
-    let accepting = core.clone();
-    core.life.lock().accepting = true;
-    thread::Builder::new()
-        .name("basemanager-accept".to_owned())
-        .spawn(move || {
-            accept(&accepting, &listener);
-            drop(listener);
-            let life = accepting.life.clone();
-            drop(accepting);
-            life.lock().accepting = false;
-            life.notify_all();
-        })
-        .map(drop)
-        .map_err(Error::io("start a thread"))?;
-
-    core.wait_for(None, |life| life.phase > Phase::Running);
-    core.drain();
-    core.refuse_calls(&mut core.life.lock());
-    core.open_connections().iter().for_each(|connection| connection.wake());
-    if core.lingers.load(Ordering::Relaxed) {
-        core.wait_for(Some(objects::HAND_OVER), |_| !core.objects.handing_over());
-        // It drops that again by another connection. Linux may lose one that comes just as the listener is
-        // closed, without a word to its client, which would wait for its challenge for ever.
-        core.wait_for(Some(DROPPED), |_| core.objects.count() == 0);
+fn end(state: &ServerState) {
+    state.drain();
+    state.advance(Phase::Stopping);
+    state.open_connections().iter().for_each(|connection| connection.wake());
+    if state.lifecycle.lock().hand_over {
+        state.wait_for_progress(objects::HAND_OVER, |_| !state.objects.handing_over());
+        // The client drops its references on further connections. On Linux, one that arrives just when the
+        // listener is closed may be lost without an error, and its client would wait forever.
+        state.wait_for_progress(DROP_REFERENCES, |_| state.objects.count() == 0);
     }
 
-    core.closed.store(true, Ordering::Release);
-    // If its path leads nowhere, or elsewhere by now, its thread is left to the process's end.
-    let _ = Stream::knock(&core.address);
-    core.wait_for(Some(GRACE), |life| !life.accepting);
+    state.advance(Phase::Closing);
+    // If this reaches no listener, or another one, the accept thread is left to the end of the process.
+    let _ = Stream::knock(&state.address);
+    state.wait_for_progress(GRACE, |it| !it.accepting);
     for how in [Shutdown::Read, Shutdown::Both] {
-        core.open_connections().iter().for_each(|connection| connection.stream.shutdown(how));
-        core.wait_for(Some(GRACE), |life| life.connections == 0);
+        state.open_connections().iter().for_each(|connection| connection.stream.shutdown(how));
+        state.wait_for_progress(GRACE, |it| it.connections.is_empty());
     }
-    Ok(())
+    let left = state.lifecycle.lock().connections.len();
+    if left > 0 {
+        state.log(format_args!(
+            "the manager has ended, but the threads of {left} connections are still in calls"
+        ));
+    }
 }
 
-fn accept(core: &Arc<Core>, listener: &Listener) {
+fn start_accepting(state: &Arc<ServerState>, listener: Listener) -> Result<()> {
+    let accepting = state.clone();
+    state.lifecycle.lock().accepting = true;
+    let thread = thread::Builder::new().name("basemanager-accept".to_owned()).spawn(move || {
+        accept(&accepting, &listener);
+        drop(listener);
+        let (lifecycle, progress) = (accepting.lifecycle.clone(), accepting.progress.clone());
+        drop(accepting);
+        lifecycle.lock().accepting = false;
+        progress.notify_all();
+    });
+    thread.map(drop).map_err(Error::io("start a thread"))
+}
+
+fn accept(state: &Arc<ServerState>, listener: &Listener) {
     loop {
         let accepted = listener.accept();
-        if core.closed.load(Ordering::Acquire) {
+        if state.has_reached(Phase::Closing) {
             return;
         }
         match accepted {
-            Ok((stream, peer)) => {
-                if let Err(error) = admit(core, stream, peer) {
-                    core.log(format_args!("rejected {peer}: {}", error.reason()));
+            Ok((stream, address)) => {
+                if let Err(error) = admit(state, stream, address) {
+                    state.log(format_args!("rejected {address}: {}", error.reason()));
                 }
             }
+            // That connection failed before it was accepted.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionAborted
+                        | ErrorKind::ConnectionReset
+                        | ErrorKind::Interrupted
+                ) => {}
             Err(error) => {
-                core.log(format_args!("a connection could not be accepted: {error}"));
+                state.log(format_args!("a connection could not be accepted: {error}"));
                 // Out of file descriptors or memory: another connection must end first.
-                let mut life = core.life.lock();
-                let (before, oldest) = (life.connections, life.evict());
-                life.exhausted = true;
-                drop(life);
-                core.close(oldest);
-                let closed = || core.closed.load(Ordering::Acquire);
-                core.wait_for(Some(EXHAUSTED), |life| life.connections < before || closed());
-                core.life.lock().exhausted = false;
+                let mut lifecycle = state.lifecycle.lock();
+                let (before, oldest) = (lifecycle.connections.len(), lifecycle.evict());
+                drop(lifecycle);
+                state.close(oldest);
+                state.wait_for_progress(EXHAUSTED, |it| {
+                    it.connections.len() < before || state.has_reached(Phase::Closing)
+                });
             }
         }
     }
 }
 
-/// Gives a connection a thread of its own, which does everything else.
-fn admit(core: &Arc<Core>, stream: Stream, peer: Peer) -> Result<()> {
-    let most = core.settings.max_connections;
-    let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
-    let mut life = core.life.lock();
-    if life.connections >= most {
-        return Err(Error::Limit("number of connections", most as u64));
+/// Starts a thread that serves a connection, if there is room for another.
+fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Result<()> {
+    let max = state.settings.max_connections;
+    let mut lifecycle = state.lifecycle.lock();
+    if lifecycle.connections.len() >= max {
+        return Err(Error::Limit("number of connections", max as u64));
     }
-    let unproved = core.settings.max_handshakes;
+    let max = state.settings.max_handshakes;
     let mut oldest = None;
-    if life.handshakes.len() >= unproved {
-        // Whoever is not served at once is most likely a flood's. An evicted thread ends soon.
-        oldest = if life.evicted < unproved { life.evict() } else { None };
+    if lifecycle.unauthenticated.len() >= max {
+        // The connection that has not authenticated for the longest is most likely part of a flood.
+        oldest = if lifecycle.evicted < max { lifecycle.evict() } else { None };
         if oldest.is_none() {
-            return Err(Error::Limit("number of handshakes", unproved as u64));
+            return Err(Error::Limit("number of handshakes", max as u64));
         }
     }
-    life.connections += 1;
-    life.handshakes.insert(id);
-    drop(life);
-    core.close(oldest);
-    let connection = Arc::new(Connection::new(id, stream, peer));
-    lock(&core.connections).insert(id, connection.clone());
-    let leave = Leave { life: core.life.clone(), id, proved: false };
-    let mut seat = Seat { core: core.clone(), id, leave };
+    lifecycle.last += 1;
+    let id = lifecycle.last;
+    let connection = Arc::new(Connection::new(id, stream, address));
+    lifecycle.connections.insert(id, connection.clone());
+    lifecycle.unauthenticated.insert(id);
+    drop(lifecycle);
+    state.close(oldest);
+    let (lifecycle, progress) = (state.lifecycle.clone(), state.progress.clone());
+    let permit = ConnectionPermit { lifecycle, progress, id, authenticated: false };
+    let serving = state.clone();
     thread::Builder::new()
         .name(format!("basemanager-{id}"))
         .stack_size(STACK)
-        .spawn(move || connection::serve(&mut seat, connection))
+        .spawn(move || {
+            // Dropped in the opposite order.
+            let mut permit = permit;
+            let serving = serving;
+            session::serve(&mut permit, &serving, connection);
+        })
         .map(drop)
         .map_err(|error| {
-            // The next one finds a place.
-            let oldest = core.life.lock().evict();
-            core.close(oldest);
+            // Makes room for the next connection.
+            let oldest = state.lifecycle.lock().evict();
+            state.close(oldest);
             Error::io("start a thread")(error)
         })
 }
 
-/// A connection's place among those that are open; given up when dropped.
-struct Seat {
-    core: Arc<Core>,
+/// A connection's place among `max_connections`, and among `max_handshakes` until it is authenticated. Dropped
+/// when the connection's thread holds nothing else of the manager's, so that when the last permit is gone, the
+/// manager's end can release all objects.
+struct ConnectionPermit {
+    lifecycle: Locked<Lifecycle>,
+    progress: Condition,
     id: u64,
-    /// Dropped after the above: whoever waits for the last connection finds nothing held by it.
-    leave: Leave,
+    authenticated: bool,
 }
 
-impl Drop for Seat {
+impl ConnectionPermit {
+    /// The client has proved that it knows the authkey; `false` if it was evicted before.
+    fn authenticate(&mut self) -> bool {
+        self.authenticated = self.lifecycle.lock().unauthenticated.remove(&self.id);
+        self.authenticated
+    }
+}
+
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        if let Some(connection) = lock(&self.core.connections).remove(&self.id) {
+        let mut lifecycle = self.lifecycle.lock();
+        if let Some(connection) = lifecycle.connections.remove(&self.id) {
             connection.stream.shutdown(Shutdown::Both);
         }
-    }
-}
-
-/// A stranger's place among strangers is kept as long as its connection's: its thread has yet to end.
-struct Leave {
-    life: Monitor<Life>,
-    id: u64,
-    proved: bool,
-}
-
-impl Leave {
-    /// The peer is no stranger any more; `false` if it was evicted.
-    fn prove(&mut self) -> bool {
-        self.proved = self.life.lock().handshakes.remove(&self.id);
-        self.proved
-    }
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        let mut life = self.life.lock();
-        life.connections -= 1;
-        if !self.proved && !life.handshakes.remove(&self.id) {
-            life.evicted -= 1;
+        if !self.authenticated && !lifecycle.unauthenticated.remove(&self.id) {
+            lifecycle.evicted -= 1;
         }
-        let awaited = life.phase > Phase::Running || life.exhausted;
-        drop(life);
-        if awaited {
-            self.life.notify_all();
-        }
+        drop(lifecycle);
+        self.progress.notify_all();
     }
 }
 
-/// Runs a user's code; a panic becomes a text, and costs only this call.
+/// Runs code of the manager's owner, such as a method; a panic becomes an error text.
 pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());

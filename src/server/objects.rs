@@ -1,62 +1,86 @@
-//! What the manager shares: each object under its id, with the references that clients hold.
+//! The manager's objects, each under its id, with the number of references that clients hold.
 //!
 //! ```text
-//!  create ──► 1 reference, the creator's ──► incref, decref … ──► 0: forgotten, and dropped unless
-//!                                                                 this process holds it too
-//!  share  ──► in the table from the manager's start to its end; clients' references are counted
+//!  create ──► 1 reference, its creator's ──► incref, decref … ──► 0: removed; dropped unless this
+//!                                                                 process holds the object too
+//!  share  ──► in the table until the manager ends; references are counted, for number_of_objects
 //! ```
-//! Ids are unguessable: whoever knows an object's id can call it and drop references to it. A created
-//! object's id is drawn from a random secret of this manager; a shared object's id is derived from the
+//! A client that knows an object's id can call the object and drop its references, so ids cannot be guessed. The
+//! id of a created object is derived from a random secret of this manager; the id of a shared object from the
 //! authkey, so that it is the same after a restart.
 //!
-//! What a reply names is kept as well, until its connection's next request or end: by then its reader has
-//! taken references of its own. They come by other connections, and an `incref` does not say whose it is,
-//! so none of them ends this early; but an object that nothing else keeps is not counted any more.
+//! A pin keeps an object that a reply names (`outbox.rs`). It is not a reference: an object that has only pins is
+//! not counted.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::guarded;
+use super::registry::Registry;
 use crate::error::Result;
 use crate::net::Address;
 use crate::object::SharedObject;
-use crate::object::call::ConnectionId;
-use crate::object::stored::References;
-use crate::wait::lock;
+use crate::object::stored::{ObjectRefs, ObjectTable};
 use crate::wire::handshake::{mac, random};
 use crate::wire::message::abridged;
 
-/// Begins what is authenticated for the id of a shared object. No peer can have it answered as a challenge:
-/// only those that begin with `{sha256}` are answered with HMAC-SHA256.
+/// Begins the input of the MAC that is a shared object's id. No handshake computes that MAC: only challenges that
+/// begin with `{sha256}` are answered with HMAC-SHA256.
 const SHARED_ID: &[u8] = b"#SHARED_OBJECT#";
 
-/// How long a client that was handed a new object is given to take its own reference.
+/// How long a client may take to `incref` an object that it was handed.
 pub(super) const HAND_OVER: Duration = Duration::from_secs(1);
 
-/// The characters of each object's representation that `_debug_info()` shows, as in `CPython`.
+/// The characters of each object's representation that `debug_info` shows, as in `CPython`.
 const SHOWN: usize = 75;
 
-/// An object that clients can name.
+/// An object that clients can call.
 pub(super) struct Entry {
     pub(super) id: String,
+    pub(super) typeid: String,
     pub(super) object: Arc<dyn SharedObject>,
     pub(super) exposed: Vec<String>,
-    /// Methods whose results stay here, and their typeids.
+    /// Methods whose results stay in the manager, and the typeids of the results.
     pub(super) method_to_typeid: Arc<HashMap<String, String>>,
-    pub(super) typeid: String,
-    /// Whether an `AutoProxy` has public methods only.
+    /// Whether Python's `AutoProxy` gets public methods only.
     hides_operators: bool,
 }
 
 impl Entry {
-    /// The exposed methods that a client is told of: Python's `AutoProxy` gets a method for each. Those by
-    /// which Python reads attributes would call the manager for each attribute of the proxy itself, without
+    /// An entry without an id: [`Objects`] sets it.
+    pub(super) fn new(registry: &Registry, typeid: &str, object: Arc<dyn SharedObject>) -> Self {
+        let registration = registry.get(typeid);
+        let overridden = registration.filter(|found| !found.method_to_typeid.is_empty());
+        let own = || object.method_to_typeid().iter();
+        let owned = |(method, typeid): &(&str, &str)| ((*method).to_owned(), (*typeid).to_owned());
+        let method_to_typeid = overridden.map_or_else(
+            || Arc::new(own().map(owned).collect()),
+            |found| found.method_to_typeid.clone(),
+        );
+        let listed = registration.and_then(|found| found.exposed.clone());
+        // Iterators of the object's own are for `DictProxy`, which does not ask for them. An `AutoProxy` cannot be
+        // iterated over, as in CPython; with `__getitem__` alone, Python would iterate over it by calling
+        // that with 0, 1, 2, …
+        let hides_operators =
+            listed.is_none() && overridden.is_none() && method_to_typeid.contains_key("__iter__");
+        let mut exposed = listed
+            .unwrap_or_else(|| object.exposed().iter().map(|name| (*name).to_owned()).collect());
+        for method in method_to_typeid.keys() {
+            if !exposed.contains(method) {
+                exposed.push(method.clone());
+            }
+        }
+        let (id, typeid) = (String::new(), typeid.to_owned());
+        Self { id, typeid, object, exposed, method_to_typeid, hides_operators }
+    }
+
+    /// The exposed methods that a client is told of: Python's `AutoProxy` gets a method for each. It must not get
+    /// those by which Python reads attributes, because it would call them for its own attributes, without
     /// end. Other proxy types, such as `NamespaceProxy`, call them without being told.
     pub(super) fn advertised(&self) -> impl Iterator<Item = &str> {
         const ATTRIBUTES: [&str; 3] = ["__delattr__", "__getattribute__", "__setattr__"];
@@ -70,81 +94,69 @@ impl Entry {
 struct Slot {
     entry: Arc<Entry>,
     references: usize,
-    /// It stays without references.
+    pins: usize,
+    /// Stays without references.
     shared: bool,
-    /// It counts towards the most objects that there may be: this process did not hold it too.
+    /// Counts towards `max_objects`: no other part of this process held the object.
     counted: bool,
-    /// Since when its creator holds a reference that it has not passed on.
+    /// When its creator got the reference, until that is dropped.
     handed_over: Option<Instant>,
 }
 
-pub(super) struct Objects {
-    table: Mutex<Table>,
-    /// How many objects were removed so far: while that stays, whoever has found one finds it again.
-    removals: AtomicU64,
-    /// What each connection's replies named. Locked before the table.
-    passing: Mutex<HashMap<ConnectionId, Vec<References>>>,
-}
+pub(super) struct Objects(RwLock<Table>);
 
 struct Table {
     slots: HashMap<String, Slot>,
-    /// By the object's address in memory and its typeid; also of objects that clients no longer refer to
-    /// but this process holds.
+    /// Objects that were handed out and still live, also without clients' references, by address and typeid: an
+    /// object that is returned again gets the same id.
     known: HashMap<(usize, String), Known>,
-    /// How many slots are counted.
+    /// The number of counted slots.
     counted: usize,
-    /// Keyed with this manager's secret; ids are its MACs of 0, 1, 2, …
+    /// Keyed with the manager's secret. Ids are its MACs of 1, 2, 3, …
     secret: Hmac<Sha256>,
-    next: u64,
+    last: u64,
 }
 
-/// An object that was handed out before.
 struct Known {
     id: String,
-    // As long as this is kept, no other object has the same address.
+    // As long as this is kept, no other object gets the same address.
     object: Weak<dyn SharedObject>,
     drained: bool,
 }
 
-/// What makes an entry.
-pub(super) struct New {
-    pub(super) typeid: String,
-    pub(super) object: Arc<dyn SharedObject>,
-    pub(super) exposed: Vec<String>,
-    pub(super) method_to_typeid: Arc<HashMap<String, String>>,
-    pub(super) hides_operators: bool,
-}
-
 impl Table {
-    fn fresh_id(&mut self) -> String {
-        self.next += 1;
-        id(self.secret.clone().chain_update(self.next.to_be_bytes()))
+    fn new_id(&mut self) -> String {
+        self.last += 1;
+        id(self.secret.clone().chain_update(self.last.to_be_bytes()))
     }
 
-    /// Adds an object; one that is not shared begins with its creator's reference.
-    fn add(&mut self, id: String, new: New, shared: bool, counted: bool) -> Arc<Entry> {
-        let New { typeid, object, exposed, method_to_typeid, hides_operators } = new;
+    fn add(&mut self, mut entry: Entry, id: String, shared: bool, counted: bool) -> Arc<Entry> {
         if self.known.len() == self.known.capacity() {
             self.known.retain(|_, known| known.object.strong_count() > 0);
         }
-        let known = Known { id: id.clone(), object: Arc::downgrade(&object), drained: false };
-        self.known.entry((address(&object), typeid.clone())).or_insert(known);
-        let entry =
-            Entry { id: id.clone(), object, exposed, method_to_typeid, typeid, hides_operators };
+        let object = Arc::downgrade(&entry.object);
+        let known = Known { id: id.clone(), object, drained: false };
+        self.known.entry(key(&entry)).or_insert(known);
+        entry.id.clone_from(&id);
         let entry = Arc::new(entry);
         let (references, handed_over) = if shared { (0, None) } else { (1, Some(Instant::now())) };
-        let slot = Slot { entry: entry.clone(), references, shared, counted, handed_over };
+        let slot = Slot { entry: entry.clone(), references, pins: 0, shared, counted, handed_over };
         self.slots.insert(id, slot);
         self.counted += usize::from(counted);
         entry
     }
 
-    fn remove(&mut self, id: &str) -> Option<Arc<Entry>> {
+    /// Removes an object that is no longer needed. The result must be dropped without the lock.
+    fn remove_unused(&mut self, id: &str) -> Option<Arc<Entry>> {
+        let slot = self.slots.get(id)?;
+        if slot.shared || slot.references > 0 || slot.pins > 0 {
+            return None;
+        }
         let Slot { entry, counted, .. } = self.slots.remove(id)?;
         self.counted -= usize::from(counted);
-        // What this process holds keeps its id, and is drained at the end.
+        // An object that this process holds keeps its id, and is drained at the end.
         if Arc::strong_count(&entry.object) == 1 {
-            self.known.remove(&(address(&entry.object), entry.typeid.clone()));
+            self.known.remove(&key(&entry));
         }
         Some(entry)
     }
@@ -152,57 +164,51 @@ impl Table {
 
 impl Objects {
     pub(super) fn new() -> Result<Self> {
-        let table = Table {
-            slots: HashMap::new(),
-            known: HashMap::new(),
-            counted: 0,
-            secret: mac(&random::<32>()?, &[])?,
-            next: 0,
-        };
-        Ok(Self {
-            table: Mutex::new(table),
-            removals: AtomicU64::new(0),
-            passing: Mutex::default(),
-        })
+        let secret = mac(&random::<32>()?, &[])?;
+        let (slots, known) = (HashMap::new(), HashMap::new());
+        Ok(Self(RwLock::new(Table { slots, known, counted: 0, secret, last: 0 })))
     }
 
-    /// Takes an object in that stays.
-    pub(super) fn share(&self, id: String, new: New) {
-        lock(&self.table).add(id, new, true, false);
+    // Each update of the table is complete before anything can panic, so a poisoned lock is usable.
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an object in, or finds it again, with one reference more to it; `None` if it were one more
-    /// than `most`.
-    pub(super) fn insert(&self, new: New, most: usize) -> Option<Arc<Entry>> {
-        let mut table = lock(&self.table);
-        let key = (address(&new.object), new.typeid.clone());
-        let known = table.known.get(&key).map(|known| known.id.clone());
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a shared object.
+    pub(super) fn share(&self, id: String, entry: Entry) {
+        self.write().add(entry, id, true, false);
+    }
+
+    /// Adds an object with one reference, or adds a reference to it if it is in the table. `None` if there would be
+    /// more than `max` objects.
+    pub(super) fn insert(&self, entry: Entry, max: usize) -> Option<Arc<Entry>> {
+        let mut table = self.write();
+        let known = table.known.get(&key(&entry)).map(|known| known.id.clone());
         if let Some(slot) = known.as_ref().and_then(|id| table.slots.get_mut(id)) {
             slot.references += 1;
             slot.handed_over = Some(Instant::now());
             return Some(slot.entry.clone());
         }
-        // An object that this process holds as well lasts whether or not clients may refer to it: refusing
-        // it would save nothing.
-        let counted = Arc::strong_count(&new.object) == 1;
-        if counted && table.counted >= most {
+        // Refusing an object that this process holds as well would save no memory.
+        let counted = Arc::strong_count(&entry.object) == 1;
+        if counted && table.counted >= max {
             return None;
         }
-        let id = known.unwrap_or_else(|| table.fresh_id());
-        Some(table.add(id, new, false, counted))
+        let id = known.unwrap_or_else(|| table.new_id());
+        Some(table.add(entry, id, false, counted))
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<Arc<Entry>> {
-        lock(&self.table).slots.get(id).map(|slot| slot.entry.clone())
+    pub(super) fn entry(&self, id: &str) -> Option<Arc<Entry>> {
+        self.read().slots.get(id).map(|slot| slot.entry.clone())
     }
 
-    pub(super) fn removals(&self) -> u64 {
-        self.removals.load(Ordering::Acquire)
-    }
-
-    /// The objects that were shared or handed out, and still live, and were not among these before.
+    /// The living objects that were shared or handed out, except those that an earlier call returned.
     pub(super) fn to_drain(&self) -> Vec<Arc<dyn SharedObject>> {
-        let mut table = lock(&self.table);
+        let mut table = self.write();
         let known = table.known.values_mut();
         let fresh = known.filter_map(|known| {
             let drained = std::mem::replace(&mut known.drained, true);
@@ -211,86 +217,33 @@ impl Objects {
         fresh.collect()
     }
 
-    /// Adds a reference; `false` if there is no such object.
-    pub(super) fn incref(&self, id: &str) -> bool {
-        let mut table = lock(&self.table);
-        table.slots.get_mut(id).map(|slot| slot.references += 1).is_some()
-    }
-
-    /// Drops a reference, and with the last one the object; `false` if there was none.
-    pub(super) fn decref(&self, id: &str) -> bool {
-        let mut table = lock(&self.table);
-        let Some(slot) = table.slots.get_mut(id) else { return false };
-        let Some(references) = slot.references.checked_sub(1) else { return false };
-        slot.references = references;
-        slot.handed_over = None;
-        if references == 0 && !slot.shared {
-            let removed = table.remove(id);
-            self.removals.fetch_add(1, Ordering::Release);
-            drop(table);
-            discard(removed);
-        }
-        true
-    }
-
-    /// Keeps what a connection's reply names.
-    pub(super) fn pass(&self, connection: ConnectionId, references: References) {
-        lock(&self.passing).entry(connection).or_default().push(references);
-    }
-
-    /// Gives back what the reply named that a connection was to get, counted from its last clearing.
-    pub(super) fn take_back(&self, connection: ConnectionId, place: usize) -> References {
-        let mut passing = lock(&self.passing);
-        let references = passing.get_mut(&connection).and_then(|passing| passing.get_mut(place));
-        references.map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Lets go of what a connection's replies named.
-    pub(super) fn passed(&self, connection: ConnectionId) {
-        // The last to hold an object, perhaps: not under the lock.
-        let passed = lock(&self.passing).remove(&connection);
-        drop(passed);
-    }
-
-    /// Lets go of everything.
+    /// Removes everything.
     pub(super) fn clear(&self) {
-        let mut table = lock(&self.table);
+        let mut table = self.write();
         let slots = std::mem::take(&mut table.slots);
         table.known.clear();
         table.counted = 0;
         drop(table);
-        self.removals.fetch_add(1, Ordering::Release);
-        discard(slots.into_values().map(|slot| slot.entry));
+        drop_all(slots.into_values().map(|slot| slot.entry));
     }
 
-    /// Whether a client was just handed an object and has not taken its own reference yet.
+    /// Whether a client was handed an object in the last second and has not taken a reference of its own yet.
     pub(super) fn handing_over(&self) -> bool {
-        let table = lock(&self.table);
-        let fresh = |since: Instant| since.elapsed() < HAND_OVER;
-        table.slots.values().any(|slot| slot.handed_over.is_some_and(fresh))
+        let recent = |since: Instant| since.elapsed() < HAND_OVER;
+        self.read().slots.values().any(|slot| slot.handed_over.is_some_and(recent))
     }
 
-    /// The objects that clients, or data that is kept here, hold references to.
+    /// The number of objects that have references, from clients or from data that the manager keeps.
     pub(super) fn count(&self) -> usize {
-        let passing = lock(&self.passing);
-        let mut passing_only: HashMap<&str, usize> = HashMap::new();
-        for reference in References::held_by_only(passing.values().flatten()) {
-            *passing_only.entry(&reference.id).or_default() += 1;
-        }
-        let passing_only = |id: &str| passing_only.get(id).copied().unwrap_or_default();
-        let table = lock(&self.table);
-        table.slots.iter().filter(|(id, slot)| slot.references > passing_only(id)).count()
+        self.read().slots.values().filter(|slot| slot.references > 0).count()
     }
 
-    /// Each object's abridged id, references and representation, as Python's `debug_info` shows them.
+    /// Each object's abridged id, reference count and representation, as Python's `debug_info` shows them.
     pub(super) fn debug_info(&self) -> String {
-        let table = lock(&self.table);
-        let mut rows: Vec<_> = table
-            .slots
-            .values()
-            .map(|slot| (slot.entry.clone(), slot.references))
-            .filter(|(_, references)| *references > 0)
-            .collect();
+        let table = self.read();
+        let referenced = table.slots.values().filter(|slot| slot.references > 0);
+        let mut rows: Vec<_> =
+            referenced.map(|slot| (slot.entry.clone(), slot.references)).collect();
         drop(table);
         rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
@@ -302,9 +255,62 @@ impl Objects {
     }
 }
 
-/// Drops objects, and with them, in turn, what they alone held: a chain of containers takes no more
-/// stack than one. No lock may be held, for an object's own drop may call back.
-fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
+impl ObjectTable for Objects {
+    fn get(&self, id: &str) -> Option<Arc<dyn SharedObject>> {
+        self.read().slots.get(id).map(|slot| slot.entry.object.clone())
+    }
+
+    fn incref(&self, id: &str) -> bool {
+        self.write().slots.get_mut(id).map(|slot| slot.references += 1).is_some()
+    }
+
+    fn decref(&self, id: &str) -> bool {
+        let mut table = self.write();
+        let Some(slot) = table.slots.get_mut(id) else { return false };
+        let Some(references) = slot.references.checked_sub(1) else { return false };
+        slot.references = references;
+        slot.handed_over = None;
+        let removed = table.remove_unused(id);
+        drop(table);
+        drop_all(removed);
+        true
+    }
+}
+
+/// Keeps objects in the table.
+pub(super) struct Pins {
+    objects: Arc<Objects>,
+    ids: Vec<String>,
+}
+
+impl Pins {
+    pub(super) fn new(objects: &Arc<Objects>, references: &ObjectRefs) -> Self {
+        let mut table = objects.write();
+        let mut pin = |id: &&str| table.slots.get_mut(*id).map(|slot| slot.pins += 1).is_some();
+        let ids = references.ids().filter(|id| pin(id)).map(str::to_owned).collect();
+        drop(table);
+        Self { objects: objects.clone(), ids }
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let mut table = self.objects.write();
+        let mut removed = Vec::new();
+        for id in &self.ids {
+            if let Some(slot) = table.slots.get_mut(id) {
+                slot.pins = slot.pins.saturating_sub(1);
+            }
+            removed.extend(table.remove_unused(id));
+        }
+        drop(table);
+        drop_all(removed);
+    }
+}
+
+/// Drops objects, and in turn the objects that only they hold: a long chain of containers takes no more stack than
+/// a short one. No lock may be held, because the drop of an object may call back.
+fn drop_all(entries: impl IntoIterator<Item = Arc<Entry>>) {
     thread_local!(static PENDING: RefCell<Option<Vec<Arc<Entry>>>> = const { RefCell::new(None) });
     let entries: Vec<_> = entries.into_iter().collect();
     PENDING.with(|pending| {
@@ -315,15 +321,14 @@ fn discard(entries: impl IntoIterator<Item = Arc<Entry>>) {
         loop {
             let next = pending.borrow_mut().as_mut().and_then(Vec::pop);
             let Some(entry) = next else { break };
-            let_go(entry);
+            drop_guarded(entry);
         }
         *pending.borrow_mut() = None;
     });
 }
 
-/// Lets go of an object, perhaps as the last to hold it: its own drop may panic, which is no reason to keep
-/// others, or to reply once more.
-pub(super) fn let_go<T: ?Sized>(held: Arc<T>) {
+/// Drops a hold on an object. If it is the last, the object's own drop may panic, which must not affect the caller.
+pub(super) fn drop_guarded<T: ?Sized>(held: Arc<T>) {
     let _ = guarded(|| drop(held));
 }
 
@@ -334,14 +339,15 @@ pub(super) fn shared_id(authkey: &[u8], typeid: &str, address: &Address) -> Resu
     Ok(id(mac.chain_update(typeid).chain_update(address.to_string())))
 }
 
-/// 128 bits of a MAC.
+/// The first 128 bits of a MAC.
 fn id(mac: Hmac<Sha256>) -> String {
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
     format!("{:032x}", u128::from_be_bytes(bytes.first_chunk().copied().unwrap_or_default()))
 }
 
-fn address(object: &Arc<dyn SharedObject>) -> usize {
-    Arc::as_ptr(object).cast::<()>() as usize
+/// The key of an object in `Table::known`.
+fn key(entry: &Entry) -> (usize, String) {
+    (Arc::as_ptr(&entry.object).cast::<()>() as usize, entry.typeid.clone())
 }
 
 #[cfg(test)]
@@ -352,17 +358,11 @@ mod tests {
     use crate::error::Exception;
     use crate::object::Return;
     use crate::object::call::Call;
-    use crate::object::stored::{Keeper, Reference};
+    use crate::object::stored::ObjectRef;
     use crate::server::STACK;
 
-    impl Keeper for Objects {
-        fn release(&self, id: &str) {
-            self.decref(id);
-        }
-    }
-
-    /// A container of one.
-    struct Link(#[expect(dead_code, reason = "held")] Option<Reference>);
+    /// A container of one element.
+    struct Link(#[expect(dead_code, reason = "held")] Option<ObjectRef>);
 
     impl SharedObject for Link {
         fn exposed(&self) -> &[&str] {
@@ -374,23 +374,42 @@ mod tests {
         }
     }
 
+    fn insert(objects: &Objects, held: Option<ObjectRef>) -> String {
+        let entry = Entry::new(&HashMap::new(), "link", Arc::new(Link(held)));
+        objects.insert(entry, usize::MAX).map(|entry| entry.id.clone()).unwrap_or_default()
+    }
+
     #[test]
-    fn a_long_chain_takes_no_more_stack_than_a_short_one() {
+    fn long_chain_drops_on_a_small_stack() {
         let objects = Arc::new(Objects::new().unwrap_or_else(|error| unreachable!("{error}")));
+        let table: Arc<dyn ObjectTable> = objects.clone();
         let mut last = None;
         for _ in 0..100_000 {
-            let (exposed, method_to_typeid) = (Vec::new(), Arc::default());
-            let (typeid, object) = ("link".to_owned(), Arc::new(Link(last)));
-            let hides_operators = false;
-            let new = New { typeid, object, exposed, method_to_typeid, hides_operators };
-            let entry = objects.insert(new, usize::MAX);
-            let reference =
-                |entry: Arc<Entry>| Reference { keeper: objects.clone(), id: entry.id.clone() };
-            last = entry.map(reference);
+            let id = insert(&objects, last);
+            last = ObjectRef::new(&table, &id);
+            assert!(table.decref(&id));
         }
         assert_eq!(objects.count(), 100_000);
         let small = thread::Builder::new().stack_size(STACK).spawn(move || drop(last));
         assert!(small.is_ok_and(|thread| thread.join().is_ok()));
         assert_eq!(objects.count(), 0);
+    }
+
+    #[test]
+    fn pinned_object_lives_but_is_not_counted() {
+        let objects = Arc::new(Objects::new().unwrap_or_else(|error| unreachable!("{error}")));
+        let table: Arc<dyn ObjectTable> = objects.clone();
+        let id = insert(&objects, None);
+        let references: ObjectRefs =
+            ObjectRef::new(&table, &id).map(Arc::new).into_iter().collect();
+        let pins = Pins::new(&objects, &references);
+        assert!(table.decref(&id));
+        assert_eq!(objects.count(), 1);
+        drop(references);
+        assert_eq!((objects.count(), objects.debug_info().as_str()), (0, ""));
+        assert!(table.incref(&id), "a pinned object can be referred to");
+        drop(pins);
+        assert_eq!(objects.count(), 1);
+        assert!(table.decref(&id) && !table.incref(&id));
     }
 }

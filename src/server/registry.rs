@@ -12,6 +12,9 @@ use crate::object::{IntoReturn, Return, SharedObject};
 pub(crate) type Callable =
     Box<dyn Fn(&mut Call<'_>) -> Result<Return, Exception> + Send + Sync + 'static>;
 
+/// The registrations by typeid.
+pub(crate) type Registry = HashMap<String, Registration>;
+
 /// A registered typeid: a callable, and what its objects offer.
 ///
 /// ```

@@ -4,7 +4,7 @@ use super::{python, typecode};
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::saturated;
-use crate::object::stored::{Element, Held, References};
+use crate::object::stored::{Element, Held, ObjectRefs};
 use crate::pickle::Writer;
 use crate::value::{Steps, Value};
 
@@ -53,7 +53,7 @@ fn items_within(
         other @ Value::Opaque(_) => {
             let Held { data, references: inner } = opaque(call, &other, levels)?;
             call.spend(data.len().saturating_mul(place))?;
-            let references = References::union([&references, &inner]);
+            let references = ObjectRefs::union([&references, &inner]);
             return Ok(Held { data, references });
         }
         other => return Err(not_iterable(&other)),
@@ -153,7 +153,7 @@ fn zip(call: &Call<'_>, sources: Vec<Held<Vec<Value>>>) -> Result<Held<Vec<Value
     let count = sources.iter().map(|source| source.data.len()).min().unwrap_or(0);
     make(call, count.saturating_mul(1 + sources.len()))?;
     let mut tuples = vec![Vec::new(); count];
-    let references = References::union(sources.iter().map(|source| &source.references));
+    let references = ObjectRefs::union(sources.iter().map(|source| &source.references));
     for Held { data, .. } in sources {
         tuples.iter_mut().zip(data).for_each(|(tuple, item)| tuple.push(item));
     }

@@ -62,7 +62,7 @@ pub(crate) trait Caller {
 pub struct Wait<'a> {
     deadline: Option<Instant>,
     /// The manager's limit, if it is shorter than the timeout.
-    max_wait: Option<Duration>,
+    limit: Option<Duration>,
     /// The longest time to park before looking at the state again.
     interval: Duration,
     caller: Option<&'a mut dyn Caller>,
@@ -79,7 +79,7 @@ impl<'a> Wait<'a> {
     #[must_use]
     pub fn new(timeout: Option<Duration>) -> Self {
         let deadline = timeout.map(deadline);
-        Self { deadline, max_wait: None, interval: FOREVER, caller: None }
+        Self { deadline, limit: None, interval: FOREVER, caller: None }
     }
 
     /// For a client's call.
@@ -102,13 +102,13 @@ impl<'a> Wait<'a> {
 
     fn restart(&mut self, timeout: Option<Duration>) {
         let max_wait = self.caller.as_ref().and_then(|caller| caller.max_wait());
-        self.max_wait = max_wait.filter(|max| timeout.is_none_or(|timeout| timeout > *max));
-        self.deadline = self.max_wait.or(timeout).map(deadline);
+        self.limit = max_wait.filter(|max| timeout.is_none_or(|timeout| timeout > *max));
+        self.deadline = self.limit.or(timeout).map(deadline);
     }
 
     /// The result of a wait that reached its deadline.
     fn timed_out<T>(&self) -> Result<Option<T>, WaitError> {
-        self.max_wait.map_or(Ok(None), |max| Err(WaitError::MaxWait(max)))
+        self.limit.map_or(Ok(None), |max| Err(WaitError::MaxWait(max)))
     }
 }
 

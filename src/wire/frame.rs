@@ -30,12 +30,6 @@ pub(crate) trait Source: Read {
     /// until it sees the acknowledgement of the first part (Nagle's algorithm).
     fn ack_now(&self) {}
 
-    /// Memory that served for a payload of about this size before, filled: it need not be had, nor
-    /// zeroed, again.
-    fn used_buffer(&self, _length: usize) -> Option<Vec<u8>> {
-        None
-    }
-
     /// Appends up to `bytes` bytes to `buffer`; fewer only at the end of the stream.
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
         self.take(bytes).read_to_end(buffer)
@@ -105,6 +99,17 @@ impl FrameReader {
         }
     }
 
+    /// Whether the next [`read`](Self::read) returns without reading from its source.
+    pub(crate) fn has_frame(&self) -> bool {
+        let unread = self.unread();
+        self.refused == 0
+            && match parse_header(unread) {
+                Ok(Some((header, length))) => (unread.len() - header) as u64 >= length,
+                Ok(None) => false,
+                Err(_) => true,
+            }
+    }
+
     fn unread(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
@@ -143,12 +148,13 @@ impl FrameReader {
         length: usize,
     ) -> Result<Frame<'_>> {
         source.ack_now();
-        if Arc::get_mut(&mut self.large).is_none() || self.large.is_empty() {
-            self.large = Arc::new(source.used_buffer(length).unwrap_or_default());
+        if Arc::get_mut(&mut self.large).is_none() {
+            // The last frame's memory is still in use.
+            self.large = Arc::default();
         }
         let large = Arc::make_mut(&mut self.large);
-        let begun = self.buffer.get(self.start..self.end).unwrap_or_default();
-        fill(large, begun, source, length)?;
+        large.clear();
+        large.extend_from_slice(self.buffer.get(self.start..self.end).unwrap_or_default());
         (self.start, self.end) = (0, 0);
         // The vector grows with what arrives: a declared length alone allocates little, and one that
         // memory is too short for is an error.
@@ -163,28 +169,6 @@ impl FrameReader {
         let bytes = self.large.get(header..).unwrap_or_default();
         Ok(Frame { bytes, whole: Some(&self.large) })
     }
-}
-
-/// Reads into what a buffer is filled with already: to its end, or up to `length`. What was there before
-/// `begun`, the first bytes, and the rest is overwritten.
-fn fill<S: Source>(large: &mut Vec<u8>, begun: &[u8], source: &mut S, length: usize) -> Result<()> {
-    large.truncate(length);
-    let (first, mut rest) = large.split_at_mut_checked(begun.len()).unwrap_or_default();
-    if first.len() < begun.len() {
-        large.clear();
-        large.extend_from_slice(begun);
-        return Ok(());
-    }
-    first.copy_from_slice(begun);
-    while !rest.is_empty() {
-        match source.read(rest) {
-            Ok(0) => return Err(Error::Disconnected),
-            Ok(count) => rest = rest.split_at_mut(count).1,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// The payload of a frame.
@@ -326,9 +310,12 @@ mod tests {
         let stream = framed(&[b"a", b"b", b"c"]);
         let mut source = Pieces::new([&stream[..stream.len() - 1], &stream[stream.len() - 1..]]);
         let mut reader = FrameReader::new();
+        assert!(!reader.has_frame());
         assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"a");
+        assert!(reader.has_frame());
         assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"b");
         assert_eq!((source.reads, source.acks.get()), (1, 0));
+        assert!(!reader.has_frame(), "its last byte is missing");
         assert_eq!(reader.read(&mut source, 9).unwrap().bytes, b"c");
         assert_eq!((source.reads, source.acks.get()), (2, 1), "the peer may wait for a word");
     }
@@ -369,6 +356,9 @@ mod tests {
             assert_eq!(read_all(&mut &stream[..], limit).1.to_string(), why);
         }
         assert_eq!(read_all(&mut &framed(&[b"four"])[..], 4).0, [b"four"]);
+        // The refused payload is not taken for a header.
+        let (mut reader, stream) = (FrameReader::new(), framed(&[&[0xfe; 4]]));
+        assert!(reader.read(&mut &stream[..], 3).is_err() && !reader.has_frame());
     }
 
     #[test]

@@ -326,7 +326,8 @@ impl Server {
 
     /// Serves on this thread until a client or a callable asks for the end
     /// ([`Call::shut_down_manager`]); then calls that wait are woken, connections are closed and a Unix
-    /// socket's file is removed.
+    /// socket's file is removed. Threads of calls that still run 600 ms later are not waited for; their number
+    /// is logged.
     ///
     /// # Errors
     /// [`Error::Io`] if no thread can be had.

@@ -16,7 +16,7 @@ use basemanager::{
     ServerHandle, SharedObject, Value,
 };
 use raw::Raw;
-use support::{Log, PATIENCE, TempDir};
+use support::{Log, PATIENCE, TempDir, until};
 
 const KEY: &str = "k3y-of-these-tests";
 
@@ -511,4 +511,22 @@ mod taken_over {
         drop(second);
         assert!(!fs::exists(&path).unwrap(), "its own is removed");
     }
+}
+
+#[test]
+fn create_while_the_manager_stops_raises_eof_error() {
+    let manager = Manager::new(KEY).register("tasks", |_| Queue::new());
+    let manager = manager.register("close", |call| call.shut_down_manager());
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    // A second passes before the manager closes, because this client does not take its reference.
+    Raw::create(&handle.address().to_string(), KEY, "close");
+    until("create is refused", PATIENCE, || match client.create("tasks", &[], &[]) {
+        Ok(_) => false,
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains("EOFError: the manager has been shut down"), "{text}");
+            true
+        }
+    });
 }

@@ -1,5 +1,10 @@
-//! What is shared. [`SharedObject`] is the interface between the server and an object;
-//! [`Queue`](queue::Queue) is the first one.
+//! The interface between the server and the objects that it shares: [`SharedObject`], the [`Call`] of one of its
+//! methods, and the method's [`Return`].
+//!
+//! ```text
+//!  request ──► Call ──► SharedObject::call ──► Return ──► reply ── written ──────────► delivered
+//!                                                           └───── not written ─────► take_back
+//! ```
 
 pub(crate) mod call;
 pub(crate) mod stored;
@@ -16,14 +21,15 @@ use stored::{Element, Held, Item};
 
 /// An object whose methods clients call.
 ///
-/// Many connections call at once, each on its own thread: the object locks what it needs. A method
-/// that has to wait does so with a [`Monitor`](crate::Monitor).
+/// Connections call it concurrently, each on its own thread: the object locks its state. A method that blocks
+/// does so with a [`Monitor`](crate::Monitor), which notices when the client disconnects or the manager shuts
+/// down.
 ///
 /// # Panics
-/// A method that panics costs its caller this call, which raises `RemoteError` there, if the program unwinds
-/// on panic, as is the default. A program built with `panic = "abort"` ends as a whole, with every object and
-/// every item in its queues: there, a method must not panic, whatever its arguments are. Read them with
-/// [`Arg::to`](crate::Arg::to) and [`Call::timeout`], which refuse what does not fit.
+/// If a method panics, its client gets a `RemoteError`, and nothing else is affected. This needs unwinding, the
+/// default: a program built with `panic = "abort"` ends, with all objects and items, so there a method must not
+/// panic for any arguments. [`Pickle::to`](crate::Pickle::to) and [`Call::timeout`] return errors for those that do
+/// not fit.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};
@@ -54,13 +60,13 @@ use stored::{Element, Held, Item};
 /// }
 /// ```
 pub trait SharedObject: Any + Send + Sync {
-    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type). A client
-    /// is not told of `__getattribute__`, `__setattr__` and `__delattr__`: Python's `AutoProxy` would call
-    /// them for its own attributes, without end. A proxy type that calls them by itself may do so.
+    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type).
+    /// `__getattribute__`, `__setattr__` and `__delattr__` can be called, but clients are not told of them: Python's
+    /// `AutoProxy` would call them for its own attributes, without end.
     fn exposed(&self) -> &[&str];
 
-    /// The methods whose results stay in the manager, with the typeid under which a client gets a proxy
-    /// for each (`_method_to_typeid_` of a Python proxy type). A registration may name others instead.
+    /// The methods whose results stay in the manager, and the typeids of the proxies that clients get instead
+    /// (`_method_to_typeid_` of a Python proxy type). A registration can override them. Defaults to none.
     fn method_to_typeid(&self) -> &[(&str, &str)] {
         &[]
     }
@@ -76,69 +82,68 @@ pub trait SharedObject: Any + Send + Sync {
         "<shared object>".to_owned()
     }
 
-    /// The first `max` characters of [`repr`](Self::repr), which `_debug_info()` shows of each object. An object
-    /// that holds much writes no more than these.
+    /// The first `max` characters of [`repr`](Self::repr), for `_debug_info()`. Override it if the whole is expensive
+    /// to make.
     fn short_repr(&self, max: usize) -> String {
         self.repr().chars().take(max).collect()
     }
 
-    /// About how many bytes a copy of the object takes. A call that copies it is refused before, if that is more
-    /// than the call may make ([`Limits::expansion`](crate::Limits::expansion)). Defaults to 0: not known.
+    /// The approximate size of a copy of the object, in bytes. A call that would copy more than
+    /// [`Limits::expansion`](crate::Limits::expansion) allows is refused. Defaults to 0, which is unknown.
     fn size(&self) -> usize {
         0
     }
 
-    /// A copy of the object as plain data (`proxy._getvalue()`). What it names lives until the client has
-    /// it, if its references come with it; a [`Value`] of this process's own is an element without any.
+    /// A copy of the object as plain data, for `proxy._getvalue()`. Objects that it names stay alive until the client
+    /// can have read it, if the [`Element`] holds references to them. Elements that are made from a [`Value`] hold
+    /// none.
     ///
     /// # Errors
-    /// An exception if there is no such thing, which is the default.
+    /// An exception if the object has no such copy, which is the default.
     fn value(&self) -> Result<Element, Exception> {
         Err(Exception::type_error(format!("cannot copy {}", self.repr())))
     }
 
-    /// Takes back what a call by this connection returned as [`Return::Item`], for the reply could not be
-    /// sent.
-    ///
-    /// Several items come back in the opposite order of that in which they were handed out.
+    /// Takes back an item of [`Return::Item`] or [`Return::Items`] whose reply could not be written to this connection,
+    /// or was written only in part. Called for the last item first. Defaults to dropping it.
     fn take_back(&self, item: Item, connection: ConnectionId) {
         let _ = (item, connection);
     }
 
-    /// The reply that carries an item of [`Return::Item`] or [`Return::Items`] was written to this connection. That
-    /// does not mean that the client has read it. Called once for each item, in the order in which they were
-    /// returned; [`take_back`](Self::take_back) is called instead if the reply could not be written. Defaults
-    /// to nothing.
+    /// The reply with an item of [`Return::Item`] or [`Return::Items`] was written to this connection. The client has not
+    /// necessarily read it. For each item, either this or [`take_back`](Self::take_back) is called, once; this for
+    /// the first item first. Defaults to doing nothing.
     fn delivered(&self, item: &Item, connection: ConnectionId) {
         let _ = (item, connection);
     }
 
-    /// The manager is about to end, and gives this object some time first: take nothing new, and return
-    /// when nothing is left. May be called again.
+    /// The manager is about to shut down: refuses new items, and returns when the object has none left, or at the
+    /// deadline of `wait`. May be called again. Defaults to returning at once.
     fn drain(&self, wait: &mut Wait<'_>) {
         let _ = wait;
     }
 
-    /// A connection has ended that this object asked about: [`Call::watch_connection`].
+    /// A connection ended on which a call used [`Call::watch_connection`]. Defaults to doing nothing.
     fn disconnected(&self, connection: ConnectionId) {
         let _ = connection;
     }
 }
 
-/// What a method, or a registered callable, returns.
+/// The result of a method or of a registered callable.
 #[non_exhaustive]
 pub enum Return {
-    /// A copy of this value goes to the client.
+    /// A value, of which the client gets a copy.
     Value(Value),
-    /// The same, of an element that left its container: what it names lives until the client has it.
+    /// The same, with references that keep the objects that it names alive until the client can have read it.
     Element(Element),
-    /// The same, unopened; [`SharedObject::take_back`] gets it if it cannot be sent.
+    /// An item, as the pickle that it was received as. See [`SharedObject::delivered`] and
+    /// [`SharedObject::take_back`].
     Item(Item),
-    /// A list of several such.
+    /// A list of such items.
     Items(Vec<Item>),
-    /// The object stays in the manager, and the client gets a proxy.
+    /// An object that stays in the manager. The client gets a proxy.
     ///
-    /// A method can return one if its name is in `method_to_typeid`.
+    /// A method can return one if `method_to_typeid` names the method.
     Shared(Arc<dyn SharedObject>),
 }
 
@@ -170,7 +175,7 @@ impl Return {
     }
 }
 
-/// A plain value as an object: its proxy's `_getvalue()` copies it.
+/// A plain value as an object. Its proxy's `_getvalue()` returns a copy.
 struct Plain(Element);
 
 impl SharedObject for Plain {
@@ -211,8 +216,7 @@ impl<T: SharedObject> From<&Arc<T>> for Return {
     }
 }
 
-/// A count as Python takes it: less than none is none. One that no memory can hold, which fewer bits may be
-/// enough for than it has, stays more than there is of anything.
+/// A count as Python reads it: negative is 0. A count that does not fit `usize` becomes the largest that does.
 pub(crate) fn saturated(count: i64) -> usize {
     usize::try_from(count.max(0)).unwrap_or(usize::MAX)
 }
@@ -229,7 +233,7 @@ macro_rules! return_values {
 
 return_values!(Value, (), bool, i32, i64, u32, u64, usize, f64, &str, String, Vec<u8>, Vec<Value>);
 
-/// What a registered callable may give: anything that becomes a [`Return`], or a `Result` of it.
+/// The result of a registered callable: anything that converts into a [`Return`], or a `Result` of it.
 pub trait IntoReturn {
     /// The result of the call.
     ///

@@ -1,7 +1,7 @@
-//! What queues and containers hold: data, and a hold on the shared objects that the data names.
+//! Data in queues and containers, with references to the shared objects that the data names.
 //!
-//! A proxy that a client stores arrives as a pickle with a token in it. As long as that pickle is kept,
-//! the object that it names has one reference more.
+//! A proxy that a client stores arrives as a pickle with a token in it. As long as that pickle is kept, it counts
+//! as one reference to the object.
 
 use std::fmt;
 use std::ops::Deref;
@@ -64,7 +64,7 @@ impl ObjectRefs {
         self.0.is_none()
     }
 
-    /// All of these. Many elements of a container share one list, which is not gone over for each.
+    /// All references of these lists. Many elements of a container share one list, which is read only once.
     pub(crate) fn union<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut lists: Vec<_> = all.into_iter().filter_map(|list| list.0.as_ref()).collect();
         lists.sort_unstable_by_key(|list| Arc::as_ptr(list));
@@ -82,7 +82,7 @@ impl ObjectRefs {
     }
 }
 
-/// Data that a client sent. Objects that it names live at least as long as it, or a clone, is kept.
+/// Data that a client sent. The objects that it names live at least as long as the data or a clone of it.
 #[derive(Clone, Default)]
 pub struct Held<T> {
     pub(crate) data: T,

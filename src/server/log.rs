@@ -1,5 +1,5 @@
-//! The owner's log, called on a thread of its own: one that blocks, such as a full pipe, blocks neither
-//! the accept loop nor a client.
+//! The log callback of the manager's owner. It is called on a thread of its own, so that a callback that blocks (on
+//! a full pipe, for example) blocks neither the accept loop nor a client.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::thread;
 use super::{GRACE, guarded};
 use crate::wait::{Monitor, Wait};
 
-/// Receives what goes wrong, a line each.
+/// Called with each line.
 pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;
 
-/// The lines that wait for the log at most; further ones are dropped and counted.
+/// The most lines that are kept while the callback blocks. Further lines are dropped and counted.
 const LINES: usize = 1024;
 
 pub(super) struct Logger {
@@ -23,7 +23,7 @@ pub(super) struct Logger {
 struct Lines {
     waiting: VecDeque<String>,
     dropped: usize,
-    /// The logging thread, which exists while there are lines.
+    /// Whether the logging thread runs: it does while there are lines.
     running: bool,
 }
 
@@ -71,7 +71,7 @@ impl Logger {
         let mut lines = self.lines.lock();
         while let Some(line) = lines.next() {
             drop(lines);
-            // A log that panics is its owner's affair, and no connection's.
+            // A panic of the callback must not end the logging.
             let _ = guarded(|| (self.log)(&line));
             lines = self.lines.lock();
         }
@@ -80,7 +80,7 @@ impl Logger {
         self.lines.notify_all();
     }
 
-    /// Waits for the lines to be logged, but not for a log that blocks.
+    /// Waits until all lines are logged, or a short time if the callback blocks.
     pub(super) fn flush(self: &Arc<Self>) {
         self.start();
         let _ = self.lines.wait(&mut Wait::new(Some(GRACE)), |lines| !lines.running);

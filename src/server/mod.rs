@@ -10,6 +10,7 @@
 //!  Ended     all objects are released
 //! ```
 
+mod accept;
 mod functions;
 mod log;
 mod objects;
@@ -21,17 +22,15 @@ mod session;
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::Limits;
-use crate::net::{Address, Listener, PeerAddress, Stream, deadline};
+use crate::net::{Address, Listener, Stream, deadline};
 use crate::wait::{Condition, Locked, Wait};
 pub(crate) use log::Log;
 use log::Logger;
@@ -46,8 +45,6 @@ const GRACE: Duration = Duration::from_millis(300);
 const DROP_REFERENCES: Duration = Duration::from_millis(100);
 /// How long clients of a drained manager may stay connected, to learn that there is nothing left.
 const LAST_CALLS: Duration = Duration::from_secs(1);
-/// The pause when the system has no file descriptor for another connection.
-const EXHAUSTED: Duration = Duration::from_millis(50);
 /// The stack of a connection's thread. It bounds `Limits::depth`. Unoptimized code takes up to four times as much.
 const STACK: usize = if cfg!(debug_assertions) { 2 << 20 } else { 512 * 1024 };
 
@@ -103,15 +100,6 @@ struct Lifecycle {
     evicted: usize,
     /// The client that asked for the shutdown may still have to `incref` an object that it was handed.
     hand_over: bool,
-}
-
-impl Lifecycle {
-    /// Takes the oldest unauthenticated connection's place. The connection is to be closed.
-    fn evict(&mut self) -> Option<Arc<Connection>> {
-        let oldest = self.unauthenticated.pop_first()?;
-        self.evicted += 1;
-        self.connections.get(&oldest).cloned()
-    }
 }
 
 impl fmt::Debug for ServerState {
@@ -208,16 +196,6 @@ impl ServerState {
         self.wait_for_progress(left().min(LAST_CALLS), |it| it.connections.is_empty());
     }
 
-    /// Closes an evicted connection.
-    fn close(&self, evicted: Option<Arc<Connection>>) {
-        if let Some(connection) = evicted {
-            connection.stream.shutdown(Shutdown::Both);
-            self.log(format_args!(
-                "the oldest unauthenticated connection was closed to admit another"
-            ));
-        }
-    }
-
     fn open_connections(&self) -> Vec<Arc<Connection>> {
         self.lifecycle.lock().connections.values().cloned().collect()
     }
@@ -231,7 +209,7 @@ impl ServerState {
 
 /// Serves until the shutdown, and carries that out.
 pub(crate) fn serve(state: &Arc<ServerState>, listener: Listener) -> Result<()> {
-    let result = start_accepting(state, listener);
+    let result = accept::start(state, listener);
     if result.is_ok() {
         state.wait_for_phase(Phase::Draining, None);
         end(state);
@@ -271,131 +249,6 @@ fn end(state: &ServerState) {
     }
 }
 
-fn start_accepting(state: &Arc<ServerState>, listener: Listener) -> Result<()> {
-    let accepting = state.clone();
-    state.lifecycle.lock().accepting = true;
-    let thread = thread::Builder::new().name("basemanager-accept".to_owned()).spawn(move || {
-        accept(&accepting, &listener);
-        drop(listener);
-        let (lifecycle, progress) = (accepting.lifecycle.clone(), accepting.progress.clone());
-        drop(accepting);
-        lifecycle.lock().accepting = false;
-        progress.notify_all();
-    });
-    thread.map(drop).map_err(Error::io("start a thread"))
-}
-
-fn accept(state: &Arc<ServerState>, listener: &Listener) {
-    loop {
-        let accepted = listener.accept();
-        if state.has_reached(Phase::Closing) {
-            return;
-        }
-        match accepted {
-            Ok((stream, address)) => {
-                if let Err(error) = admit(state, stream, address) {
-                    state.log(format_args!("rejected {address}: {}", error.reason()));
-                }
-            }
-            // That connection failed before it was accepted.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::ConnectionAborted
-                        | ErrorKind::ConnectionReset
-                        | ErrorKind::Interrupted
-                ) => {}
-            Err(error) => {
-                state.log(format_args!("a connection could not be accepted: {error}"));
-                // Out of file descriptors or memory: another connection must end first.
-                let mut lifecycle = state.lifecycle.lock();
-                let (before, oldest) = (lifecycle.connections.len(), lifecycle.evict());
-                drop(lifecycle);
-                state.close(oldest);
-                state.wait_for_progress(EXHAUSTED, |it| {
-                    it.connections.len() < before || state.has_reached(Phase::Closing)
-                });
-            }
-        }
-    }
-}
-
-/// Starts a thread that serves a connection, if there is room for another.
-fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Result<()> {
-    let max = state.settings.max_connections;
-    let mut lifecycle = state.lifecycle.lock();
-    if lifecycle.connections.len() >= max {
-        return Err(Error::Limit("number of connections", max as u64));
-    }
-    let max = state.settings.max_handshakes;
-    let mut oldest = None;
-    if lifecycle.unauthenticated.len() >= max {
-        // The connection that has not authenticated for the longest is most likely part of a flood.
-        oldest = if lifecycle.evicted < max { lifecycle.evict() } else { None };
-        if oldest.is_none() {
-            return Err(Error::Limit("number of handshakes", max as u64));
-        }
-    }
-    lifecycle.last += 1;
-    let id = lifecycle.last;
-    let connection = Arc::new(Connection::new(id, stream, address));
-    lifecycle.connections.insert(id, connection.clone());
-    lifecycle.unauthenticated.insert(id);
-    drop(lifecycle);
-    state.close(oldest);
-    let (lifecycle, progress) = (state.lifecycle.clone(), state.progress.clone());
-    let permit = ConnectionPermit { lifecycle, progress, id, authenticated: false };
-    let serving = state.clone();
-    thread::Builder::new()
-        .name(format!("basemanager-{id}"))
-        .stack_size(STACK)
-        .spawn(move || {
-            // Dropped in the opposite order.
-            let mut permit = permit;
-            let serving = serving;
-            session::serve(&mut permit, &serving, connection);
-        })
-        .map(drop)
-        .map_err(|error| {
-            // Makes room for the next connection.
-            let oldest = state.lifecycle.lock().evict();
-            state.close(oldest);
-            Error::io("start a thread")(error)
-        })
-}
-
-/// A connection's place among `max_connections`, and among `max_handshakes` until it is authenticated. Dropped
-/// when the connection's thread holds nothing else of the manager's, so that when the last permit is gone, the
-/// manager's end can release all objects.
-struct ConnectionPermit {
-    lifecycle: Locked<Lifecycle>,
-    progress: Condition,
-    id: u64,
-    authenticated: bool,
-}
-
-impl ConnectionPermit {
-    /// The client has proved that it knows the authkey; `false` if it was evicted before.
-    fn authenticate(&mut self) -> bool {
-        self.authenticated = self.lifecycle.lock().unauthenticated.remove(&self.id);
-        self.authenticated
-    }
-}
-
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        let mut lifecycle = self.lifecycle.lock();
-        if let Some(connection) = lifecycle.connections.remove(&self.id) {
-            connection.stream.shutdown(Shutdown::Both);
-        }
-        if !self.authenticated && !lifecycle.unauthenticated.remove(&self.id) {
-            lifecycle.evicted -= 1;
-        }
-        drop(lifecycle);
-        self.progress.notify_all();
-    }
-}
-
 /// Runs code of the manager's owner, such as a method; a panic becomes an error text.
 pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic: Box<dyn Any + Send>| {
@@ -407,6 +260,8 @@ pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::limits::DEEPEST;
     use crate::pickle::Pickle;

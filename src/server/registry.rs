@@ -1,4 +1,4 @@
-//! What a typeid stands for.
+//! The registered typeids.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,14 +8,16 @@ use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::{IntoReturn, Return, SharedObject};
 
-/// Makes, or finds, the object that a client asks for by its typeid.
+/// Makes, or finds, the object for a client's `create`.
 pub(crate) type Callable =
     Box<dyn Fn(&mut Call<'_>) -> Result<Return, Exception> + Send + Sync + 'static>;
 
 /// The registrations by typeid.
 pub(crate) type Registry = HashMap<String, Registration>;
 
-/// A registered typeid: a callable, and what its objects offer.
+/// A registered typeid: a callable, and which methods its objects expose.
+///
+/// CPython: the arguments of `BaseManager.register`.
 ///
 /// ```
 /// use basemanager::{Manager, Queue, Registration};
@@ -43,7 +45,7 @@ impl fmt::Debug for Registration {
 }
 
 impl Registration {
-    /// A typeid that this callable serves, with Python's defaults for the rest.
+    /// Calls this callable for each `create`, with Python's defaults for the rest.
     pub fn new<F, R>(callable: F) -> Self
     where
         F: Fn(&mut Call<'_>) -> R + Send + Sync + 'static,
@@ -58,7 +60,7 @@ impl Registration {
         }
     }
 
-    /// A typeid of one object for all clients, as [`Manager::share`](crate::Manager::share) registers it.
+    /// Shares one object with all clients, as [`Manager::share`](crate::Manager::share) registers it.
     pub fn shared(object: impl Into<Return>) -> Self {
         let object = object.into().into_object();
         let shared = object.clone();
@@ -69,15 +71,15 @@ impl Registration {
         Self { shared: Some(object), ..Self::new(callable) }
     }
 
-    /// The methods that clients may call. Defaults to all that the object exposes.
+    /// The methods that clients may call. Defaults to [`SharedObject::exposed`].
     #[must_use]
     pub fn exposed<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
         self.exposed = Some(methods.into_iter().map(Into::into).collect());
         self
     }
 
-    /// The methods whose results stay in the manager, with the typeid under which the client gets a
-    /// proxy for each. Defaults to none.
+    /// The methods whose results stay in the manager, with the typeid of the proxy that the client gets instead.
+    /// Defaults to [`SharedObject::method_to_typeid`].
     #[must_use]
     pub fn method_to_typeid<M: Into<String>, T: Into<String>>(
         mut self,
@@ -88,8 +90,8 @@ impl Registration {
         self
     }
 
-    /// Whether clients may create objects of this typeid. Defaults to `true`; without it the typeid
-    /// only says what the results of methods offer.
+    /// Whether clients may create objects of this typeid. Defaults to `true`. With `false`, the typeid is only used
+    /// for the results of methods ([`method_to_typeid`](Self::method_to_typeid)).
     #[must_use]
     pub fn create_method(mut self, allowed: bool) -> Self {
         self.create_method = allowed;

@@ -15,14 +15,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::accept::ConnectionPermit;
 use super::objects::{Entry, drop_guarded};
 use super::outbox::Outbox;
 use super::peer::{Connection, Peer};
-use super::{ConnectionPermit, ServerState, functions, guarded};
-use crate::error::{Error, Exception, Result};
+use super::{ServerState, functions, guarded};
+use crate::error::{Error, Exception};
 use crate::net::{Timed, deadline};
 use crate::object::call::{Call, ConnectionId, Context};
-use crate::object::stored::{Item, ObjectRefs, ObjectTable};
+use crate::object::stored::ObjectTable;
 use crate::object::{Return, SharedObject};
 use crate::pickle::Index;
 use crate::value::Value;
@@ -51,7 +52,7 @@ fn authenticate_and_serve(
     permit: &mut ConnectionPermit,
     state: &Arc<ServerState>,
     connection: Arc<Connection>,
-) -> Result<()> {
+) -> Result<(), Error> {
     let settings = &state.settings;
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, deadline(settings.handshake_timeout));
@@ -77,20 +78,6 @@ pub(super) struct Session {
     shutdown_requested: Cell<bool>,
 }
 
-/// The result of a call.
-enum Answer {
-    /// A reply, and the objects that it names.
-    Reply(Reply, ObjectRefs),
-    Item(Item),
-    Items(Vec<Item>),
-}
-
-impl From<Reply> for Answer {
-    fn from(reply: Reply) -> Self {
-        Self::Reply(reply, ObjectRefs::default())
-    }
-}
-
 impl Session {
     fn new(state: Arc<ServerState>, connection: Arc<Connection>) -> Self {
         Self {
@@ -103,7 +90,7 @@ impl Session {
         }
     }
 
-    fn serve_requests(&mut self, mut reader: FrameReader) -> Result<()> {
+    fn serve_requests(&mut self, mut reader: FrameReader) -> Result<(), Error> {
         let limits = self.state.settings.limits;
         let (mut index, mut request) = (Index::default(), Request::default());
         let mut accepted = false;
@@ -145,7 +132,7 @@ impl Session {
         }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<(), Error> {
         let result = self.outbox.flush();
         self.shut_down_if_requested();
         Ok(result?)
@@ -176,68 +163,64 @@ impl Session {
             return self.outbox.reply(&functions::unknown_id(&request.ident));
         };
         // A panic in a method costs this call only.
-        match guarded(|| self.call(&entry, request)) {
-            Ok(Ok(Answer::Reply(reply, references))) => {
-                self.outbox.reply(&reply);
-                self.outbox.pin(&references);
+        let result = guarded(|| self.call(&entry, request));
+        match result.unwrap_or_else(|panic| Err(Reply::Traceback(panic))) {
+            Ok(Return::Value(value)) => self.outbox.reply(&Reply::Return(value)),
+            Ok(Return::Element(element)) => {
+                self.outbox.reply(&Reply::Return(element.data));
+                self.outbox.pin(&element.references);
             }
-            Ok(Ok(Answer::Item(item))) => return self.outbox.reply_item(entry, item),
-            Ok(Ok(Answer::Items(items))) => self.outbox.reply_items(&entry, items),
-            Ok(Err(exception)) => self.outbox.reply(&Reply::Error(exception)),
-            Err(panic) => self.outbox.reply(&Reply::Traceback(panic)),
+            Ok(Return::Item(item)) => return self.outbox.reply_item(entry, item),
+            Ok(Return::Items(items)) => self.outbox.reply_items(&entry, items),
+            Ok(Return::Shared(object)) => {
+                let reply = guarded(move || unserializable(&*object, &request.method));
+                self.outbox.reply(&reply.unwrap_or_else(Reply::Traceback));
+            }
+            Err(reply) => self.outbox.reply(&reply),
         }
         drop_guarded(entry);
     }
 
-    /// Calls a method of an object.
-    fn call(&mut self, entry: &Entry, request: &Request) -> Result<Answer, Exception> {
+    /// Calls a method of an object; an error is the reply to send instead of a result.
+    fn call(&mut self, entry: &Entry, request: &Request) -> Result<Return, Reply> {
         let method = &request.method;
         if !entry.exposed.contains(method) {
-            return Ok(fallback(entry, method));
+            return fallback(entry, method);
         }
         let mut call = Call::new(request, method, &request.args, self, Some(&entry.object));
-        let result = entry.object.call(&mut call)?;
-        if let Some(typeid) = entry.method_to_typeid.get(method) {
-            return Ok(functions::proxy_reply(&self.state, typeid, result).into());
+        let result = entry.object.call(&mut call).map_err(Reply::Error)?;
+        match entry.method_to_typeid.get(method) {
+            Some(typeid) => Err(functions::proxy_reply(&self.state, typeid, result)),
+            None => Ok(result),
         }
-        Ok(match result {
-            Return::Value(value) => Reply::Return(value).into(),
-            Return::Element(element) => {
-                Answer::Reply(Reply::Return(element.data), element.references)
-            }
-            Return::Item(item) => Answer::Item(item),
-            Return::Items(items) => Answer::Items(items),
-            Return::Shared(object) => {
-                let what = object.repr();
-                let why = "is not plain data, and method_to_typeid does not name the method";
-                Reply::Unserializable(format!("{what}, the result of {method}(), {why}")).into()
-            }
-        })
     }
 }
 
-/// Answers the methods that every object has without exposing them.
-fn fallback(entry: &Entry, method: &str) -> Answer {
+/// Calls a method that every object has without exposing it.
+fn fallback(entry: &Entry, method: &str) -> Result<Return, Reply> {
     let object = &entry.object;
-    let reply = match method {
-        "__str__" | "__repr__" => Reply::Return(object.repr().into()),
-        "#GETVALUE" => match object.value() {
-            Ok(element) => {
-                return Answer::Reply(Reply::Return(element.data), element.references);
-            }
-            Err(exception) => Reply::Unserializable(exception.to_string()),
-        },
+    match method {
+        "__str__" | "__repr__" => Ok(object.repr().into()),
+        "#GETVALUE" => {
+            let unserializable = |error: Exception| Reply::Unserializable(error.to_string());
+            object.value().map(Return::Element).map_err(unserializable)
+        }
         _ => {
             // CPython's text, with the typeid in the place of the class.
             let exposed = entry.exposed.iter().map(|name| name.as_str().into()).collect();
-            Reply::Traceback(format!(
+            Err(Reply::Traceback(format!(
                 "AttributeError: method '{method}' of '{}' object is not in exposed={}",
                 entry.typeid,
                 Value::Set(exposed)
-            ))
+            )))
         }
-    };
-    reply.into()
+    }
+}
+
+fn unserializable(object: &dyn SharedObject, method: &str) -> Reply {
+    let what = object.repr();
+    let why = "is not plain data, and method_to_typeid does not name the method";
+    Reply::Unserializable(format!("{what}, the result of {method}(), {why}"))
 }
 
 impl Drop for Session {

@@ -70,11 +70,6 @@ impl BigInt {
         self.0.len().saturating_mul(241) / 100 + 1
     }
 
-    /// Compares exactly. Beyond `i64` every finite float is whole, and prints in full.
-    pub(super) fn eq_float(&self, float: f64) -> bool {
-        self.0.len() <= FLOAT_BYTES && format!("{float:.0}") == self.to_string()
-    }
-
     /// The nearest float, if there is a finite one.
     pub(super) fn to_f64(&self) -> Option<f64> {
         let digits = (self.0.len() <= FLOAT_BYTES).then(|| self.to_string())?;

@@ -230,11 +230,25 @@ fn distinct(items: Vec<Value>) -> Vec<Value> {
 fn distinct_by<T>(items: Vec<T>, key: impl Fn(&T) -> &Value) -> Vec<T> {
     let mut kept: Vec<T> = Vec::new();
     for item in items {
-        if kept.iter().all(|other| key(other) != key(&item)) {
+        if kept.iter().all(|other| !may_be_equal(key(other), key(&item))) {
             kept.push(item);
         }
     }
     kept
+}
+
+/// Whether Python may take two hashable values for equal.
+fn may_be_equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Tuple(a), Value::Tuple(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| may_be_equal(a, b))
+        }
+        (Value::FrozenSet(a), Value::FrozenSet(b)) => a.len() == b.len(),
+        _ => {
+            let numbers = (f64::try_from(a.clone()), f64::try_from(b.clone()));
+            a == b || matches!(numbers, (Ok(a), Ok(b)) if a == b)
+        }
+    }
 }
 
 #[test]

@@ -76,11 +76,15 @@ macro_rules! typed {
         }
     };
 }
-pub(self) use typed;
+use typed;
 
 /// Calls a method that does not wait.
 fn call(proxy: &Proxy, method: &str, args: &[Value]) -> Result<Value> {
     proxy.ask(method, args).map_err(|error| not_exposed(error, method))
+}
+
+fn exposes(proxy: &Proxy, method: &str) -> bool {
+    proxy.exposed().iter().any(|exposed| exposed == method)
 }
 
 /// Explains what to do if the manager does not expose a method.
@@ -142,6 +146,9 @@ impl DictProxy {
 
     /// Sets the value of a key. `TypeError` if the key is not hashable.
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
+        if exposes(&self.0, "__setitem__") {
+            return call(&self.0, "__setitem__", &[key.into(), value.into()]).map(drop);
+        }
         let pair = Value::from((key, value));
         call(&self.0, "update", &[[pair].into()]).map(drop)
     }
@@ -352,6 +359,9 @@ impl SetProxy {
 
     /// Whether a value is in the set. `TypeError` if it is not hashable.
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
+        if exposes(&self.0, "__contains__") {
+            return call(&self.0, "__contains__", &[member.into()])?.try_into();
+        }
         call(&self.0, "issuperset", &[[member.into()].into()])?.try_into()
     }
 

@@ -24,7 +24,9 @@ pub(crate) mod proxy;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
-pub(crate) use decode::{Instance, Node};
+pub(crate) use decode::Instance;
+#[cfg(feature = "sync")]
+pub(crate) use decode::Node;
 pub(crate) use encode::Writer;
 pub(crate) use index::{Index, Kind};
 pub(crate) use machine::Span;

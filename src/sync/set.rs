@@ -243,7 +243,9 @@ impl Shared {
         let others = call.positional().iter().map(|other| members(call, call.kept(other)));
         let others = others.collect::<Result<Vec<_>, Exception>>()?;
         if call.method().ends_with("update") {
-            others.into_iter().for_each(|other| self.apply(operation, other));
+            for other in others {
+                self.apply(operation, other);
+            }
             return Ok(().into());
         }
         let mut set = self.lock().clone();

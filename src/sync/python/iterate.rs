@@ -85,7 +85,7 @@ fn not_iterable(value: &Value) -> Exception {
     let name = type_name(value);
     Exception::type_error(match value {
         Value::Opaque(_) => format!(
-            "cannot iterate over a '{name}' in this manager: pass list(...) or dict(...) of it, and add items \
+            "'{name}' object is not iterable in this manager: pass list(...) or dict(...) of it, and add items \
              that hold one another one by one"
         ),
         _ => format!("'{name}' object is not iterable"),

@@ -245,8 +245,8 @@ fn may_be_equal(a: &Value, b: &Value) -> bool {
         }
         (Value::FrozenSet(a), Value::FrozenSet(b)) => a.len() == b.len(),
         _ => {
-            let numbers = (f64::try_from(a.clone()), f64::try_from(b.clone()));
-            a == b || matches!(numbers, (Ok(a), Ok(b)) if a == b)
+            let number = |value: &Value| f64::try_from(value.clone()).ok();
+            a == b || number(a).is_some_and(|a| number(b) == Some(a))
         }
     }
 }

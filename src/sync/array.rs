@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::python;
 use super::python::array::Typecode;
-use super::python::{self, index_error, slice, slice::Subscript};
+use super::python::slice::{self, Subscript, out_of_range};
 use crate::error::{Exception, Result};
 use crate::object::call::Call;
 use crate::object::stored::Element;
@@ -116,21 +117,17 @@ impl Shared {
 
     fn set(&self, at: &Subscript, value: &Value) -> Result<(), Exception> {
         let mut items = self.lock();
-        match at {
-            Subscript::Index(index) => {
-                let at = slice::position(*index, items.len());
-                let item = at.and_then(|at| items.get_mut(at)).ok_or_else(out_of_range)?;
-                *item = self.typecode.item(value)?;
+        let mut new = match at {
+            Subscript::Index(index) if slice::position(*index, items.len()).is_none() => {
+                return Err(out_of_range());
             }
-            Subscript::Slice(slice) => {
-                let new = Typecode::unpickle(value);
-                let new = new.filter(|(typecode, _)| *typecode == self.typecode);
-                let expected = || format!("an array with typecode '{}'", self.typecode.0);
-                let (_, mut new) = new.ok_or_else(|| python::wrong_type(&expected(), value))?;
-                slice::set(&mut items, slice, &mut new)?;
-            }
-        }
-        Ok(())
+            Subscript::Index(_) => vec![self.typecode.item(value)?],
+            Subscript::Slice(_) => match Typecode::unpickle(value) {
+                Some((typecode, items)) if typecode == self.typecode => items,
+                _ => return Err(python::wrong_type("an array with the same typecode", value)),
+            },
+        };
+        slice::set(&mut items, at, &mut new)
     }
 }
 
@@ -184,8 +181,4 @@ impl SharedObject for Shared {
     fn value(&self) -> Result<Element, Exception> {
         Ok(self.typecode.pickle(&self.lock()).into())
     }
-}
-
-fn out_of_range() -> Exception {
-    index_error("array index out of range")
 }

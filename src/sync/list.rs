@@ -1,9 +1,9 @@
 //! Python's `list`, shared.
 
-use std::mem::swap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::python::{self, index_error, slice, slice::Subscript};
+use super::python;
+use super::python::slice::{self, Subscript, out_of_range};
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
@@ -196,7 +196,8 @@ impl Shared {
         match call.method() {
             "__delitem__" => {
                 let ([at], []) = call.args(["index"], [])?;
-                let old = self.delete(&Subscript::of(call, at)?)?;
+                let at = Subscript::of(call, at)?;
+                let old = slice::delete(&mut self.lock(), &at)?;
                 drop(old);
             }
             "__setitem__" => {
@@ -242,50 +243,32 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Element>> {
         lock(&self.items)
     }
+
     fn get(&self, at: &Subscript) -> Result<Element, Exception> {
         let items = self.lock();
         match at {
             Subscript::Index(index) => {
                 let item = slice::position(*index, items.len()).and_then(|at| items.get(at));
-                item.cloned().ok_or_else(|| index_error("list index out of range"))
+                item.cloned().ok_or_else(out_of_range)
             }
             Subscript::Slice(slice) => Ok(list(slice::get(&items, slice))),
         }
     }
 
     fn set(&self, at: &Subscript, value: &Pickle, call: &Call<'_>) -> Result<(), Exception> {
-        // Declared before the lock is taken, so dropped after it is released. Holds the old items in the end.
+        // Holds the old items in the end, and drops them without the lock.
         let mut new = match at {
             Subscript::Index(_) => vec![call.element(value)],
             Subscript::Slice(_) => python::elements(call, value)?,
         };
-        let mut items = self.lock();
-        match at {
-            Subscript::Index(index) => {
-                let at = assigned(*index, items.len())?;
-                items.get_mut(at).into_iter().zip(&mut new).for_each(|(old, new)| swap(old, new));
-            }
-            Subscript::Slice(slice) => slice::set(&mut items, slice, &mut new)?,
-        }
+        slice::set(&mut self.lock(), at, &mut new)?;
         Ok(())
-    }
-
-    fn delete(&self, at: &Subscript) -> Result<Vec<Element>, Exception> {
-        let mut items = self.lock();
-        match at {
-            Subscript::Index(index) => {
-                let at = assigned(*index, items.len())?;
-                Ok(vec![items.remove(at)])
-            }
-            Subscript::Slice(slice) => Ok(slice::delete(&mut items, slice)),
-        }
     }
 
     fn pop(&self, index: i64) -> Result<Element, Exception> {
         let mut items = self.lock();
         let at = slice::position(index, items.len());
-        let empty = if items.is_empty() { "pop from empty list" } else { "pop index out of range" };
-        Ok(items.remove(at.ok_or_else(|| index_error(empty))?))
+        Ok(items.remove(at.ok_or_else(out_of_range)?))
     }
 
     /// `index(value, start=0, stop=sys.maxsize)`.
@@ -356,11 +339,6 @@ fn repeat(items: &[Element], times: usize, call: &Call<'_>) -> Result<Vec<Elemen
     let size: usize = items.iter().map(|item| python::size(&item.data)).sum();
     call.spend(size.saturating_mul(times))?;
     Ok(items.iter().cycle().take(items.len().saturating_mul(times)).cloned().collect())
-}
-
-fn assigned(index: i64, len: usize) -> Result<usize, Exception> {
-    let at = slice::position(index, len);
-    at.ok_or_else(|| index_error("list assignment index out of range"))
 }
 
 fn not_in_list() -> Exception {

@@ -134,10 +134,6 @@ pub(super) fn overflow(text: String) -> Exception {
     Exception::builtin("OverflowError", text)
 }
 
-pub(super) fn index_error(text: &str) -> Exception {
-    Exception::builtin("IndexError", text)
-}
-
 /// Writes items between brackets, with commas.
 pub(super) fn write_items<T: fmt::Display>(
     out: &mut dyn fmt::Write,

@@ -1,6 +1,8 @@
 //! Python's indexes and slices.
 
-use super::{index_error, instance, int, integer, wrong_type};
+use std::ops::Range;
+
+use super::{instance, int, integer, wrong_type};
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::saturated;
@@ -51,8 +53,7 @@ impl Subscript {
     pub(in crate::sync) fn of(call: &Call<'_>, arg: &Pickle) -> Result<Self, Exception> {
         let value = call.value(arg)?;
         if int(&value).is_some() {
-            let too_large = |_| index_error("index does not fit 64 bits");
-            return integer(call, arg).map(Self::Index).map_err(too_large);
+            return integer(call, arg).map(Self::Index).map_err(|_| out_of_range());
         }
         let slice = instance(&value);
         match slice.filter(|slice| slice.module == "builtins" && slice.name == "slice") {
@@ -60,6 +61,31 @@ impl Subscript {
             None => Err(wrong_type("an integer or a slice as index", &value)),
         }
     }
+}
+
+/// The positions that a subscript names in a sequence.
+enum Positions {
+    Range(Range<usize>),
+    Steps(Vec<usize>),
+}
+
+impl Subscript {
+    fn positions(&self, len: usize) -> Result<Positions, Exception> {
+        match self {
+            Self::Index(index) => {
+                let at = position(*index, len).ok_or_else(out_of_range)?;
+                Ok(Positions::Range(at..at + 1))
+            }
+            Self::Slice(slice) => Ok(match slice.range(len) {
+                Some(range) => Positions::Range(range),
+                None => Positions::Steps(slice.positions(len)),
+            }),
+        }
+    }
+}
+
+pub(in crate::sync) fn out_of_range() -> Exception {
+    Exception::builtin("IndexError", "index out of range")
 }
 
 impl Slice {
@@ -79,14 +105,14 @@ impl Slice {
     }
 
     /// The range of positions that it names in a sequence of this length, if its step is 1.
-    pub(in crate::sync) fn range(&self, len: usize) -> Option<std::ops::Range<usize>> {
+    fn range(&self, len: usize) -> Option<Range<usize>> {
         let start = self.start.map_or(0, |start| clamp(start, len));
         let stop = self.stop.map_or(len, |stop| clamp(stop, len));
         (self.step == 1).then(|| start..stop.max(start))
     }
 
     /// The positions that it names in a sequence of this length, in its order.
-    pub(in crate::sync) fn positions(&self, len: usize) -> Vec<usize> {
+    fn positions(&self, len: usize) -> Vec<usize> {
         let stride = saturated(self.step.saturating_abs());
         if self.step > 0 {
             let start = self.start.map_or(0, |start| clamp(start, len));
@@ -110,22 +136,24 @@ pub(in crate::sync) fn get<'a, T>(items: &'a [T], slice: &Slice) -> impl Iterato
     slice.positions(items.len()).into_iter().filter_map(|at| items.get(at))
 }
 
-/// Replaces the items that a slice names by new ones. Leaves the old ones in `new`, to be dropped without the
-/// lock.
+/// Replaces the item at an index, or the items that a slice names, by new ones. Leaves the old ones in `new`, to be
+/// dropped without the lock.
 ///
 /// # Errors
-/// `ValueError` if the slice has a step and another number of items.
+/// `IndexError` beyond the ends; `ValueError` if a slice with a step names another number of items.
 pub(in crate::sync) fn set<T>(
     items: &mut Vec<T>,
-    slice: &Slice,
+    at: &Subscript,
     new: &mut Vec<T>,
 ) -> Result<(), Exception> {
-    if let Some(range) = slice.range(items.len()) {
-        let old = items.splice(range, new.drain(..)).collect();
-        *new = old;
-        return Ok(());
-    }
-    let positions = slice.positions(items.len());
+    let positions = match at.positions(items.len())? {
+        Positions::Range(range) => {
+            let old = items.splice(range, new.drain(..)).collect();
+            *new = old;
+            return Ok(());
+        }
+        Positions::Steps(positions) => positions,
+    };
     if positions.len() != new.len() {
         return Err(Exception::value_error(format!(
             "cannot assign {} items to a slice with a step that names {}",
@@ -139,18 +167,20 @@ pub(in crate::sync) fn set<T>(
     Ok(())
 }
 
-/// Removes and returns the items that a slice names.
-pub(in crate::sync) fn delete<T>(items: &mut Vec<T>, slice: &Slice) -> Vec<T> {
-    if let Some(range) = slice.range(items.len()) {
-        return items.drain(range).collect();
-    }
-    let mut positions = slice.positions(items.len());
+/// Removes and returns the item at an index, or the items that a slice names.
+///
+/// # Errors
+/// `IndexError` beyond the ends.
+pub(in crate::sync) fn delete<T>(items: &mut Vec<T>, at: &Subscript) -> Result<Vec<T>, Exception> {
+    let mut positions = match at.positions(items.len())? {
+        Positions::Range(range) => return Ok(items.drain(range).collect()),
+        Positions::Steps(positions) => positions,
+    };
     positions.sort_unstable();
     let mut positions = positions.into_iter().peekable();
     let mut here = 0..;
-    items
-        .extract_if(.., |_| here.next().is_some_and(|at| positions.next_if_eq(&at).is_some()))
-        .collect()
+    let named = |_: &mut T| here.next().is_some_and(|at| positions.next_if_eq(&at).is_some());
+    Ok(items.extract_if(.., named).collect())
 }
 
 #[cfg(test)]

@@ -143,7 +143,8 @@ fn set_relations_with_an_unhashable_item_raise_type_error() {
     set.insert(2).unwrap();
     let unhashable = Value::List(vec![2.into(), Value::List(vec![])]);
     for method in ["issubset", "issuperset", "isdisjoint", "union", "update"] {
-        let error = set.proxy().call(method, &[unhashable.clone()], &[]).unwrap_err().to_string();
+        let error = set.proxy().call(method, std::slice::from_ref(&unhashable), &[]);
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("TypeError: unhashable type: 'list'"), "{method}: {error}");
     }
     assert_eq!(set.members().unwrap(), [2.into()]);

@@ -315,9 +315,9 @@ class Failed:
     def __init__(self, error):
         self.text = '%s: %s' % (type(error).__name__, error)
         if isinstance(error, RemoteError):
-            # The last line of the traceback, without the line of dashes behind it.
-            lines = [line.rstrip('-') for line in str(error).strip().splitlines()]
-            self.text = 'RemoteError: ' + [line for line in lines if line][-1]
+            # The last line of the traceback that names a class; notes and a line of dashes may follow.
+            lines = [line for line in str(error).splitlines() if re.match(r'[\w.]+(:|$)', line)]
+            self.text = 'RemoteError: ' + (lines or ['unknown'])[-1]
             if 'Unserializable' in str(error):
                 self.text = 'RemoteError: Unserializable'
         self.classes = [part for part in self.text.split(': ') if re.fullmatch(r'[\w.]+', part)]

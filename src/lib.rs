@@ -135,16 +135,8 @@ mod wire;
 
 #[cfg(feature = "sync")]
 pub use client::sync::{
-    array::ArrayProxy,
-    barrier::BarrierProxy,
-    condition::{ConditionGuard, ConditionProxy},
-    dict::{DictIter, DictProxy},
-    event::EventProxy,
-    list::{ListIter, ListProxy},
-    lock::{LockGuard, LockProxy},
-    namespace::NamespaceProxy,
-    set::SetProxy,
-    value::ValueProxy,
+    ArrayProxy, BarrierProxy, ConditionGuard, ConditionProxy, DictIter, DictProxy, EventProxy,
+    ListIter, ListProxy, LockGuard, LockProxy, NamespaceProxy, SetProxy, ValueProxy,
 };
 pub use client::{Client, Connector, Consumer, Proxy, PutEach, QueueIter, QueueProxy};
 pub use error::{Error, Exception, Result};

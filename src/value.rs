@@ -4,23 +4,16 @@
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
 //!
 //! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
-//! and back, `key.rs` finds equal ones among many (`path.rs` for paths, `numpy.rs` for `NumPy`'s
-//! numbers), `nesting.rs` bounds what goes over values in values, `range.rs` writes a `range` out, and
-//! `repr.rs` prints a value as Python would.
+//! and back, `numpy.rs` reads `NumPy`'s numbers, `nesting.rs` bounds the depth of a value, `range.rs` counts
+//! through a `range`, and `repr.rs` prints a value as Python would.
 
 mod convert;
-mod key;
 mod nesting;
 mod numpy;
-mod path;
 mod range;
 mod repr;
 
-use std::collections::{HashMap, HashSet};
-
 use crate::pickle::Pickle;
-pub(crate) use key::Key;
-use nesting::in_same_order;
 pub(crate) use range::Steps;
 #[cfg(feature = "sync")]
 pub(crate) use repr::Pair;
@@ -29,17 +22,14 @@ pub(crate) use repr::beginning;
 /// A Python value.
 ///
 /// Rust values become one with [`From`], and come back with [`TryFrom`], the items of a list one by one:
-/// `Vec<Value>` is for any, and `Vec<u8>` for `bytes`. Equality is Python's `==`:
-/// numbers compare by value, `bytes` equal `bytearray`, and sets and dicts have no order. Opaque ones are
-/// equal if their classes are the same and what they are made from is equal.
-/// Printing gives Python's `repr()`.
+/// `Vec<Value>` is for any, and `Vec<u8>` for `bytes`. Equality is structural: the
+/// same variant with equal parts in the same order. Printing gives Python's `repr()`.
 ///
 /// ```
 /// use basemanager::Value;
 ///
 /// let value = Value::from((1, "two", Some(3.0)));
 /// assert_eq!(value.to_string(), "(1, 'two', 3.0)");
-/// assert_eq!(Value::from(1), Value::from(true));
 ///
 /// let number: u8 = Value::from(7).try_into()?;
 /// assert_eq!(number, 7);
@@ -48,7 +38,7 @@ pub(crate) use repr::beginning;
 /// let words = items.into_iter().map(String::try_from).collect::<Result<Vec<_>, _>>()?;
 /// # Ok::<(), basemanager::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
     /// `None`, and Rust's `()`.
@@ -162,54 +152,6 @@ impl Value {
             Self::Opaque(_) => "object",
         }
     }
-}
-
-impl PartialEq for Value {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::None, Self::None) => true,
-            (Self::Str(a), Self::Str(b)) => a == b,
-            (Self::Bytes(a) | Self::ByteArray(a), Self::Bytes(b) | Self::ByteArray(b)) => a == b,
-            (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => a == b,
-            (Self::Set(a) | Self::FrozenSet(a), Self::Set(b) | Self::FrozenSet(b)) => {
-                a.len() == b.len() && is_subset(a, b)
-            }
-            (Self::Dict(a), Self::Dict(b)) => a.len() == b.len() && same_pairs(a, b),
-            (Self::Opaque(a), Self::Opaque(b)) => a == b || Key::of(self) == Key::of(other),
-            (Self::Opaque(pickle), plain) | (plain, Self::Opaque(pickle)) => {
-                numpy::number(pickle).is_some_and(|number| number == *plain)
-            }
-            (Self::Float(a), Self::Float(b)) => a == b,
-            (Self::Float(float), int) | (int, Self::Float(float)) => {
-                int.as_int().is_some_and(|int| eq_float(int, *float))
-            }
-            _ => self.as_int().is_some_and(|int| other.as_int() == Some(int)),
-        }
-    }
-}
-
-/// Compares exactly, as Python does: `2**53 + 1 != 2.0**53`, though they are equal as floats.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-fn eq_float(int: i128, float: f64) -> bool {
-    // 2^127 is no i128, but the cast makes it the greatest one.
-    int as f64 == float && float < 2_f64.powi(127) && int == float as i128
-}
-
-/// Whether each of some distinct members is among others, in any order.
-pub(crate) fn is_subset(members: &[Value], of: &[Value]) -> bool {
-    // The same in the same order is common, and quick to tell.
-    if members.len() <= of.len() && members.iter().zip(of).all(|(a, b)| in_same_order(a, b)) {
-        return true;
-    }
-    let mut left: HashSet<Key> = of.iter().map(Key::of).collect();
-    members.iter().all(|member| left.remove(&Key::of(member)))
-}
-
-/// Whether each of some keys has the same value among others, in any order.
-fn same_pairs(pairs: &[(Value, Value)], others: &[(Value, Value)]) -> bool {
-    let mut left: HashMap<Key, &Value> =
-        others.iter().map(|(key, value)| (Key::of(key), value)).collect();
-    pairs.iter().all(|(key, value)| left.remove(&Key::of(key)) == Some(value))
 }
 
 #[cfg(test)]

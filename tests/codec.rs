@@ -229,11 +229,25 @@ fn distinct(items: Vec<Value>) -> Vec<Value> {
 fn distinct_by<T>(items: Vec<T>, key: impl Fn(&T) -> &Value) -> Vec<T> {
     let mut kept: Vec<T> = Vec::new();
     for item in items {
-        if kept.iter().all(|other| key(other) != key(&item)) {
+        if kept.iter().all(|other| !may_be_equal(key(other), key(&item))) {
             kept.push(item);
         }
     }
     kept
+}
+
+/// Whether Python may take two hashable values for equal.
+fn may_be_equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Tuple(a), Value::Tuple(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| may_be_equal(a, b))
+        }
+        (Value::FrozenSet(a), Value::FrozenSet(b)) => a.len() == b.len(),
+        _ => {
+            let number = |value: &Value| f64::try_from(value.clone()).ok();
+            a == b || number(a).is_some_and(|a| number(b) == Some(a))
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The same random calls of `CPython`'s own `SyncManager` and of the example `sync_manager`, made by an
-//! unmodified Python client: results, texts and exceptions agree, but for what the README lists.
+//! The same random calls of `CPython`'s own `SyncManager` and of the example `sync_manager`, made by an unmodified
+//! Python client: results and exception classes agree, except for the differences that the guide lists.
 
 #![cfg(feature = "sync")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use support::{Peer, Python, pythons, say, snippet};
 
-const README: &str = include_str!("../README.md");
-const TABLE: &str = "## Differences of the shared objects";
+const GUIDE: &str = include_str!("../src/guide/differences.md");
 
 /// The calls of each type, for each interpreter.
 const CALLS: &str = "1200";
@@ -62,9 +61,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 fn table() -> Vec<Difference<'static>> {
-    let table = README.split(TABLE).nth(1).and_then(|rest| rest.split("\n## ").next());
-    let rows = table.unwrap_or_default().lines();
-    let rows = rows.filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = GUIDE.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
     let rows = rows.skip(1).filter(|row| row.len() > 1);
     rows.map(|row| match *row {

@@ -70,7 +70,7 @@ mod soak {
     fn manager() {
         let tasks = Queue::options().maxsize(64).lease(LEASE).build();
         let plain = Queue::bounded(64);
-        let lock = Lock::new().released_on_disconnect();
+        let lock = Lock::new_released_on_disconnect();
         let counts = Dict::new();
         let server = Manager::new(KEY)
             .register("tasks", move |_| tasks.clone())

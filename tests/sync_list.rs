@@ -58,14 +58,8 @@ fn a_list_from_rust() {
     list.sort().unwrap();
     assert_eq!(list.proxy().repr().unwrap(), "['a', 'b', 'c', 'd']");
     list.set(0, 5).unwrap();
-    assert_eq!(
-        raised(list.set(9, 5).unwrap_err()),
-        "IndexError: list assignment index out of range"
-    );
-    assert_eq!(
-        raised(list.sort().unwrap_err()),
-        "TypeError: '<' not supported between instances of 'str' and 'int'"
-    );
+    assert_eq!(raised(list.set(9, 5).unwrap_err()), "IndexError: index out of range");
+    assert_eq!(raised(list.sort().unwrap_err()), "TypeError: 'str' and 'int' have no order");
     assert!(list.contains("b").unwrap() && !list.contains("z").unwrap());
     assert_eq!(list.iter().collect::<Result<Vec<_>, _>>().unwrap(), list.to_vec().unwrap());
     assert_eq!(list.pop().unwrap(), Some("d".into()));
@@ -86,7 +80,7 @@ fn an_array_from_rust() {
     assert_eq!(array.get(3).unwrap(), None);
     assert_eq!(
         raised(array.set(0, 1_i64 << 31).unwrap_err()),
-        "OverflowError: signed integer is greater than maximum"
+        "OverflowError: 2147483648 does not fit typecode 'i': -2147483648 to 2147483647"
     );
     assert_eq!(array.proxy().repr().unwrap(), "array('i', [1, 1, 2])");
 }
@@ -268,12 +262,29 @@ fn no_item_is_lost_or_doubled_among_many_clients() {
     assert!(list.is_empty().unwrap());
 }
 
-/// Python's `iter(items)`, or `reversed(items)`, that is to go on at a place.
-fn iterator_at(function: &str, items: &[u8], place: i64) -> Value {
-    let place = [b"\x8a\x08", &place.to_le_bytes()[..]].concat();
-    let name = format!("cbuiltins\n{function}\n");
-    let pickle = [b"\x80\x04", name.as_bytes(), items, b"\x85R", &place, b"b."].concat();
+/// Python's `function([1, 2])`, as it pickles iterators.
+fn iterator(function: &str) -> Value {
+    let pickle = [b"\x80\x04c", function.as_bytes(), b"\n](K\x01K\x02e\x85R."].concat();
     Pickle::from_bytes(&pickle, &Limits::default()).unwrap().into()
+}
+
+#[test]
+fn extend_with_an_iterator_suggests_list() {
+    let (_handle, client) = serve();
+    let list = list(&client);
+    for function in ["builtins\niter", "builtins\nzip", "builtins\nreversed", "collections\ndeque"]
+    {
+        let extended = list.proxy().call("extend", &[iterator(function)], &[]);
+        let error = raised(extended.unwrap_err());
+        assert!(error.starts_with("TypeError"), "{error}");
+        assert!(error.contains("is not iterable in this manager: pass list(...)"), "{error}");
+        let made = client.create("dict", &[iterator(function)], &[]).unwrap_err().to_string();
+        assert!(
+            made.contains("TypeError") && made.contains("pass list(...) or dict(...)"),
+            "{made}"
+        );
+    }
+    assert!(list.is_empty().unwrap());
 }
 
 // What it gets wrong where memory has 32 bits: a count that does not fit them is none, or wraps.
@@ -288,13 +299,6 @@ fn count_beyond_32_bits_is_as_many_as_there_can_be() {
             assert!(raised(error).starts_with("MemoryError"), "{method} {times}");
         }
         assert_eq!(list.len().unwrap(), 3);
-        let nothing = iterator_at("iter", b"](K\x01K\x02e", times);
-        list.proxy().call("extend", &[nothing], &[]).unwrap();
-        assert_eq!(list.len().unwrap(), 3);
-        let both = iterator_at("reversed", b"](K\x01K\x02e", times);
-        list.proxy().call("extend", &[both], &[]).unwrap();
-        assert_eq!(list.pop().unwrap(), Some(1.into()));
-        assert_eq!(list.pop().unwrap(), Some(2.into()));
         let queue: QueueProxy = client.create("Queue", &[times.into()], &[]).unwrap().into();
         assert!(!queue.is_full().unwrap());
         queue.put_many([1, 2]).unwrap();

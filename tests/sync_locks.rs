@@ -67,7 +67,7 @@ impl Shared {
         let condition_of = {
             let condition = condition.clone();
             move |call: &mut Call<'_>| {
-                if call.positional().len() > 0 {
+                if !call.positional().is_empty() {
                     return Condition::from_call(call);
                 }
                 Ok(condition.clone())
@@ -377,8 +377,8 @@ fn event_that_is_set_for_an_instant() {
 
 #[test]
 fn killed_owners_let_go() {
-    let lock = Lock::new().released_on_disconnect();
-    let shared = Shared::of(lock, Semaphore::new(2).released_on_disconnect());
+    let lock = Lock::new_released_on_disconnect();
+    let shared = Shared::of(lock, Semaphore::new_released_on_disconnect(2));
     for python in pythons() {
         for typeid in ["Lock", "RLock", "Semaphore", "Condition"] {
             let mut owner = shared.python(python, "hold", typeid);

@@ -2,19 +2,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::sequence::{self, Subscript};
-use super::typecode::Typecode;
-use super::{args, iterate, python};
+use super::python;
+use super::python::array::Typecode;
+use super::python::slice::{self, Subscript, out_of_range};
 use crate::error::{Exception, Result};
 use crate::object::call::Call;
 use crate::object::stored::Element;
 use crate::object::{Return, SharedObject};
-use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::lock;
 
-/// An array of numbers of one type, usable in this process and by clients at once. A clone is the same
-/// array.
+/// An array of numbers of one type, for this process and for clients. A clone is the same array.
 ///
 /// ```
 /// use basemanager::Array;
@@ -36,7 +34,7 @@ shared!(Array, printed, sized);
 
 impl Array {
     /// An array with one of Python's typecodes: `b B h H i I l L q Q` for integers of 1, 2, 4, 8 and 8
-    /// bytes, signed and not, `f d` for floats, `u w` for characters.
+    /// bytes, signed and unsigned, `f d` for floats, `u w` for characters.
     ///
     /// # Errors
     /// `ValueError` for another typecode, `OverflowError` or `TypeError` if an item does not fit it.
@@ -46,33 +44,31 @@ impl Array {
         Ok(Self::of(typecode, items.collect::<Result<_, Exception>>()?))
     }
 
-    /// What Python's constructor makes of a client's arguments: `Array(typecode, sequence, lock=True)`.
+    /// Creates an array from a client's arguments, as Python's `Array(typecode, sequence, lock=True)`: a callable
+    /// for [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError`, `ValueError` or `OverflowError`, as Python's.
+    /// `TypeError`, `ValueError` or `OverflowError`, as [`Array::new`].
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        let ([typecode, items], [_]) = call.args(["typecode", "sequence"], ["lock"])?;
+        let ([typecode, sequence], [_]) = call.args(["typecode", "sequence"], ["lock"])?;
         let typecode = Typecode::of(&call.value(typecode)?)?;
-        let items = initial(call, typecode, iterate::referent(call, call.value(items)?)?.data)?;
-        Ok(Self::of(typecode, items))
+        let sequence = python::referent(call, call.value(sequence)?)?;
+        Ok(Self::of(typecode, initial(call, typecode, sequence.data)?))
     }
 
-    /// The item at a place.
+    /// A copy of the item at an index.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Value> {
         self.0.lock().get(index).cloned()
     }
 
-    /// Replaces the item at a place.
+    /// Replaces the item at an index.
     ///
     /// # Errors
-    /// `IndexError` if there is no such place, `OverflowError` or `TypeError` if the item does not fit.
+    /// `IndexError` beyond the end, `OverflowError` or `TypeError` if the item does not fit.
     pub fn set(&self, index: usize, item: impl Into<Value>) -> Result<()> {
         let item = self.0.typecode.item(&item.into())?;
-        let mut items = self.0.lock();
-        *items
-            .get_mut(index)
-            .ok_or_else(|| index_error("array assignment index out of range"))? = item;
+        *self.0.lock().get_mut(index).ok_or_else(out_of_range)? = item;
         Ok(())
     }
 
@@ -87,24 +83,15 @@ impl Array {
     }
 }
 
-/// What an array is made from: bytes are its memory, anything else its items.
+/// The first items of an array: bytes are its memory, anything else is iterated over.
 fn initial(call: &Call<'_>, typecode: Typecode, items: Value) -> Result<Vec<Value>, Exception> {
-    let refusal = |what| {
-        let code = typecode.0;
-        let text = format!("cannot use a {what} to initialize an array with typecode '{code}'");
-        Err(Exception::type_error(text))
-    };
-    let items = match (items, typecode.is_text()) {
-        (Value::Str(_), false) => return refusal("str"),
-        (Value::Bytes(bytes) | Value::ByteArray(bytes), _) => {
-            call.spend((bytes.len() / typecode.size()).saturating_mul(size_of::<Value>()))?;
-            return typecode.unpack(&bytes);
-        }
-        (items, is_text) => match Typecode::unpickle(&items) {
-            Some((other, _)) if other.is_text() && !is_text => return refusal("unicode array"),
-            Some((_, items)) => items,
-            None => iterate::items(call, items, 0)?.data,
-        },
+    if let Value::Bytes(bytes) | Value::ByteArray(bytes) = items {
+        call.spend((bytes.len() / typecode.size()).saturating_mul(size_of::<Value>()))?;
+        return typecode.unpack(&bytes);
+    }
+    let items = match Typecode::unpickle(&items) {
+        Some((_, items)) => items,
+        None => python::items(call, items, 0)?.data,
     };
     items.iter().map(|item| typecode.item(item)).collect()
 }
@@ -118,11 +105,11 @@ impl Shared {
         let items = self.lock();
         match at {
             Subscript::Index(index) => {
-                let item = sequence::place(*index, items.len()).and_then(|at| items.get(at));
-                item.cloned().ok_or_else(|| index_error("array index out of range"))
+                let item = slice::position(*index, items.len()).and_then(|at| items.get(at));
+                item.cloned().ok_or_else(out_of_range)
             }
             Subscript::Slice(slice) => {
-                let items: Vec<Value> = sequence::get(&items, slice).cloned().collect();
+                let items: Vec<Value> = slice::get(&items, slice).cloned().collect();
                 Ok(self.typecode.pickle(&items))
             }
         }
@@ -130,28 +117,17 @@ impl Shared {
 
     fn set(&self, at: &Subscript, value: &Value) -> Result<(), Exception> {
         let mut items = self.lock();
-        match at {
-            Subscript::Index(index) => {
-                let place = sequence::place(*index, items.len());
-                let item = place.and_then(|place| items.get_mut(place));
-                let item =
-                    item.ok_or_else(|| index_error("array assignment index out of range"))?;
-                *item = self.typecode.item(value)?;
+        let mut new = match at {
+            Subscript::Index(index) if slice::position(*index, items.len()).is_none() => {
+                return Err(out_of_range());
             }
-            Subscript::Slice(slice) => {
-                let (typecode, mut new) = Typecode::unpickle(value).ok_or_else(|| {
-                    let name = python::type_name(value);
-                    let text = format!("can only assign array (not \"{name}\") to array slice");
-                    Exception::type_error(text)
-                })?;
-                if typecode != self.typecode {
-                    let text = "bad argument type for built-in operation";
-                    return Err(Exception::type_error(text));
-                }
-                sequence::set(&mut items, slice, &mut new, "array")?;
-            }
-        }
-        Ok(())
+            Subscript::Index(_) => vec![self.typecode.item(value)?],
+            Subscript::Slice(_) => match Typecode::unpickle(value) {
+                Some((typecode, items)) if typecode == self.typecode => items,
+                _ => return Err(python::wrong_type("an array with the same typecode", value)),
+            },
+        };
+        slice::set(&mut items, at, &mut new)
     }
 }
 
@@ -163,44 +139,38 @@ impl SharedObject for Shared {
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         match call.method() {
             "__getitem__" => {
-                let [at] = args::special(call)?;
-                Ok(self.get(&subscript(call, at)?)?.into())
+                let ([at], []) = call.args(["index"], [])?;
+                Ok(self.get(&Subscript::of(call, at)?)?.into())
             }
             "__len__" => {
-                let [] = args::special(call)?;
+                call.no_args()?;
                 Ok(self.lock().len().into())
             }
             "__setitem__" => {
-                let [at, value] = args::special(call)?;
-                Ok(self.set(&subscript(call, at)?, &call.value(value)?)?.into())
+                let ([at, value], []) = call.args(["index", "value"], [])?;
+                Ok(self.set(&Subscript::of(call, at)?, &call.value(value)?)?.into())
             }
             _ => Err(call.no_such_method()),
         }
     }
 
     fn repr(&self) -> String {
-        let items = self.lock();
-        let code = self.typecode.0;
-        if items.is_empty() {
-            return format!("array('{code}')");
-        }
-        let items = if self.typecode.is_text() {
-            Value::Str(items.iter().filter_map(Value::as_str).collect())
-        } else {
-            Value::List(items.clone())
-        };
-        format!("array('{code}', {items})")
+        self.short_repr(usize::MAX)
     }
 
     fn short_repr(&self, max: usize) -> String {
         let items = self.lock();
-        if items.is_empty() || self.typecode.is_text() {
-            drop(items);
-            return self.repr().chars().take(max).collect();
-        }
-        python::beginning(max, |out| {
-            write!(out, "array('{}', ", self.typecode.0)?;
-            python::write_items(out, "[", items.iter(), "])")
+        let code = self.typecode.0;
+        python::beginning(max, |out| match items.first() {
+            None => write!(out, "array('{code}')"),
+            Some(_) if self.typecode.is_text() => {
+                let text: String = items.iter().filter_map(Value::as_str).collect();
+                write!(out, "array('{code}', {})", Value::Str(text))
+            }
+            Some(_) => {
+                write!(out, "array('{code}', ")?;
+                python::write_items(out, "[", items.iter(), "])")
+            }
         })
     }
 
@@ -211,12 +181,4 @@ impl SharedObject for Shared {
     fn value(&self) -> Result<Element, Exception> {
         Ok(self.typecode.pickle(&self.lock()).into())
     }
-}
-
-fn subscript(call: &Call<'_>, at: &Pickle) -> Result<Subscript, Exception> {
-    Subscript::of(call, at, |_| "array indices must be integers".to_owned())
-}
-
-fn index_error(text: &str) -> Exception {
-    Exception::builtin("IndexError", text)
 }

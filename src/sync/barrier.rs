@@ -1,26 +1,24 @@
-//! `threading.Barrier`, shared: a place where a number of parties wait until all have come.
+//! `threading.Barrier`, shared: each of a number of parties waits until all have arrived.
 //!
 //! ```text
-//!  a round: filling ── the last one comes ─────────────────────► all pass, a new round begins
-//!                   ── reset ──────────────────────────────────► broken, a new round begins
-//!                   ── abort, or somebody's time is up ────────► broken, until reset
+//!  a round: filling ── the last party arrives ─────► all pass, a new round begins
+//!                   ── reset ──────────────────────► broken, a new round begins
+//!                   ── abort, or a party times out ► broken, until reset
 //! ```
-//! A client that dies while it waits takes its place with it, and breaks nothing. Whoever was in a
-//! round keeps it, so that the next may fill while the last ones leave.
+//! A party keeps a reference to its round, so that the next round may fill while the last parties leave. A client
+//! that dies while it waits gives its place back, and breaks nothing.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::number::{count, not_added, timeout};
-use super::{args, python};
+use super::python;
 use crate::error::{Exception, Result};
 use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
-use crate::value::Value;
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{Monitor, Wait};
 
-/// A place to wait for each other. A clone is the same barrier.
+/// A barrier for threads and clients. A clone is the same barrier.
 ///
 /// ```
 /// use basemanager::Barrier;
@@ -45,27 +43,27 @@ struct Shared {
 struct State {
     round: Arc<Round>,
     waiting: usize,
-    /// Places below the highest one taken that their holders gave up.
+    /// Places below the highest one taken that were given back.
     free: Vec<usize>,
     broken: bool,
 }
 
-/// How a round ended: whether all have passed.
+/// Set when the round ends: whether all parties passed.
 type Round = OnceLock<bool>;
 
 shared!(Barrier);
 
 impl Barrier {
-    /// A barrier for so many; none is taken for one.
+    /// A barrier for a number of parties, at least 1. Waits for ever.
     #[must_use]
     pub fn new(parties: usize) -> Self {
         Self::with(parties, None)
     }
 
-    /// One where `wait` without a time waits no longer than this. Defaults to waiting for ever.
+    /// A barrier with a default timeout for `wait`.
     #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        Self::with(self.0.parties, Some(timeout))
+    pub fn with_timeout(parties: usize, timeout: Duration) -> Self {
+        Self::with(parties, Some(timeout))
     }
 
     fn with(parties: usize, timeout: Option<Duration>) -> Self {
@@ -73,54 +71,54 @@ impl Barrier {
         Self(Arc::new(Shared { state, parties: parties.max(1), timeout }))
     }
 
-    /// What Python's constructor makes of a client's arguments: `parties, action=None, timeout=None`.
+    /// Creates a barrier from a client's arguments `parties, action=None, timeout=None`: a callable for
+    /// [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `ValueError` or `TypeError`, in Python's words; `TypeError` for an action, for no function is
-    /// run here.
+    /// `ValueError` if there are no parties; `TypeError` for another type, or for an action, since the manager
+    /// runs no functions.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        let ([parties], [action, within]) = call.args(["parties"], ["action", "timeout"])?;
-        let parties = count(call, parties, 1, "parties must be >= 1")?;
+        let ([parties], [action, timeout]) = call.args(["parties"], ["action", "timeout"])?;
         if call.is_true(action, false)? {
-            let text = "a Barrier of this manager takes no action: it runs no functions";
+            let text = "a Barrier of this manager takes no action, for it runs no functions";
             return Err(Exception::type_error(text));
         }
-        Ok(Self::with(parties, timeout(call, within, not_added)?))
+        Ok(Self::with(python::count(call, parties, 1)?, python::timeout(call, timeout)?))
     }
 
-    /// Waits until all parties have come, and gives the place at which this one did, from 0.
+    /// Waits until all parties have arrived. Returns the place of this one, from 0. `None` waits for the default
+    /// timeout.
     ///
     /// # Errors
-    /// `threading.BrokenBarrierError`
-    /// ([`Error::is_broken_barrier`](crate::Error::is_broken_barrier)) if the barrier is broken, or if
-    /// the time is up, which breaks it for all.
+    /// `threading.BrokenBarrierError` ([`Error::is_broken_barrier`](crate::Error::is_broken_barrier)) if the
+    /// barrier is broken, or times out, which breaks it for all.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<usize> {
-        Ok(self.0.wait(|| Ok(Wait::new(timeout.or(self.0.timeout))))?)
+        Ok(self.0.wait(Wait::new(timeout.or(self.0.timeout)))?)
     }
 
-    /// Breaks the barrier: whoever waits, and whoever comes, gets an error.
+    /// Breaks the barrier: every `wait`, now and later, returns an error.
     pub fn abort(&self) {
         self.0.end_round(true);
     }
 
-    /// Breaks the round for whoever waits, and makes the barrier whole.
+    /// Breaks the round of those that wait, and repairs the barrier for the next.
     pub fn reset(&self) {
         self.0.end_round(false);
     }
 
-    /// How many it is for.
+    /// The number of parties.
     #[must_use]
     pub fn parties(&self) -> usize {
         self.0.parties
     }
 
-    /// How many wait.
+    /// The number of parties that wait.
     #[must_use]
     pub fn n_waiting(&self) -> usize {
         self.0.state.lock().waiting
     }
 
-    /// Whether it is broken.
+    /// Whether the barrier is broken.
     #[doc(alias = "broken")]
     #[must_use]
     pub fn is_broken(&self) -> bool {
@@ -133,7 +131,7 @@ fn broken() -> Exception {
 }
 
 impl State {
-    /// The next place: one that was given up, or the first that nobody had.
+    /// A place that was given back, or the next.
     fn take_place(&mut self) -> usize {
         let place = self.free.pop().unwrap_or(self.waiting);
         self.waiting += 1;
@@ -141,7 +139,7 @@ impl State {
     }
 
     fn end_round(&mut self, passed: bool) {
-        // Nobody else ends it: its state is locked.
+        // The state is locked, so that the round is not ended already.
         let _ = std::mem::take(&mut self.round).set(passed);
         self.waiting = 0;
         self.free.clear();
@@ -149,11 +147,7 @@ impl State {
 }
 
 impl Shared {
-    /// Waits. `wait` is called only if this is not the last party.
-    fn wait<'a>(
-        &self,
-        wait: impl FnOnce() -> Result<Wait<'a>, Exception>,
-    ) -> Result<usize, Exception> {
+    fn wait(&self, mut wait: Wait<'_>) -> Result<usize, Exception> {
         let mut state = self.state.lock();
         if state.broken {
             return Err(broken());
@@ -165,7 +159,6 @@ impl Shared {
             self.state.notify_all();
             return Ok(place);
         }
-        let mut wait = wait()?;
         let place = state.take_place();
         let round = state.round.clone();
         let ended = |_: &State| round.get().is_some();
@@ -187,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// Ends the round before its time.
+    /// Ends the round before all parties have arrived.
     fn end_round(&self, broken: bool) {
         self.end_round_from(self.state.lock(), broken);
     }
@@ -199,25 +192,16 @@ impl Shared {
         self.state.notify_all();
     }
 
-    /// `__getattribute__(name)`, by which Python's proxy reads what is no method.
+    /// `__getattribute__(name)`: Python's proxy reads the attributes by it.
     fn attribute(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        let [name] = args::special(call)?;
+        let ([name], []) = call.args(["name"], [])?;
+        let name = python::text(call, name)?;
         let state = self.state.lock();
-        match call.value(name)? {
-            Value::Str(name) => match name.as_str() {
-                "parties" => Ok(self.parties.into()),
-                "n_waiting" => Ok(state.waiting.into()),
-                "broken" => Ok(state.broken.into()),
-                name => {
-                    let text = format!("'Barrier' object has no attribute '{name}'");
-                    Err(Exception::attribute_error(text))
-                }
-            },
-            other => {
-                let name = python::type_name(&other);
-                let text = format!("attribute name must be string, not '{name}'");
-                Err(Exception::type_error(text))
-            }
+        match name.as_str() {
+            "parties" => Ok(self.parties.into()),
+            "n_waiting" => Ok(state.waiting.into()),
+            "broken" => Ok(state.broken.into()),
+            name => Err(Exception::attribute_error(format!("there is no attribute '{name}'"))),
         }
     }
 }
@@ -231,12 +215,9 @@ impl SharedObject for Shared {
         match call.method() {
             "__getattribute__" => self.attribute(call),
             "wait" => {
-                let ([], [within]) = call.args([], ["timeout"])?;
-                let place = self.wait(move || {
-                    let within = timeout(call, within, not_added)?.or(self.timeout);
-                    Ok(call.wait(within))
-                })?;
-                Ok(place.into())
+                let ([], [timeout]) = call.args([], ["timeout"])?;
+                let timeout = python::timeout(call, timeout)?.or(self.timeout);
+                Ok(self.wait(call.wait(timeout))?.into())
             }
             method @ ("abort" | "reset") => {
                 call.no_args()?;

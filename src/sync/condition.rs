@@ -1,12 +1,12 @@
-//! `threading.Condition`, shared: a lock, and a line of those who wait to be notified.
+//! `threading.Condition`, shared: a lock, and a FIFO of waiters.
 //!
 //! ```text
-//!  holds the lock ── wait ──► in line, lock released ── notified, in order ──► waits for the lock
-//!        ▲                           └── time up ───────────────────────────►        │
-//!        └───────────────────────────────────────────────────────────────────────────┘
+//!  holds the lock ── wait ──► in the FIFO, lock released ── notified, in order ──► waits for the lock
+//!        ▲                           └── timeout ───────────────────────────────►        │
+//!        └───────────────────────────────────────────────────────────────────────────────┘
 //! ```
-//! As in CPython each waiter has something of its own to wait for, here a [`Monitor`]: so those who
-//! came first are woken first, and nobody else is woken.
+//! As in CPython each waiter waits for something of its own, here a [`Monitor`]: a notification wakes the oldest
+//! waiter, and no other.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -14,21 +14,21 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::lock::{self, Lock, RLock};
-use super::number::{not_compared, number, timeout};
+use super::python;
 use crate::error::{Exception, Result};
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::{Element, Item};
-use crate::object::{Return, SharedObject};
+use crate::object::{Return, SharedObject, saturated};
 use crate::value::Value;
 use crate::wait::{Monitor, Wait, WaitError, lock};
 
-/// A lock whose holders can wait for each other's news. A clone is the same condition.
+/// A lock whose owner can wait to be notified. A clone is the same condition.
 ///
 /// ```
 /// use basemanager::Condition;
 /// let condition = Condition::new();
 /// assert!(condition.acquire(None));
-/// condition.notify(1)?; // nobody waits
+/// condition.notify(1)?; // no effect: there is no waiter
 /// condition.release()?;
 /// # Ok::<(), basemanager::Error>(())
 /// ```
@@ -38,14 +38,15 @@ pub struct Condition(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     lock: Arc<lock::Shared>,
-    /// The proxy that it was made of, which keeps a lock that clients share; dropped after the lock.
+    /// The proxy of a lock that clients share, which keeps that alive; dropped after the lock.
     _proxy: Element,
-    line: Mutex<Line>,
+    waiters: Mutex<Waiters>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    waiters: VecDeque<(u64, Monitor<bool>)>,
+struct Waiters {
+    /// By place in the FIFO, each with whether it was notified.
+    fifo: VecDeque<(u64, Monitor<bool>)>,
     next: u64,
 }
 
@@ -58,22 +59,23 @@ impl Condition {
         Self::with_rlock(&RLock::new())
     }
 
-    /// A condition of this lock, which others may use too.
+    /// A condition with a given lock.
     #[must_use]
     pub fn with_lock(lock: &Lock) -> Self {
         Self::on(lock.0.clone(), Value::None.into())
     }
 
-    /// A condition of this lock, which others may use too.
+    /// A condition with a given lock.
     #[must_use]
     pub fn with_rlock(lock: &RLock) -> Self {
         Self::on(lock.0.clone(), Value::None.into())
     }
 
-    /// What Python's constructor makes of a client's arguments: `lock=None`, or a proxy of a lock here.
+    /// Creates a condition from a client's argument `lock=None`, which may be a proxy of a lock in this manager: a
+    /// callable for [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError`, or `AttributeError` for what is no lock.
+    /// `AttributeError` if it is not a lock.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let ([], [lock]) = call.args([], ["lock"])?;
         let proxy = lock.map_or(Ok(Value::None), |lock| call.value(lock))?;
@@ -82,20 +84,20 @@ impl Condition {
         }
         let object = call.object(&proxy).map(|object| object as Arc<dyn Any + Send + Sync>);
         let lock = object.and_then(|object| object.downcast().ok()).ok_or_else(|| {
-            let name = proxy.type_name();
-            Exception::attribute_error(format!("'{name}' object has no attribute 'acquire'"))
+            let name = python::type_name(&proxy);
+            Exception::attribute_error(format!("expected a lock of this manager, got '{name}'"))
         })?;
         Ok(Self::on(lock, call.hold(proxy)?))
     }
 
     fn on(lock: Arc<lock::Shared>, proxy: Element) -> Self {
-        Self(Arc::new(Shared { lock, _proxy: proxy, line: Mutex::default() }))
+        Self(Arc::new(Shared { lock, _proxy: proxy, waiters: Mutex::default() }))
     }
 
     /// Acquires the lock, as [`RLock::acquire`].
     #[must_use]
     pub fn acquire(&self, timeout: Option<Duration>) -> bool {
-        // Nobody interrupts a thread of this process.
+        // A thread of this process cannot be interrupted.
         let mut wait = Wait::new(timeout);
         self.0.lock.acquire(Owner::this_thread(), &mut wait).unwrap_or(false)
     }
@@ -108,8 +110,8 @@ impl Condition {
         Ok(self.0.lock.release(Owner::this_thread())?)
     }
 
-    /// Releases the lock, waits to be notified, and acquires the lock again. `false` if the time was up
-    /// first; `None` waits for ever.
+    /// Releases the lock, waits to be notified, and acquires the lock again; `false` if it was not notified within
+    /// the timeout. `None` waits for ever.
     ///
     /// # Errors
     /// `RuntimeError` if this thread does not hold the lock.
@@ -119,7 +121,7 @@ impl Condition {
         Ok(self.0.wait(owner, &mut Wait::new(timeout)).unwrap_or(false))
     }
 
-    /// Wakes so many of those who wait, the first ones first.
+    /// Wakes the `n` oldest waiters.
     ///
     /// # Errors
     /// `RuntimeError` if this thread does not hold the lock.
@@ -129,7 +131,7 @@ impl Condition {
         Ok(())
     }
 
-    /// Wakes all who wait.
+    /// Wakes all waiters.
     ///
     /// # Errors
     /// `RuntimeError` if this thread does not hold the lock.
@@ -151,10 +153,10 @@ impl Shared {
         let place = self.enter(waiter.clone());
         let depth = self.lock.release_all();
         let woken = waiter.wait(wait, |notified| *notified).map(|woken| woken.is_some());
-        // Whoever has left the line has been notified, if only just.
+        // A waiter that is no longer in the FIFO was notified.
         let notified = !self.leave(place);
         let back = match woken {
-            // One that has waited too long goes on as well, and releases the lock: as in Python it has it.
+            // After WaitedTooLong the caller holds the lock too, as after any exception of `wait` in Python.
             Ok(_) | Err(WaitError::MaxWait(_)) => {
                 self.lock.acquire_all(owner, depth, wait.unbounded())
             }
@@ -167,47 +169,29 @@ impl Shared {
         if notified { Ok(true) } else { woken.map(|_| false) }
     }
 
-    /// Takes the last place in the line.
+    /// Appends a waiter to the FIFO; returns its place.
     fn enter(&self, waiter: Monitor<bool>) -> u64 {
-        let mut line = lock(&self.line);
-        line.next += 1;
-        let place = line.next;
-        line.waiters.push_back((place, waiter));
+        let mut waiters = lock(&self.waiters);
+        waiters.next += 1;
+        let place = waiters.next;
+        waiters.fifo.push_back((place, waiter));
         place
     }
 
-    /// Gives up a place; `false` if it was gone.
+    /// Removes a waiter from the FIFO; `false` if it was not there.
     fn leave(&self, place: u64) -> bool {
-        let mut line = lock(&self.line);
-        let found = line.waiters.binary_search_by_key(&place, |(place, _)| *place);
-        found.is_ok_and(|at| line.waiters.remove(at).is_some())
+        let mut waiters = lock(&self.waiters);
+        let found = waiters.fifo.binary_search_by_key(&place, |(place, _)| *place);
+        found.is_ok_and(|at| waiters.fifo.remove(at).is_some())
     }
 
     fn notify(&self, n: usize) {
-        let mut line = lock(&self.line);
-        let n = n.min(line.waiters.len());
-        for (_, waiter) in line.waiters.drain(..n) {
+        let mut waiters = lock(&self.waiters);
+        let n = n.min(waiters.fifo.len());
+        for (_, waiter) in waiters.fifo.drain(..n) {
             *waiter.lock() = true;
             waiter.notify_one();
         }
-    }
-
-    /// `notify(n=1)`: nobody minds what `n` is while nobody waits.
-    fn notify_call(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        let ([], [n]) = call.args([], ["n"])?;
-        self.check(Owner::of(call), "notify")?;
-        if !lock(&self.line).waiters.is_empty() {
-            let refusal =
-                |name: &str| format!("'>' not supported between instances of '{name}' and 'int'");
-            let n = n.map_or(Ok(1.0), |n| number(call, n, refusal))?;
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "saturates"
-            )]
-            self.notify(n.ceil() as usize);
-        }
-        Ok(().into())
     }
 }
 
@@ -219,19 +203,25 @@ impl SharedObject for Shared {
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         let owner = Owner::of(call);
         if !matches!(call.method(), "wait" | "notify" | "notify_all") {
-            // The lock itself is told of a connection's end, for it may outlive this condition.
+            // The lock itself is told when the connection ends, since it may outlive this condition.
             let lock: Weak<dyn SharedObject> = Arc::<lock::Shared>::downgrade(&self.lock);
             call.watch_connection_for(lock);
             return self.lock.call(call);
         }
         match call.method() {
             "wait" => {
-                let ([], [within]) = call.args([], ["timeout"])?;
+                let ([], [timeout]) = call.args([], ["timeout"])?;
                 self.check(owner, "wait")?;
-                let within = timeout(call, within, not_compared)?;
-                Ok(self.wait(owner, &mut call.wait(within))?.into())
+                let timeout = python::timeout(call, timeout)?;
+                Ok(self.wait(owner, &mut call.wait(timeout))?.into())
             }
-            "notify" => self.notify_call(call),
+            "notify" => {
+                let ([], [n]) = call.args([], ["n"])?;
+                self.check(owner, "notify")?;
+                let n = n.map_or(Ok(1), |n| python::integer(call, n))?;
+                self.notify(saturated(n));
+                Ok(().into())
+            }
             _ => {
                 call.no_args()?;
                 self.check(owner, "notify")?;
@@ -242,7 +232,7 @@ impl SharedObject for Shared {
     }
 
     fn repr(&self) -> String {
-        format!("<Condition({}, {})>", self.lock.repr(), lock(&self.line).waiters.len())
+        format!("<Condition({}, {})>", self.lock.repr(), lock(&self.waiters).fifo.len())
     }
 
     fn take_back(&self, item: Item, connection: ConnectionId) {

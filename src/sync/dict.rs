@@ -1,28 +1,26 @@
-//! `dict`, shared.
-
-mod update;
+//! Python's `dict`, shared.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::ordered::{Entry, Ordered, PLACE};
-use super::{args, iterate, iterator, python};
+use super::iterator;
+use super::ordered::{Entries, Entry, OVERHEAD};
+use super::python::{self, Key};
 use crate::error::{Exception, Result};
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
 use crate::pickle::Pickle;
-use crate::value::{Key, Pair, Value};
+use crate::value::{Pair, Value};
 use crate::wait::lock;
-use update::entry;
 
-/// A dict that threads and clients share. A clone is the same dict.
+/// A dict for this process and for clients. A clone is the same dict.
 ///
-/// Keys are equal when Python says so: `1`, `1.0` and `True` are one. Opaque keys are equal if their classes
-/// are the same and what they are made from is equal; above 64 KiB, if their pickles are the same bytes.
+/// Keys are equal as in Python: `1`, `1.0` and `True` are one key. Instances are equal if their classes and what
+/// they are pickled from are equal; above 64 KiB, if their pickles are the same bytes.
 ///
-/// Under a typeid of its own, such as `ages`, a Python client uses it with `register("ages",
-/// proxytype=DictProxy)`. Without that it gets an `AutoProxy`, which has the public methods only, as in
-/// CPython: no `ages["Ada"]` and no `for`. [`Registration::exposed`](crate::Registration::exposed) names others.
+/// A Python client that calls `register("ages", proxytype=DictProxy)` can index and iterate over the dict.
+/// Without `proxytype` it gets an `AutoProxy` with the public methods only, as in CPython: not `ages["Ada"]`, and
+/// no `for`. [`Registration::exposed`](crate::Registration::exposed) names other methods.
 ///
 /// ```
 /// use basemanager::Dict;
@@ -35,25 +33,11 @@ use update::entry;
 #[derive(Clone)]
 pub struct Dict(Arc<Shared>);
 
-pub(super) type Entries = Ordered<Element>;
-
 #[derive(Default)]
 struct Shared {
-    // Iterators share the entries, and not the dict: what clients know as the dict goes with their
-    // last proxy of it.
+    // Iterators share the entries, not the dict: its reference count is that of the clients' proxies.
     entries: Arc<Mutex<Entries>>,
 }
-
-const CLASS: &str = "dict";
-
-const ROLE: &str = "dict key";
-
-#[rustfmt::skip]
-const METHODS: [&str; 21] = [
-    "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__",
-    "__reversed__", "__ror__", "__setitem__", "clear", "copy", "fromkeys", "get", "items", "keys",
-    "pop", "popitem", "setdefault", "update", "values",
-];
 
 shared!(Dict, default, printed, sized, cleared);
 
@@ -64,10 +48,11 @@ impl Dict {
         Self(Arc::default())
     }
 
-    /// What Python's `dict(…)` makes of a call's arguments, for a registered callable.
+    /// Creates a dict from a client's arguments, as Python's `dict(mapping_or_pairs=(), **kwargs)`: a callable for
+    /// [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError` or `ValueError`, as in Python.
+    /// `TypeError` or `ValueError` if the argument is neither a mapping nor an iterable of pairs.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let dict = Self::new();
         dict.0.update(call)?;
@@ -79,12 +64,12 @@ impl Dict {
     /// # Errors
     /// `TypeError` if the key is not hashable.
     pub fn get(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        let key = Key::new(&key.into(), ROLE)?;
+        let key = Key::new(&key.into())?;
         Ok(self.0.lock().get(&key).map(|value| value.data.clone()))
     }
 
-    /// Gives a key a value; returns the old one. What a client sent comes as [`Call::element`], which
-    /// keeps the shared objects that it names.
+    /// Sets the value of a key; returns the old one. For an argument of a client use [`Call::element`], which
+    /// keeps the shared objects alive that it names.
     ///
     /// # Errors
     /// `TypeError` if the key is not hashable.
@@ -93,28 +78,27 @@ impl Dict {
         key: impl Into<Element>,
         value: impl Into<Element>,
     ) -> Result<Option<Value>> {
-        let (name, value) = (key.into(), value.into());
-        let key = Key::new(&name, ROLE)?;
-        let old = self.0.lock().insert(key, name, value);
-        Ok(old.map(|(_, value)| value.data))
+        let entry = entry(key.into(), value.into())?;
+        let old = self.0.lock().insert(entry);
+        Ok(old.map(|entry| entry.value.data))
     }
 
-    /// Takes a key out; returns its value.
+    /// Removes a key; returns its value.
     ///
     /// # Errors
     /// `TypeError` if the key is not hashable.
     pub fn remove(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        let key = Key::new(&key.into(), ROLE)?;
+        let key = Key::new(&key.into())?;
         let entry = self.0.lock().remove(&key);
         Ok(entry.map(|entry| entry.value.data))
     }
 
-    /// Whether a key is there.
+    /// Whether a key is in the dict.
     ///
     /// # Errors
     /// `TypeError` if the key is not hashable.
     pub fn contains(&self, key: impl Into<Value>) -> Result<bool> {
-        let key = Key::new(&key.into(), ROLE)?;
+        let key = Key::new(&key.into())?;
         Ok(self.0.lock().contains(&key))
     }
 
@@ -125,55 +109,12 @@ impl Dict {
     }
 }
 
-fn pairs(entries: &Entries) -> Held<Vec<(Value, Value)>> {
-    let all = entries.iter().flat_map(|entry| [&entry.name, &entry.value]);
-    all.collect::<Held<Vec<Value>>>().map(|all| {
-        let mut all = all.into_iter();
-        std::iter::from_fn(|| Some((all.next()?, all.next()?))).collect()
-    })
-}
-
-fn names(entries: &Entries) -> Held<Vec<Value>> {
-    entries.iter().map(|entry| &entry.name).collect()
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        lock(&self.entries)
-    }
-
-    fn copy(&self) -> Element {
-        pairs(&self.lock()).map(Value::Dict)
-    }
-
-    /// The entries, and an argument as a key.
-    fn find(
-        &self,
-        call: &Call<'_>,
-        key: &Pickle,
-    ) -> Result<(MutexGuard<'_, Entries>, Key), Exception> {
-        let key = Key::new(&call.kept(key), ROLE)?;
-        Ok((self.lock(), key))
-    }
-
-    fn set_default(&self, call: &Call<'_>) -> Result<Element, Exception> {
-        let (name, default) = args::one_or_two(call, CLASS)?;
-        let name = call.element(name);
-        let default = default.map_or_else(Element::default, |default| call.element(default));
-        let key = Key::new(&name, ROLE)?;
-        let mut entries = self.lock();
-        if let Some(value) = entries.get(&key) {
-            return Ok(value.clone());
-        }
-        let value = default.clone();
-        entries.insert(key, name, default);
-        Ok(value)
-    }
-}
-
-fn key_error(call: &Call<'_>, key: &Pickle) -> Result<Exception, Exception> {
-    Ok(Exception::new("builtins", "KeyError", vec![call.kept(key)]))
-}
+#[rustfmt::skip]
+const METHODS: [&str; 21] = [
+    "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__",
+    "__reversed__", "__ror__", "__setitem__", "clear", "copy", "fromkeys", "get", "items", "keys",
+    "pop", "popitem", "setdefault", "update", "values",
+];
 
 impl SharedObject for Shared {
     fn exposed(&self) -> &[&str] {
@@ -186,102 +127,64 @@ impl SharedObject for Shared {
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         match call.method() {
+            "__contains__" => {
+                let ([arg], []) = call.args(["key"], [])?;
+                let key = key_of(call, arg)?;
+                Ok(self.lock().contains(&key).into())
+            }
             "__getitem__" => {
-                let key = args::one(call, CLASS)?;
-                let (entries, found) = self.find(call, key)?;
-                let value = entries.get(&found).cloned();
-                value.map(Return::Element).map_or_else(|| Err(key_error(call, key)?), Ok)
+                let ([arg], []) = call.args(["key"], [])?;
+                let key = key_of(call, arg)?;
+                let value = self.lock().get(&key).cloned();
+                value.map(Return::Element).ok_or_else(|| key_error(call, arg))
             }
             "get" => {
-                let (key, default) = args::one_or_two(call, CLASS)?;
-                let (entries, found) = self.find(call, key)?;
-                let value = entries.get(&found).cloned();
-                drop(entries);
-                or_default(call, value, default)
-            }
-            "__contains__" => {
-                let (entries, found) = self.find(call, args::one(call, CLASS)?)?;
-                Ok(entries.contains(&found).into())
-            }
-            "__setitem__" => {
-                let [name, value] = args::special(call)?;
-                let (name, value) = (call.element(name), call.element(value));
-                self.set([Entry { key: Key::new(&name, ROLE)?, name, value }]);
-                Ok(().into())
+                let ([arg], [default]) = call.args(["key"], ["default"])?;
+                let key = key_of(call, arg)?;
+                let value = self.lock().get(&key).cloned();
+                Ok(Return::Element(value.unwrap_or_else(|| or_none(call, default))))
             }
             "__delitem__" => {
-                let [key] = args::special(call)?;
-                let (mut entries, found) = self.find(call, key)?;
-                let old = entries.remove(&found);
-                drop(entries);
-                old.map(|_| ().into()).map_or_else(|| Err(key_error(call, key)?), Ok)
+                let ([arg], []) = call.args(["key"], [])?;
+                let key = key_of(call, arg)?;
+                let old = self.lock().remove(&key);
+                old.map(|_| ().into()).ok_or_else(|| key_error(call, arg))
             }
             "pop" => {
-                let (key, default) = args::one_or_two(call, CLASS)?;
-                let mut old = None;
-                // CPython does not even hash what it looks for in an empty one.
-                if self.lock().len() > 0 {
-                    let (mut entries, found) = self.find(call, key)?;
-                    old = entries.remove(&found);
-                }
-                let old = old.map(|entry| entry.value);
-                if old.is_none() && default.is_none() {
-                    return Err(key_error(call, key)?);
-                }
-                or_default(call, old, default)
+                let ([arg], [default]) = call.args(["key"], ["default"])?;
+                let key = key_of(call, arg)?;
+                let old = self.lock().remove(&key);
+                let value = old.map(|entry| entry.value);
+                let value = value.or_else(|| default.map(|default| call.element(default)));
+                value.map(Return::Element).ok_or_else(|| key_error(call, arg))
             }
             "setdefault" => self.set_default(call).map(Return::Element),
-            "update" => Ok(self.update(call)?.into()),
-            "__ior__" => {
-                let [other] = args::special(call)?;
-                self.merge(call, call.element(other).data)?;
-                Ok(Return::Element(self.copy()))
-            }
-            method @ ("__or__" | "__ror__") => {
-                let [other] = args::special(call)?;
-                let Value::Dict(other) = call.value(other)? else {
-                    return Ok(iterate::not_implemented().into());
-                };
-                let other = other.into_iter().map(|(name, value)| entry(call, name, value));
-                let other = other.collect::<Result<Entries, _>>()?;
-                let own = self.lock().clone();
-                let (left, right) = if method == "__or__" { (own, other) } else { (other, own) };
-                let union: Entries = left.into_iter().chain(right.into_iter()).collect();
-                Ok(Return::Element(pairs(&union).map(Value::Dict)))
-            }
-            "fromkeys" => {
-                let (names, value) = args::one_or_two(call, CLASS)?;
-                let value = value.map_or_else(Element::default, |value| call.element(value));
-                let names = iterate::items(call, call.value(names)?, PLACE)?;
-                let Held { data, references: _until_held } = names;
-                call.spend(data.len().saturating_mul(python::size(&value)))?;
-                let entry = |name| {
-                    Ok(Entry {
-                        key: Key::new(&name, ROLE)?,
-                        name: call.hold(name)?,
-                        value: value.clone(),
-                    })
-                };
-                let made = data.into_iter().map(entry).collect::<Result<Entries, Exception>>()?;
-                Ok(Return::Element(pairs(&made).map(Value::Dict)))
-            }
-            "__len__" => {
-                let [] = args::special(call)?;
-                Ok(self.lock().len().into())
-            }
+            "fromkeys" => from_keys(call),
+            "__or__" | "__ror__" => self.union(call),
             "__iter__" => {
-                let [] = args::special(call)?;
+                call.no_args()?;
                 Ok(iterator::Iterator::new(&self.entries).into())
             }
-            method => {
-                args::none(call, CLASS)?;
-                self.plain(method).unwrap_or_else(|| Err(call.no_such_method()))
+            "__setitem__" => {
+                let ([key, value], []) = call.args(["key", "value"], [])?;
+                self.set([entry(call.element(key), call.element(value))?]);
+                Ok(().into())
+            }
+            "update" => Ok(self.update(call)?.into()),
+            "__ior__" => {
+                let ([other], []) = call.args(["other"], [])?;
+                self.set(gather(call, other)?);
+                Ok(self.copy())
+            }
+            _ => {
+                call.no_args()?;
+                self.whole(call)
             }
         }
     }
 
     fn repr(&self) -> String {
-        self.copy().data.to_string()
+        self.short_repr(usize::MAX)
     }
 
     fn short_repr(&self, max: usize) -> String {
@@ -296,55 +199,161 @@ impl SharedObject for Shared {
     }
 
     fn value(&self) -> Result<Element, Exception> {
-        Ok(self.copy())
+        Ok(pairs(&self.lock()).map(Value::Dict))
     }
 }
 
+// The methods drop what they remove without the lock: a value may be the last reference to another object.
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        lock(&self.entries)
+    }
+
+    fn copy(&self) -> Return {
+        Return::Element(pairs(&self.lock()).map(Value::Dict))
+    }
+
     /// The methods without arguments.
-    fn plain(&self, method: &str) -> Option<Result<Return, Exception>> {
-        let mut entries = self.lock();
-        let result = match method {
-            "copy" => Return::Element(pairs(&entries).map(Value::Dict)),
-            "keys" => Return::Element(names(&entries).map(Value::List)),
-            "values" => {
-                let values: Held<_> = entries.iter().map(|entry| &entry.value).collect();
-                Return::Element(values.map(Value::List))
-            }
-            "items" => {
-                let items = |pairs: Vec<_>| pairs.into_iter().map(Value::from).collect::<Vec<_>>();
-                Return::Element(pairs(&entries).map(items).map(Value::List))
-            }
-            "__reversed__" => {
-                let reversed =
-                    names(&entries).map(|names| names.into_iter().rev().collect::<Vec<_>>());
-                Return::Element(reversed.map(iterate::iterator))
-            }
-            "popitem" => {
-                let Some(last) = entries.pop_last() else {
-                    let text = "popitem(): dictionary is empty";
-                    return Some(Err(Exception::builtin("KeyError", text)));
-                };
-                let pair: Held<Vec<Value>> = [&last.name, &last.value].into_iter().collect();
-                Return::Element(pair.map(Value::Tuple))
-            }
+    fn whole(&self, call: &Call<'_>) -> Result<Return, Exception> {
+        Ok(match call.method() {
+            "__len__" => self.lock().len().into(),
+            "copy" => self.copy(),
             "clear" => {
-                drop(entries);
                 self.clear();
                 ().into()
             }
-            _ => return None,
+            "keys" => Return::Element(names(&self.lock()).map(Value::List)),
+            "values" => {
+                let values: Held<_> = self.lock().iter().map(|entry| &entry.value).collect();
+                Return::Element(values.map(Value::List))
+            }
+            "items" => Return::Element(pairs(&self.lock()).map(Value::from_iter)),
+            "__reversed__" => {
+                let mut names = names(&self.lock());
+                names.data.reverse();
+                Return::Element(names.map(python::iterator))
+            }
+            "popitem" => {
+                let last = self.lock().pop_last();
+                let empty = || Exception::builtin("KeyError", "the dict is empty");
+                let last = last.ok_or_else(empty)?;
+                let pair: Held<Vec<Value>> = [&last.name, &last.value].into_iter().collect();
+                Return::Element(pair.map(Value::Tuple))
+            }
+            _ => return Err(call.no_such_method()),
+        })
+    }
+
+    fn set_default(&self, call: &Call<'_>) -> Result<Element, Exception> {
+        let ([key], [default]) = call.args(["key"], ["default"])?;
+        let new = entry(call.element(key), or_none(call, default))?;
+        let mut entries = self.lock();
+        if let Some(value) = entries.get(&new.key) {
+            return Ok(value.clone());
+        }
+        let value = new.value.clone();
+        entries.insert(new);
+        Ok(value)
+    }
+
+    /// `self | other` or `other | self`.
+    fn union(&self, call: &Call<'_>) -> Result<Return, Exception> {
+        let ([other], []) = call.args(["other"], [])?;
+        if !matches!(call.value(other)?, Value::Dict(_)) {
+            return Ok(python::not_implemented().into());
+        }
+        let other: Entries = gather(call, other)?.into_iter().collect();
+        let own = self.lock().clone();
+        let (left, right) = if call.method() == "__or__" { (own, other) } else { (other, own) };
+        let union: Entries = left.into_iter().chain(right.into_iter()).collect();
+        Ok(Return::Element(pairs(&union).map(Value::Dict)))
+    }
+
+    /// `update(mapping_or_pairs=(), **kwargs)`. Changes nothing if it fails.
+    fn update(&self, call: &Call<'_>) -> Result<(), Exception> {
+        let mut given = match call.positional() {
+            [] => Vec::new(),
+            [other] => gather(call, other)?,
+            more => {
+                let text = format!("takes at most 1 positional argument, {} given", more.len());
+                return Err(Exception::type_error(format!("{}() {text}", call.method())));
+            }
         };
-        Some(Ok(result))
+        for (name, value) in call.keywords() {
+            given.push(entry(name.as_str().into(), call.element(value))?);
+        }
+        self.set(given);
+        Ok(())
+    }
+
+    fn set(&self, given: impl IntoIterator<Item = Entry<Element>>) {
+        let mut entries = self.lock();
+        let old: Vec<_> = given.into_iter().filter_map(|entry| entries.insert(entry)).collect();
+        drop(entries);
+        drop(old);
     }
 }
 
-/// What was found, or the default, or `None`.
-fn or_default(
-    call: &Call<'_>,
-    found: Option<Element>,
-    default: Option<&Pickle>,
-) -> Result<Return, Exception> {
-    let default = || default.map_or_else(Element::default, |default| call.element(default));
-    Ok(Return::Element(found.unwrap_or_else(default)))
+fn entry(name: Element, value: Element) -> Result<Entry<Element>, Exception> {
+    Ok(Entry { key: Key::new(&name)?, name, value })
+}
+
+fn key_of(call: &Call<'_>, arg: &Pickle) -> Result<Key, Exception> {
+    Key::new(&call.kept(arg))
+}
+
+fn key_error(call: &Call<'_>, arg: &Pickle) -> Exception {
+    Exception::new("builtins", "KeyError", vec![call.kept(arg)])
+}
+
+/// An optional argument, or `None`.
+fn or_none(call: &Call<'_>, arg: Option<&Pickle>) -> Element {
+    arg.map_or_else(Element::default, |arg| call.element(arg))
+}
+
+fn pairs(entries: &Entries) -> Held<Vec<(Value, Value)>> {
+    let all = entries.iter().flat_map(|entry| [&entry.name, &entry.value]);
+    all.collect::<Held<Vec<Value>>>().map(|all| {
+        let mut all = all.into_iter();
+        std::iter::from_fn(|| Some((all.next()?, all.next()?))).collect()
+    })
+}
+
+fn names(entries: &Entries) -> Held<Vec<Value>> {
+    entries.iter().map(|entry| &entry.name).collect()
+}
+
+/// The entries of a mapping, or of an iterable of pairs.
+fn gather(call: &Call<'_>, arg: &Pickle) -> Result<Vec<Entry<Element>>, Exception> {
+    let other = call.kept(arg);
+    // The message spells out the entries of a dict.
+    let overhead = if matches!(other, Value::Dict(_)) { 0 } else { OVERHEAD };
+    let Held { data, references: _until_held } = python::referent(call, other)?;
+    let hold = |name, value| entry(call.hold(name)?, call.hold(value)?);
+    if let Value::Dict(pairs) = data {
+        call.spend(pairs.len().saturating_mul(overhead))?;
+        return pairs.into_iter().map(|(name, value)| hold(name, value)).collect();
+    }
+    let items = python::items(call, data, OVERHEAD)?;
+    let pair = |item| {
+        let Held { data: pair, references: _until_held } = python::items(call, item, 0)?;
+        let [name, value] = <[Value; 2]>::try_from(pair).map_err(|pair| {
+            let len = pair.len();
+            Exception::value_error(format!("expected pairs of key and value, got {len} items"))
+        })?;
+        hold(name, value)
+    };
+    items.data.into_iter().map(pair).collect()
+}
+
+/// `fromkeys(iterable, value=None)`: a new dict, which is returned as a copy.
+fn from_keys(call: &Call<'_>) -> Result<Return, Exception> {
+    let ([keys], [value]) = call.args(["iterable"], ["value"])?;
+    let value = or_none(call, value);
+    let keys = python::items(call, call.value(keys)?, OVERHEAD)?;
+    let Held { data: keys, references: _until_held } = keys;
+    call.spend(keys.len().saturating_mul(python::size(&value)))?;
+    let made = keys.into_iter().map(|key| entry(call.hold(key)?, value.clone()));
+    let made = made.collect::<Result<Entries, Exception>>()?;
+    Ok(Return::Element(pairs(&made).map(Value::Dict)))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::number::{not_compared, timeout};
+use super::python;
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
@@ -28,7 +28,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     set: bool,
-    /// How often it was set: whoever waits then is woken, even if the flag is taken down at once.
+    /// How often the flag was set: wakes those that wait even if it is cleared at once.
     times: u64,
 }
 
@@ -41,10 +41,11 @@ impl Event {
         Self(Arc::new(Shared { state: Monitor::new(State::default()) }))
     }
 
-    /// What Python's constructor makes of a client's arguments.
+    /// Creates an event from a client's call without arguments: a callable for
+    /// [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError`: there are none.
+    /// `TypeError` for any argument.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         call.no_args()?;
         Ok(Self::new())
@@ -56,20 +57,20 @@ impl Event {
         self.0.is_set()
     }
 
-    /// Sets the flag, and wakes all who wait.
+    /// Sets the flag, and wakes every thread and client that waits.
     pub fn set(&self) {
         self.0.set();
     }
 
-    /// Takes the flag down.
+    /// Clears the flag.
     pub fn clear(&self) {
         self.0.clear();
     }
 
-    /// Waits until the flag is set, or the time is up; `None` waits for ever. Gives whether it is set.
+    /// Waits until the flag is set; `false` if it was not within the timeout. `None` waits for ever.
     #[must_use]
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
-        // Nobody interrupts a thread of this process.
+        // A thread of this process cannot be interrupted.
         self.0.wait(&mut Wait::new(timeout)).unwrap_or(false)
     }
 }
@@ -106,13 +107,9 @@ impl SharedObject for Shared {
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         if call.method() == "wait" {
-            let ([], [within]) = call.args([], ["timeout"])?;
-            if self.is_set() {
-                // Only whoever has to wait looks at the timeout.
-                return Ok(true.into());
-            }
-            let within = timeout(call, within, not_compared)?;
-            return Ok(self.wait(&mut call.wait(within))?.into());
+            let ([], [timeout]) = call.args([], ["timeout"])?;
+            let timeout = python::timeout(call, timeout)?;
+            return Ok(self.wait(&mut call.wait(timeout))?.into());
         }
         call.no_args()?;
         match call.method() {

@@ -1,19 +1,17 @@
-//! `Iterator`: what `iter()` of a shared dict gives; it stays in the manager.
+//! `iter(dict)`: an iterator over the keys of a shared dict, which stays in the manager.
 
 use std::sync::{Arc, Mutex};
 
-use super::args;
-use super::dict::Entries;
+use super::ordered::Entries;
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
 use crate::object::{Return, SharedObject};
 use crate::wait::lock;
 
-/// Goes over the keys of a dict that may change meanwhile.
 pub(super) struct Iterator {
     entries: Arc<Mutex<Entries>>,
-    at: Mutex<Progress>,
+    progress: Mutex<Progress>,
 }
 
 struct Progress {
@@ -23,61 +21,52 @@ struct Progress {
     size: usize,
     /// The keys still to come.
     left: usize,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Going,
-    /// The dict grew or shrank, and that is said for ever.
-    Resized,
-    Ended,
+    ended: bool,
 }
 
 impl Iterator {
     pub(super) fn new(entries: &Arc<Mutex<Entries>>) -> Arc<Self> {
         let size = lock(entries).len();
-        let at = Progress { place: 0, size, left: size, state: State::Going };
-        Arc::new(Self { entries: entries.clone(), at: Mutex::new(at) })
+        let progress = Progress { place: 0, size, left: size, ended: false };
+        Arc::new(Self { entries: entries.clone(), progress: Mutex::new(progress) })
     }
 
     /// As `dictiter_iternextkey` of CPython's `dictobject.c`.
     fn next(&self) -> Result<Element, Exception> {
-        let mut at = lock(&self.at);
-        if at.state == State::Ended {
-            return Err(Exception::new("builtins", "StopIteration", Vec::new()));
-        }
+        let mut progress = lock(&self.progress);
         let entries = lock(&self.entries);
-        if at.state == State::Resized || entries.len() != at.size {
-            at.state = State::Resized;
+        let next = entries.at(progress.place).filter(|_| !progress.ended);
+        if !progress.ended && entries.len() != progress.size {
+            // No dict has this size: the error stays.
+            progress.size = usize::MAX;
             return Err(Exception::runtime_error("dictionary changed size during iteration"));
         }
-        match (entries.at(at.place), at.left.checked_sub(1)) {
+        match (next, progress.left.checked_sub(1)) {
             (Some((entry, place)), Some(left)) => {
-                (at.place, at.left) = (place, left);
+                (progress.place, progress.left) = (place, left);
                 Ok(entry.name.clone())
             }
-            (Some(_), None) => {
-                at.state = State::Ended;
-                Err(Exception::runtime_error("dictionary keys changed during iteration"))
-            }
             (None, _) => {
-                at.state = State::Ended;
+                progress.ended = true;
                 Err(Exception::new("builtins", "StopIteration", Vec::new()))
+            }
+            (Some(_), None) => {
+                progress.ended = true;
+                Err(Exception::runtime_error("dictionary keys changed during iteration"))
             }
         }
     }
 }
 
 impl SharedObject for Iterator {
-    /// What Python's `IteratorProxy` offers: it stands for generators too.
+    /// The methods of Python's `IteratorProxy`, which stands for generators too.
     fn exposed(&self) -> &[&str] {
         &["__next__", "close", "send", "throw"]
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         if call.method() == "__next__" {
-            let [] = args::special(call)?;
+            call.no_args()?;
             return self.next().map(Return::Element);
         }
         let text = format!("'dict_keyiterator' object has no attribute '{}'", call.method());

@@ -1,21 +1,18 @@
-//! Python's `list`, shared. What it does is here, how clients call it in `list/calls.rs`.
+//! Python's `list`, shared.
 
-mod calls;
-
-use std::mem::swap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::sequence::{self, Subscript};
-use super::{args, order, python};
+use super::python;
+use super::python::slice::{self, Subscript, out_of_range};
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
+use crate::object::{Return, SharedObject, saturated};
 use crate::pickle::Pickle;
-use crate::pickle::Writer;
 use crate::value::Value;
 use crate::wait::lock;
 
-/// A list, usable in this process and by clients at once. A clone is the same list.
+/// A list for this process and for clients. A clone is the same list.
 ///
 /// ```
 /// use basemanager::List;
@@ -47,34 +44,32 @@ impl List {
         Self::default()
     }
 
-    /// What Python's constructor makes of a client's arguments: `list(iterable=())`.
+    /// Creates a list from a client's arguments, as Python's `list(iterable=())`: a callable for
+    /// [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError`, as Python's.
+    /// `TypeError` if the argument is not plain data, a `range` or a proxy of a container.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        if !call.keywords().is_empty() {
-            return Err(Exception::type_error("list() takes no keyword arguments"));
-        }
-        let [iterable] = args::up_to(call, 0)?;
+        let ([], [iterable]) = call.args([], ["iterable"])?;
         let items = iterable.map(|iterable| python::elements(call, iterable)).transpose()?;
         Ok(Self::of(items.unwrap_or_default()))
     }
 
-    /// A copy of the item at a place.
+    /// A copy of the item at an index.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Value> {
         self.0.lock().get(index).map(|item| item.data.clone())
     }
 
-    /// Adds an item at the end. One that a client sent comes as [`Call::element`], which keeps the shared
-    /// objects that it names.
+    /// Adds an item at the end. For an argument of a client use [`Call::element`], which keeps the shared
+    /// objects alive that it names.
     #[doc(alias = "append")]
     pub fn push(&self, item: impl Into<Element>) {
         let item = item.into();
         self.0.lock().push(item);
     }
 
-    /// Takes the last item.
+    /// Removes and returns the last item.
     #[must_use]
     pub fn pop(&self) -> Option<Value> {
         let item = self.0.lock().pop();
@@ -92,9 +87,159 @@ impl List {
     }
 }
 
-// What a method removes is dropped when the lock is not held any more: an item may be the last to hold
-// another object.
+#[rustfmt::skip]
+const METHODS: [&str; 22] = [
+    "__add__", "__contains__", "__delitem__", "__getitem__", "__iadd__", "__imul__", "__len__",
+    "__mul__", "__reversed__", "__rmul__", "__setitem__", "append", "clear", "copy", "count",
+    "extend", "index", "insert", "pop", "remove", "reverse", "sort",
+];
+
+impl SharedObject for Shared {
+    fn exposed(&self) -> &[&str] {
+        &METHODS
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        match call.method() {
+            "__contains__" => {
+                let ([value], []) = call.args(["value"], [])?;
+                let value = call.kept(value);
+                Ok(self.lock().iter().any(|item| python::eq(item, &value)).into())
+            }
+            "__getitem__" => {
+                let ([at], []) = call.args(["index"], [])?;
+                self.get(&Subscript::of(call, at)?).map(Return::Element)
+            }
+            "__len__" => {
+                call.no_args()?;
+                Ok(self.lock().len().into())
+            }
+            "__reversed__" => {
+                call.no_args()?;
+                let reversed: Held<Vec<Value>> = self.lock().iter().rev().collect();
+                Ok(Return::Element(reversed.map(python::iterator)))
+            }
+            "copy" => {
+                call.no_args()?;
+                Ok(Return::Element(list(&*self.lock())))
+            }
+            "count" => {
+                let ([value], []) = call.args(["value"], [])?;
+                let value = call.kept(value);
+                Ok(self.lock().iter().filter(|item| python::eq(item, &value)).count().into())
+            }
+            "index" => {
+                let ([value], bounds) = call.args(["value"], ["start", "stop"])?;
+                Ok(self.index(call, value, bounds)?.into())
+            }
+            "pop" => {
+                let ([], [at]) = call.args([], ["index"])?;
+                let at = at.map_or(Ok(-1), |at| python::integer(call, at))?;
+                self.pop(at).map(Return::Element)
+            }
+            // The operators return a copy of the list, those in place too: as in CPython's manager.
+            "__add__" => {
+                let ([other], []) = call.args(["other"], [])?;
+                let other = call.value(other)?;
+                let Value::List(more) = other else {
+                    return Err(python::wrong_type("a list", &other));
+                };
+                let more = more.into_iter().map(|item| call.hold(item));
+                let more = more.collect::<Result<Vec<Element>, _>>()?;
+                Ok(Return::Element(list(self.lock().iter().chain(&more))))
+            }
+            "__iadd__" => {
+                self.extend(call)?;
+                Ok(Return::Element(list(&*self.lock())))
+            }
+            "__imul__" => {
+                let times = times(call)?;
+                let mut items = self.lock();
+                let new = repeat(&items, times, call)?;
+                let old = std::mem::replace(&mut *items, new);
+                drop(items);
+                drop(old);
+                Ok(Return::Element(list(&*self.lock())))
+            }
+            "__mul__" | "__rmul__" => {
+                let times = times(call)?;
+                let items = repeat(&self.lock(), times, call)?;
+                Ok(Return::Element(list(&items)))
+            }
+            _ => self.change(call).map(Return::from),
+        }
+    }
+
+    fn repr(&self) -> String {
+        self.short_repr(usize::MAX)
+    }
+
+    fn short_repr(&self, max: usize) -> String {
+        let items = self.lock();
+        let shown = items.iter().map(|item| &item.data);
+        python::beginning(max, |out| python::write_items(out, "[", shown, "]"))
+    }
+
+    fn size(&self) -> usize {
+        self.lock().iter().map(|item| python::size(item)).sum()
+    }
+
+    fn value(&self) -> Result<Element, Exception> {
+        Ok(list(&*self.lock()))
+    }
+}
+
+// The methods drop what they remove without the lock: an item may be the last reference to another object.
 impl Shared {
+    /// The methods that return `None`.
+    fn change(&self, call: &Call<'_>) -> Result<(), Exception> {
+        match call.method() {
+            "__delitem__" => {
+                let ([at], []) = call.args(["index"], [])?;
+                let at = Subscript::of(call, at)?;
+                let old = slice::delete(&mut self.lock(), &at)?;
+                drop(old);
+            }
+            "__setitem__" => {
+                let ([at, value], []) = call.args(["index", "value"], [])?;
+                self.set(&Subscript::of(call, at)?, value, call)?;
+            }
+            "append" => {
+                let ([item], []) = call.args(["item"], [])?;
+                let item = call.element(item);
+                self.lock().push(item);
+            }
+            "clear" => {
+                call.no_args()?;
+                self.clear();
+            }
+            "extend" => self.extend(call)?,
+            "insert" => {
+                let ([at, item], []) = call.args(["index", "item"], [])?;
+                let (at, item) = (python::integer(call, at)?, call.element(item));
+                let mut items = self.lock();
+                let at = slice::clamp(at, items.len());
+                items.insert(at, item);
+            }
+            "remove" => {
+                let ([value], []) = call.args(["value"], [])?;
+                let value = call.kept(value);
+                let mut items = self.lock();
+                let at = items.iter().position(|item| python::eq(item, &value));
+                let old = items.remove(at.ok_or_else(not_in_list)?);
+                drop(items);
+                drop(old);
+            }
+            "reverse" => {
+                call.no_args()?;
+                self.lock().reverse();
+            }
+            "sort" => self.sort(call)?,
+            _ => return Err(call.no_such_method()),
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Element>> {
         lock(&self.items)
     }
@@ -103,127 +248,79 @@ impl Shared {
         let items = self.lock();
         match at {
             Subscript::Index(index) => {
-                let item = sequence::place(*index, items.len()).and_then(|at| items.get(at));
-                item.cloned().ok_or_else(|| index_error("list index out of range"))
+                let item = slice::position(*index, items.len()).and_then(|at| items.get(at));
+                item.cloned().ok_or_else(out_of_range)
             }
-            Subscript::Slice(slice) => Ok(list(sequence::get(&items, slice))),
+            Subscript::Slice(slice) => Ok(list(slice::get(&items, slice))),
         }
     }
 
     fn set(&self, at: &Subscript, value: &Pickle, call: &Call<'_>) -> Result<(), Exception> {
-        // Declared before the lock is taken: dropped after, whatever happens.
+        // Holds the old items in the end, and drops them without the lock.
         let mut new = match at {
             Subscript::Index(_) => vec![call.element(value)],
-            Subscript::Slice(_) => python::elements(call, value).map_err(|exception| {
-                let text = "must assign iterable to extended slice";
-                let cause = exception.is("builtins", "TypeError");
-                if cause { Exception::type_error(text) } else { exception }
-            })?,
+            Subscript::Slice(_) => python::elements(call, value)?,
         };
-        let mut items = self.lock();
-        match at {
-            Subscript::Index(index) => {
-                let place = assigned(*index, items.len())?;
-                items
-                    .get_mut(place)
-                    .into_iter()
-                    .zip(&mut new)
-                    .for_each(|(old, new)| swap(old, new));
-            }
-            Subscript::Slice(slice) => sequence::set(&mut items, slice, &mut new, "sequence")?,
-        }
-        Ok(())
-    }
-
-    fn delete(&self, at: &Subscript) -> Result<(), Exception> {
-        let mut items = self.lock();
-        let old = match at {
-            Subscript::Index(index) => {
-                let place = assigned(*index, items.len())?;
-                vec![items.remove(place)]
-            }
-            Subscript::Slice(slice) => sequence::delete(&mut items, slice),
-        };
-        drop(items);
-        drop(old);
+        slice::set(&mut self.lock(), at, &mut new)?;
         Ok(())
     }
 
     fn pop(&self, index: i64) -> Result<Element, Exception> {
         let mut items = self.lock();
-        if items.is_empty() {
-            return Err(index_error("pop from empty list"));
-        }
-        let place = sequence::place(index, items.len());
-        Ok(items.remove(place.ok_or_else(|| index_error("pop index out of range"))?))
+        let at = slice::position(index, items.len());
+        Ok(items.remove(at.ok_or_else(out_of_range)?))
     }
 
-    fn remove(&self, value: &Value) -> Result<(), Exception> {
-        let mut items = self.lock();
-        let place = items.iter().position(|item| item.data == *value);
-        let old = items.remove(place.ok_or_else(|| not_in("remove"))?);
-        drop(items);
-        drop(old);
-        Ok(())
-    }
-
-    /// Where a value is first, from `start` up to `stop`.
-    fn index(&self, value: &Value, start: i64, stop: i64) -> Result<usize, Exception> {
-        let items = self.lock();
-        let [start, stop] = [start, stop].map(|bound| sequence::clamp(bound, items.len()));
-        let mut places = items.iter().enumerate().take(stop).skip(start);
-        let found = places.find(|(_, item)| item.data == *value);
-        found.map(|(place, _)| place).ok_or_else(|| not_in("index"))
-    }
-
-    fn plus(&self, other: &Pickle, call: &Call<'_>) -> Result<Element, Exception> {
-        let other = call.value(other)?;
-        let Value::List(more) = other else {
-            let name = python::type_name(&other);
-            let text = format!("can only concatenate list (not \"{name}\") to list");
-            return Err(Exception::type_error(text));
+    /// `index(value, start=0, stop=sys.maxsize)`.
+    fn index(
+        &self,
+        call: &Call<'_>,
+        value: &Pickle,
+        [start, stop]: [Option<&Pickle>; 2],
+    ) -> Result<usize, Exception> {
+        let value = call.kept(value);
+        let bound = |arg: Option<&Pickle>, default| {
+            let Some(arg) = arg else { return Ok(default) };
+            let arg = call.value(arg)?;
+            slice::bound(&arg).ok_or_else(|| python::wrong_type("an integer", &arg))
         };
-        let more = more.into_iter().map(|item| call.hold(item));
-        let more = more.collect::<Result<Vec<Element>, _>>()?;
-        Ok(list(self.lock().iter().chain(&more)))
+        let (start, stop) = (bound(start, 0)?, bound(stop, i64::MAX)?);
+        let items = self.lock();
+        let [start, stop] = [start, stop].map(|bound| slice::clamp(bound, items.len()));
+        let mut range = items.iter().enumerate().take(stop).skip(start);
+        let found = range.find(|(_, item)| python::eq(item, &value));
+        found.map(|(at, _)| at).ok_or_else(not_in_list)
     }
 
-    fn extend(&self, iterable: &Pickle, call: &Call<'_>) -> Result<(), Exception> {
+    fn extend(&self, call: &Call<'_>) -> Result<(), Exception> {
+        let ([iterable], []) = call.args(["iterable"], [])?;
         let new = python::elements(call, iterable)?;
         self.lock().extend(new);
         Ok(())
     }
 
-    fn sort(&self, reverse: bool) -> Result<(), Exception> {
+    /// `sort(*, key=None, reverse=False)`.
+    fn sort(&self, call: &Call<'_>) -> Result<(), Exception> {
+        let ([], [key, reverse]) = call.args([], ["key", "reverse"])?;
+        if !call.positional().is_empty() {
+            return Err(Exception::type_error("sort() takes keyword arguments only"));
+        }
+        if key.map_or(Ok(false), |key| call.value(key).map(|key| !key.is_none()))? {
+            let text = "sort() of this manager takes no key, for it runs no functions: sort a copy, and \
+                        assign it to [:]";
+            return Err(Exception::type_error(text));
+        }
+        let reverse = call.is_true(reverse, false)?;
         let mut items = self.lock();
-        // Equal items stay in order whichever way it goes.
+        // Equal items keep their order either way.
         if reverse {
             items.reverse();
         }
-        let result = order::sort(&mut items, &|a, b| order::less(&a.data, &b.data));
+        let result = python::sort(&mut items, |item| &item.data);
         if reverse {
             items.reverse();
         }
         result
-    }
-
-    /// What Python's `reversed(list)` pickles as: the list, and the place to begin at.
-    fn reversed(&self) -> Element {
-        let items = self.lock();
-        let last = items.len().checked_sub(1);
-        let copy = list(&*items);
-        drop(items);
-        copy.map(|items| {
-            let mut writer = Writer::default();
-            writer.global("builtins", "reversed");
-            writer.tuple(1, |writer| writer.value(&items));
-            writer.reduce();
-            if let Some(last) = last {
-                writer.value(&last.into());
-                writer.build();
-            }
-            writer.into_pickle().into()
-        })
     }
 }
 
@@ -232,21 +329,18 @@ fn list<'a>(items: impl IntoIterator<Item = &'a Element>) -> Element {
     items.into_iter().collect::<Held<Vec<Value>>>().map(Value::List)
 }
 
+/// The operand of `*`.
+fn times(call: &Call<'_>) -> Result<usize, Exception> {
+    let ([times], []) = call.args(["times"], [])?;
+    python::integer(call, times).map(saturated)
+}
+
 fn repeat(items: &[Element], times: usize, call: &Call<'_>) -> Result<Vec<Element>, Exception> {
     let size: usize = items.iter().map(|item| python::size(&item.data)).sum();
     call.spend(size.saturating_mul(times))?;
     Ok(items.iter().cycle().take(items.len().saturating_mul(times)).cloned().collect())
 }
 
-fn assigned(index: i64, len: usize) -> Result<usize, Exception> {
-    let place = sequence::place(index, len);
-    place.ok_or_else(|| index_error("list assignment index out of range"))
-}
-
-fn index_error(text: &str) -> Exception {
-    Exception::builtin("IndexError", text)
-}
-
-fn not_in(method: &str) -> Exception {
-    Exception::value_error(format!("list.{method}(x): x not in list"))
+fn not_in_list() -> Exception {
+    Exception::value_error("the value is not in the list")
 }

@@ -1,13 +1,12 @@
-//! What Python's `SyncManager` shares beyond the queue, a file each.
+//! The other types of Python's `SyncManager`, one in each file.
 //!
-//! They are all alike. A type with a constructor and Rust methods, which is a handle on the shared part
-//! (`shared!` writes what is the same for each); the shared part's state in a
-//! [`Monitor`](crate::Monitor) if anything waits; and one `impl SharedObject`, which binds the arguments
-//! of each method and calls it. `event.rs` is the shortest: read it first.
+//! Each file has a public handle with Rust methods, the object behind it (`Shared`), and `impl SharedObject`, which
+//! reads the arguments of each Python method and calls it. Where a method waits, the state is in a
+//! [`Monitor`](crate::Monitor). `event.rs` is the shortest: read it first. `python/` does what Python does with any
+//! value: `==`, hash, order, slices, iteration.
 
-/// What the handles on shared objects have in common: a client gets the object that one shares. By
-/// `default` one is `new`; `printed` ones print as Python's `repr()`; `sized` ones have a length, and
-/// `cleared` ones can be emptied: their shared part has a `lock` on what it holds.
+/// The code that is the same for every handle: it becomes a `Return`. With `default`, `Default` is `new`; with
+/// `printed`, `Display` is Python's `repr()`; `sized` adds `len`, and `cleared` adds `clear`, by `Shared::lock`.
 macro_rules! shared {
     ($handle:ident $(, $part:ident)*) => {
         impl From<$handle> for crate::object::Return {
@@ -47,13 +46,13 @@ macro_rules! shared {
         }
 
         impl $handle {
-            /// How many it holds.
+            /// The number of items.
             #[must_use]
             pub fn len(&self) -> usize {
                 self.0.lock().len()
             }
 
-            /// Whether it holds none.
+            /// Whether it is empty.
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
@@ -62,7 +61,7 @@ macro_rules! shared {
     };
     (@cleared $handle:ident) => {
         impl $handle {
-            /// Takes everything out.
+            /// Removes all items.
             pub fn clear(&self) {
                 self.0.clear();
             }
@@ -70,7 +69,7 @@ macro_rules! shared {
 
         impl Shared {
             fn clear(&self) {
-                // What was held may be the last to hold another object: it goes without the lock.
+                // Dropped without the lock: an item may be the last reference to another object.
                 let old = std::mem::take(&mut *self.lock());
                 drop(old);
             }
@@ -78,26 +77,18 @@ macro_rules! shared {
     };
 }
 
-mod algebra;
-mod args;
 pub(crate) mod array;
 pub(crate) mod barrier;
 pub(crate) mod condition;
 pub(crate) mod dict;
 pub(crate) mod event;
-mod iterate;
 mod iterator;
-mod key;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod namespace;
-mod number;
-mod order;
 mod ordered;
-mod python;
+pub(crate) mod python;
 mod register;
 pub(crate) mod semaphore;
-mod sequence;
 pub(crate) mod set;
-pub(crate) mod typecode;
 pub(crate) mod value;

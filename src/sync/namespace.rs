@@ -1,10 +1,9 @@
 //! Python's `multiprocessing.managers.Namespace`: attributes, shared.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{args, python};
+use super::python;
 use crate::error::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
@@ -40,17 +39,14 @@ impl Namespace {
         Self::default()
     }
 
-    /// What Python's constructor makes of a client's arguments: `Namespace(**attributes)`.
+    /// Creates a namespace from a client's arguments, as Python's `Namespace(**attributes)`: a callable for
+    /// [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError` for an argument without a name.
+    /// `TypeError` for a positional argument.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        let more = call.positional().len();
-        if more > 0 {
-            return Err(Exception::type_error(format!(
-                "Namespace.__init__() takes 1 positional argument but {} were given",
-                more + 1
-            )));
+        if !call.positional().is_empty() {
+            return Err(Exception::type_error("a Namespace takes keyword arguments only"));
         }
         let attribute = |(name, arg): &(String, Pickle)| (name.clone(), call.element(arg));
         let attributes = call.keywords().iter().map(attribute).collect();
@@ -63,13 +59,13 @@ impl Namespace {
         self.0.lock().get(name).map(|value| value.data.clone())
     }
 
-    /// Sets an attribute. A value that a client sent comes as [`Call::element`], which keeps the shared
-    /// objects that it names.
+    /// Sets an attribute. For an argument of a client use [`Call::element`], which keeps the shared objects alive
+    /// that it names.
     pub fn set(&self, name: &str, value: impl Into<Element>) {
         self.0.set(name, value.into());
     }
 
-    /// Removes an attribute, if it is there.
+    /// Removes an attribute, if there is one of this name.
     pub fn remove(&self, name: &str) {
         let old = self.0.lock().remove(name);
         drop(old);
@@ -97,7 +93,7 @@ impl Shared {
     }
 
     fn set(&self, name: &str, new: Element) {
-        // What was there may be the last to hold another object: it goes without the lock.
+        // Dropped without the lock: the old value may be the last reference to another object.
         let old = self.lock().insert(name.to_owned(), new);
         drop(old);
     }
@@ -116,29 +112,25 @@ impl SharedObject for Shared {
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         match call.method() {
             "__getattribute__" => {
-                let [name] = args::special(call)?;
-                self.get(&text(call, name)?).map(Return::Element)
+                let ([name], []) = call.args(["name"], [])?;
+                self.get(&python::text(call, name)?).map(Return::Element)
             }
             "__setattr__" => {
-                let [name, value] = args::special(call)?;
-                let (name, value) = (text(call, name)?, call.element(value));
+                let ([name, value], []) = call.args(["name", "value"], [])?;
+                let (name, value) = (python::text(call, name)?, call.element(value));
                 self.set(&name, value);
                 Ok(().into())
             }
             "__delattr__" => {
-                let [name] = args::special(call)?;
-                Ok(self.delete(&text(call, name)?)?.into())
+                let ([name], []) = call.args(["name"], [])?;
+                Ok(self.delete(&python::text(call, name)?)?.into())
             }
             _ => Err(call.no_such_method()),
         }
     }
 
     fn repr(&self) -> String {
-        let attributes = self.lock();
-        let shown = attributes.iter().filter(|(name, _)| !name.starts_with('_'));
-        let mut shown: Vec<_> = shown.map(|(name, value)| format!("{name}={}", **value)).collect();
-        shown.sort_unstable();
-        format!("Namespace({})", shown.join(", "))
+        self.short_repr(usize::MAX)
     }
 
     fn short_repr(&self, max: usize) -> String {
@@ -147,9 +139,12 @@ impl SharedObject for Shared {
         let mut shown: Vec<_> = shown.collect();
         shown.sort_by_key(|(name, _)| format!("{name}="));
         python::beginning(max, |out| {
-            out.write_str("Namespace")?;
-            let shown = shown.into_iter().map(|(name, value)| Attribute(name, value));
-            python::write_items(out, "(", shown, ")")
+            out.write_str("Namespace(")?;
+            for (at, (name, value)) in shown.into_iter().enumerate() {
+                let comma = if at == 0 { "" } else { ", " };
+                write!(out, "{comma}{name}={}", **value)?;
+            }
+            out.write_str(")")
         })
     }
 
@@ -163,26 +158,6 @@ impl SharedObject for Shared {
     }
 }
 
-struct Attribute<'a>(&'a str, &'a Value);
-
-impl fmt::Display for Attribute<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.0, self.1)
-    }
-}
-
-/// An attribute's name.
-fn text(call: &Call<'_>, name: &Pickle) -> Result<String, Exception> {
-    match call.value(name)? {
-        Value::Str(name) => Ok(name),
-        other => {
-            let other = python::type_name(&other);
-            let text = format!("attribute name must be string, not '{other}'");
-            Err(Exception::type_error(text))
-        }
-    }
-}
-
 fn missing(name: &str) -> Exception {
-    Exception::attribute_error(format!("'Namespace' object has no attribute '{name}'"))
+    Exception::attribute_error(format!("there is no attribute '{name}'"))
 }

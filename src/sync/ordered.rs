@@ -1,24 +1,26 @@
-//! What dicts and sets are kept in: entries in order of insertion, found by their keys.
+//! The map inside dicts and sets: finds entries by key, and iterates in order of insertion.
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::python::Key;
 use crate::object::stored::Element;
-use crate::value::Key;
 
-/// About how many bytes an entry takes beside its name and value: the key, and twice the way to it.
-pub(super) const PLACE: usize = 160;
+/// The entries of a dict.
+pub(super) type Entries = Ordered<Element>;
 
-/// A map that remembers the order of insertion. No operation takes time by its size.
+/// About how many bytes an entry takes beside its name and value: the key, and its place in both maps.
+pub(super) const OVERHEAD: usize = 160;
+
+/// Every operation takes constant or logarithmic time.
 #[derive(Clone, Debug)]
 pub(super) struct Ordered<V> {
-    /// Where each key stands.
     places: HashMap<Key, u64>,
-    /// Counted up, never used again.
+    /// By place: places are counted up, and never used again.
     entries: BTreeMap<u64, Entry<V>>,
     next: u64,
 }
 
-/// A key as it was given first, and what belongs to it.
+/// A key as it was first inserted (`name`), and its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry<V> {
     pub(super) key: Key,
@@ -33,11 +35,10 @@ impl<V> Default for Ordered<V> {
 }
 
 impl<V> FromIterator<Entry<V>> for Ordered<V> {
-    /// Of equal keys the first gives the place and the name, the last the value.
     fn from_iter<I: IntoIterator<Item = Entry<V>>>(entries: I) -> Self {
         let mut ordered = Self::default();
-        for Entry { key, name, value } in entries {
-            ordered.insert(key, name, value);
+        for entry in entries {
+            ordered.insert(entry);
         }
         ordered
     }
@@ -57,15 +58,16 @@ impl<V> Ordered<V> {
         self.entries.get(place).map(|entry| &entry.value)
     }
 
-    /// Gives a key a value. One that is there keeps its place and its name: what is left over of
-    /// the old value and the new name comes back.
-    pub(super) fn insert(&mut self, key: Key, name: Element, value: V) -> Option<(Element, V)> {
-        let place = self.places.get(&key);
-        if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) {
-            return Some((name, std::mem::replace(&mut entry.value, value)));
+    /// Inserts an entry. If the key is there already, it keeps its place and its name; returns the new name
+    /// with the old value.
+    pub(super) fn insert(&mut self, mut entry: Entry<V>) -> Option<Entry<V>> {
+        let place = self.places.get(&entry.key);
+        if let Some(old) = place.and_then(|place| self.entries.get_mut(place)) {
+            std::mem::swap(&mut old.value, &mut entry.value);
+            return Some(entry);
         }
-        self.places.insert(key.clone(), self.next);
-        self.entries.insert(self.next, Entry { key, name, value });
+        self.places.insert(entry.key.clone(), self.next);
+        self.entries.insert(self.next, entry);
         self.next += 1;
         None
     }
@@ -76,13 +78,15 @@ impl<V> Ordered<V> {
     }
 
     pub(super) fn pop_first(&mut self) -> Option<Entry<V>> {
-        let key = self.iter().next()?.key.clone();
-        self.remove(&key)
+        let (_, entry) = self.entries.pop_first()?;
+        self.places.remove(&entry.key);
+        Some(entry)
     }
 
     pub(super) fn pop_last(&mut self) -> Option<Entry<V>> {
-        let key = self.iter().next_back()?.key.clone();
-        self.remove(&key)
+        let (_, entry) = self.entries.pop_last()?;
+        self.places.remove(&entry.key);
+        Some(entry)
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry<V>> {
@@ -93,7 +97,7 @@ impl<V> Ordered<V> {
         self.entries.into_values()
     }
 
-    /// The first entry at a place or behind it, and the place after.
+    /// The first entry at or after a place, and the place after it.
     pub(super) fn at(&self, place: u64) -> Option<(&Entry<V>, u64)> {
         let (found, entry) = self.entries.range(place..).next()?;
         Some((entry, found + 1))

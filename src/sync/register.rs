@@ -19,12 +19,11 @@ use crate::sync::{
 };
 
 impl Manager {
-    /// Registers every type that Python's `SyncManager` shares, under its typeid there: `Queue`,
-    /// `JoinableQueue`, `Event`, `Lock`, `RLock`, `Semaphore`, `BoundedSemaphore`, `Condition`,
-    /// `Barrier`, `list`, `dict`, `set`, `Value`, `Array` and `Namespace`. Each time a client asks for
-    /// one it gets a new one.
+    /// Registers the typeids of Python's `SyncManager`: `Queue`, `JoinableQueue`, `Event`, `Lock`, `RLock`,
+    /// `Semaphore`, `BoundedSemaphore`, `Condition`, `Barrier`, `list`, `dict`, `set`, `Value`, `Array` and
+    /// `Namespace`. Each `create` makes a new object.
     ///
-    /// `Pool` runs Python functions inside the manager: asking for it gets an error that says so.
+    /// `Pool` raises `NotImplementedError`, since it would run Python functions inside the manager.
     ///
     /// ```
     /// use basemanager::{Client, DictProxy, Manager};
@@ -36,7 +35,7 @@ impl Manager {
     /// # Ok::<(), basemanager::Error>(())
     /// ```
     ///
-    /// One by one it is `manager.register("dict", Dict::from_call)`.
+    /// To register one type only: `manager.register("dict", Dict::from_call)`.
     #[must_use]
     pub fn register_sync_types(self) -> Self {
         self.register("Queue", Queue::from_call)
@@ -58,7 +57,7 @@ impl Manager {
             .register("Array", Array::from_call)
             .register("Namespace", Namespace::from_call)
             .register("Pool", |_| {
-                let text = "a pool runs Python functions, and this manager cannot";
+                let text = "a pool would run Python functions, which this manager does not";
                 Err::<(), _>(Exception::builtin("NotImplementedError", text))
             })
     }

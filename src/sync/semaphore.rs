@@ -1,11 +1,11 @@
-//! `threading.Semaphore` and `threading.BoundedSemaphore`, shared: a number that `acquire` takes from
-//! and `release` adds to.
+//! `threading.Semaphore` and `threading.BoundedSemaphore`, shared: a counter that `acquire` decrements, waiting
+//! while it is 0, and `release` increments.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::number::{count, not_added, timeout};
+use super::python::{count, timeout};
 use crate::error::{Exception, Result};
 use crate::object::call::{Call, ConnectionId};
 use crate::object::stored::Item;
@@ -14,7 +14,7 @@ use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::{Monitor, Wait, WaitError};
 
-/// So many may have it at once. A clone is the same semaphore.
+/// A number of permits. A clone is the same semaphore.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::wait::{Monitor, Wait, WaitError};
 #[derive(Clone, Debug)]
 pub struct Semaphore(Arc<Shared>);
 
-/// A semaphore that refuses to be released more often than it was acquired. A clone is the same one.
+/// A semaphore that cannot be released more often than it was acquired. A clone is the same semaphore.
 ///
 /// ```
 /// use basemanager::BoundedSemaphore;
@@ -37,23 +37,6 @@ pub struct Semaphore(Arc<Shared>);
 /// ```
 #[derive(Clone, Debug)]
 pub struct BoundedSemaphore(Arc<Shared>);
-
-/// Both kinds of semaphore.
-#[derive(Debug)]
-struct Shared {
-    state: Monitor<State>,
-    /// The most it may hold, for a bounded one.
-    bound: Option<usize>,
-    /// Whether a connection that ends gives back what it took.
-    follows: bool,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    value: usize,
-    /// What each connection took and did not give back; kept for one that follows.
-    taken: HashMap<ConnectionId, usize>,
-}
 
 macro_rules! handle {
     ($semaphore:ident, $bound:expr) => {
@@ -66,42 +49,41 @@ macro_rules! handle {
         shared!($semaphore);
 
         impl $semaphore {
-            /// A semaphore for so many. Python's default is 1.
+            /// A semaphore with this many permits. Python's default is 1.
             #[must_use]
             pub fn new(value: usize) -> Self {
                 Self(Arc::new(Shared::new(value, $bound(value), false)))
             }
 
-            /// One to which a connection that ends gives back what it had acquired and not released.
-            /// Defaults to not so, as in Python: another may be meant to release it.
+            /// A semaphore that also gets back the permits that a connection acquired and did not release,
+            /// when that ends. [`new`](Self::new) does not, as in Python, since another client may be meant
+            /// to release them.
             #[must_use]
-            pub fn released_on_disconnect(self) -> Self {
-                let value = self.0.state.lock().value;
-                Self(Arc::new(Shared::new(value, self.0.bound, true)))
+            pub fn new_released_on_disconnect(value: usize) -> Self {
+                Self(Arc::new(Shared::new(value, $bound(value), true)))
             }
 
-            /// What Python's constructor makes of a client's arguments: `value=1`.
+            /// Creates a semaphore from a client's argument `value=1`: a callable for
+            /// [`Manager::register`](crate::Manager::register).
             ///
             /// # Errors
-            /// `ValueError` or `TypeError`, in Python's words.
+            /// `ValueError` if it is negative, `TypeError` if it is not an integer.
             pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
                 let ([], [value]) = call.args([], ["value"])?;
-                let refusal = "semaphore initial value must be >= 0";
-                Ok(Self::new(value.map_or(Ok(1), |value| count(call, value, 0, refusal))?))
+                Ok(Self::new(value.map_or(Ok(1), |value| count(call, value, 0))?))
             }
 
-            /// Takes one, and waits for it no longer than this; `None` waits for ever. Gives whether it
-            /// did.
+            /// Takes a permit; `false` if there was none within the timeout. `None` waits for ever.
             #[must_use]
             pub fn acquire(&self, timeout: Option<Duration>) -> bool {
-                // Nobody interrupts a thread of this process.
+                // A thread of this process cannot be interrupted.
                 self.0.acquire(None, &mut Wait::new(timeout)).unwrap_or(false)
             }
 
-            /// Gives back so many.
+            /// Returns `n` permits.
             ///
             /// # Errors
-            /// `ValueError` if that is none, or more than there may be.
+            /// `ValueError` if `n` is 0, or if a bounded semaphore would exceed its first value.
             pub fn release(&self, n: usize) -> Result<()> {
                 Ok(self.0.release(None, n)?)
             }
@@ -112,13 +94,29 @@ macro_rules! handle {
 handle!(Semaphore, |_| None);
 handle!(BoundedSemaphore, Some);
 
+/// The state and the methods of both kinds of semaphore.
+#[derive(Debug)]
+struct Shared {
+    state: Monitor<State>,
+    /// The maximum of a bounded semaphore.
+    bound: Option<usize>,
+    release_on_disconnect: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    value: usize,
+    /// The permits of each connection; counted for `release_on_disconnect` only.
+    taken: HashMap<ConnectionId, usize>,
+}
+
 impl Shared {
-    fn new(value: usize, bound: Option<usize>, follows: bool) -> Self {
+    fn new(value: usize, bound: Option<usize>, release_on_disconnect: bool) -> Self {
         let state = State { value, taken: HashMap::new() };
-        Self { state: Monitor::new(state), bound, follows }
+        Self { state: Monitor::new(state), bound, release_on_disconnect }
     }
 
-    /// Takes one. A connection is given if it is to be remembered.
+    /// Takes a permit, and counts it for a connection if one is named.
     fn acquire(&self, by: Option<ConnectionId>, wait: &mut Wait<'_>) -> Result<bool, WaitError> {
         let left = self.state.wait(wait, |state| state.value > 0)?;
         let Some(mut state) = left else { return Ok(false) };
@@ -131,13 +129,13 @@ impl Shared {
 
     fn release(&self, by: Option<ConnectionId>, n: usize) -> Result<(), Exception> {
         if n < 1 {
-            return Err(Exception::value_error("n must be one or more"));
+            return Err(Exception::value_error("n must be 1 or more"));
         }
         let mut state = self.state.lock();
         let value = state.value.checked_add(n);
         let value = value.filter(|value| self.bound.is_none_or(|bound| *value <= bound));
-        state.value =
-            value.ok_or_else(|| Exception::value_error("Semaphore released too many times"))?;
+        let too_many = || Exception::value_error("semaphore released too many times");
+        state.value = value.ok_or_else(too_many)?;
         if let Some(taken) = by.and_then(|by| state.taken.get_mut(&by)) {
             *taken = taken.saturating_sub(n);
         }
@@ -150,33 +148,27 @@ impl Shared {
         if n == 1 { self.state.notify_one() } else { self.state.notify_all() }
     }
 
-    /// The caller's connection, if it is to be remembered.
+    /// The caller's connection, if its permits are counted.
     fn by(&self, call: &Call<'_>) -> Option<ConnectionId> {
-        self.follows.then(|| call.connection())
+        self.release_on_disconnect.then(|| call.connection())
     }
 
     /// `acquire(blocking=True, timeout=None)`.
     fn acquire_call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        let ([], [blocking, within]) = call.args([], ["blocking", "timeout"])?;
-        let blocking = call.is_true(blocking, true)?;
-        if !blocking
-            && within.map_or(Ok(false), |within| call.value(within).map(|t| !t.is_none()))?
-        {
-            let text = "can't specify timeout for non-blocking acquire";
-            return Err(Exception::value_error(text));
-        }
-        if self.follows {
+        let ([], [blocking, wait]) = call.args([], ["blocking", "timeout"])?;
+        let wait = match (call.is_true(blocking, true)?, timeout(call, wait)?) {
+            (true, wait) => wait,
+            (false, None) => Some(Duration::ZERO),
+            (false, Some(_)) => {
+                return Err(Exception::value_error("a call that does not block takes no timeout"));
+            }
+        };
+        if self.release_on_disconnect {
             call.watch_connection();
         }
-        let by = self.by(call);
-        let mut acquired = self.acquire(by, &mut call.wait(Some(Duration::ZERO)))?;
-        if !acquired && blocking {
-            // Only whoever has to wait looks at the timeout.
-            let within = timeout(call, within, not_added)?;
-            acquired = self.acquire(by, &mut call.wait(within))?;
-        }
-        if acquired && !self.follows {
-            // Whoever cannot be told of it never knew: see `take_back`.
+        let acquired = self.acquire(self.by(call), &mut call.wait(wait))?;
+        if acquired && !self.release_on_disconnect {
+            // `take_back` returns the permit if this reply cannot be sent.
             return Ok(Return::Item(Pickle::from(&Value::Bool(true)).into()));
         }
         Ok(acquired.into())
@@ -192,9 +184,8 @@ impl SharedObject for Shared {
         match call.method() {
             "acquire" => self.acquire_call(call),
             "release" => {
-                if self.bound.is_some() {}
                 let ([], [n]) = call.args([], ["n"])?;
-                let n = n.map_or(Ok(1), |n| count(call, n, 1, "n must be one or more"))?;
+                let n = n.map_or(Ok(1), |n| count(call, n, 1))?;
                 Ok(self.release(self.by(call), n)?.into())
             }
             _ => Err(call.no_such_method()),
@@ -212,8 +203,7 @@ impl SharedObject for Shared {
     }
 
     fn take_back(&self, _: Item, _: ConnectionId) {
-        // The call is as good as not made. Who released how often meanwhile does not matter: nobody
-        // holds a semaphore, it is a number. Only a bounded one may have come to its bound.
+        // A bounded semaphore may have reached its bound meanwhile: then the permit is there already.
         let _ = self.release(None, 1);
     }
 

@@ -1,21 +1,20 @@
-//! `set`, shared.
+//! Python's `set`, shared.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::algebra::{self, Members, Operation, Other, ROLE};
-use super::{args, iterate, python};
+use super::ordered::{Entry, OVERHEAD, Ordered};
+use super::python::{self, Key};
 use crate::error::{Exception, Result};
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
-use crate::pickle::Pickle;
-use crate::value::{Key, Value};
+use crate::value::Value;
 use crate::wait::lock;
 
-/// A set that threads and clients share. A clone is the same set.
+/// A set for this process and for clients. A clone is the same set.
 ///
 /// Members are equal as the keys of a [`Dict`](crate::Dict) are. They stay in order of insertion, where
-/// Python's are in no order.
+/// Python's sets have no order.
 ///
 /// ```
 /// use basemanager::Set;
@@ -33,16 +32,7 @@ struct Shared {
     members: Mutex<Members>,
 }
 
-const CLASS: &str = "set";
-
-#[rustfmt::skip]
-const METHODS: [&str; 36] = [
-    "__and__", "__contains__", "__ge__", "__gt__", "__iand__", "__ior__", "__isub__", "__iter__",
-    "__ixor__", "__le__", "__len__", "__lt__", "__or__", "__rand__", "__ror__", "__rsub__",
-    "__rxor__", "__sub__", "__xor__", "add", "clear", "copy", "difference", "difference_update",
-    "discard", "intersection", "intersection_update", "isdisjoint", "issubset", "issuperset", "pop",
-    "remove", "symmetric_difference", "symmetric_difference_update", "union", "update",
-];
+type Members = Ordered<()>;
 
 shared!(Set, default, printed, sized, cleared);
 
@@ -53,52 +43,48 @@ impl Set {
         Self(Arc::default())
     }
 
-    /// What Python's `set(…)` makes of a call's arguments, for a registered callable.
+    /// Creates a set from a client's arguments, as Python's `set(iterable=())`: a callable for
+    /// [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError`, as in Python.
+    /// `TypeError` if the argument is not plain data, a `range` or a proxy of a container, or if a member is not
+    /// hashable.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
-        let set = Self::new();
-        if !call.keywords().is_empty() {
-            return Err(Exception::type_error("set() takes no keyword arguments"));
-        }
-        let [members] = args::up_to(call, 0)?;
-        if let Some(members) = members {
-            set.0.apply(Operation::Union, Other::whole(call, members)?);
-        }
-        Ok(set)
+        let ([], [iterable]) = call.args([], ["iterable"])?;
+        let members = iterable.map(|iterable| members(call, call.kept(iterable))).transpose()?;
+        let members = Mutex::new(members.unwrap_or_default());
+        Ok(Self(Arc::new(Shared { members })))
     }
 
-    /// Adds a member; `false` if it was there. What a client sent comes as [`Call::element`], which keeps
-    /// the shared objects that it names.
+    /// Adds a member; `false` if it was in the set. For an argument of a client use [`Call::element`], which
+    /// keeps the shared objects alive that it names.
     ///
     /// # Errors
     /// `TypeError` if the value is not hashable.
     #[doc(alias = "add")]
     pub fn insert(&self, member: impl Into<Element>) -> Result<bool> {
-        let name = member.into();
-        let key = Key::new(&name, ROLE)?;
-        let left_over = self.0.lock().insert(key, name, ());
+        let new = entry(member.into())?;
+        let left_over = self.0.lock().insert(new);
         Ok(left_over.is_none())
     }
 
-    /// Takes a member out; `false` if it was not there.
+    /// Removes a member; `false` if it was not in the set.
     ///
     /// # Errors
     /// `TypeError` if the value is not hashable.
     #[doc(alias = "discard")]
     pub fn remove(&self, member: impl Into<Value>) -> Result<bool> {
-        let key = Key::new(&member.into(), ROLE)?;
+        let key = Key::new(&member.into())?;
         let removed = self.0.lock().remove(&key);
         Ok(removed.is_some())
     }
 
-    /// Whether a value is a member.
+    /// Whether a value is in the set.
     ///
     /// # Errors
     /// `TypeError` if the value is not hashable.
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
-        let key = Key::new(&member.into(), ROLE)?;
+        let key = Key::new(&member.into())?;
         Ok(self.0.lock().contains(&key))
     }
 
@@ -109,122 +95,14 @@ impl Set {
     }
 }
 
-fn names(members: &Members) -> Held<Vec<Value>> {
-    members.iter().map(|entry| &entry.name).collect()
-}
-
-/// A set may be looked for, though it is not hashable: it is taken for a frozenset.
-fn member(value: Value) -> Result<Key, Exception> {
-    match value {
-        Value::Set(items) => Key::new(&Value::FrozenSet(items), ROLE),
-        value => Key::new(&value, ROLE),
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Members> {
-        lock(&self.members)
-    }
-
-    fn copy(&self) -> Element {
-        names(&self.lock()).map(Value::Set)
-    }
-
-    fn apply(&self, operation: Operation, other: Other) {
-        let left_over = algebra::apply(operation, &mut self.lock(), other);
-        drop(left_over);
-    }
-
-    /// `self | other` and the like.
-    fn operator(&self, operation: Operation, call: &Call<'_>) -> Result<Return, Exception> {
-        let Some(other) = Other::operand(call)? else {
-            return Ok(iterate::not_implemented().into());
-        };
-        if call.method().starts_with("__i") {
-            self.apply(operation, other);
-            return Ok(Return::Element(self.copy()));
-        }
-        let own = self.lock().clone();
-        let reflected = call.method().starts_with("__r");
-        let frozen = reflected && other.is_frozen;
-        let (mut left, right) =
-            if reflected { (other.into_set(), own.into()) } else { (own, other) };
-        algebra::apply(operation, &mut left, right);
-        let kind = if frozen { Value::FrozenSet } else { Value::Set };
-        Ok(Return::Element(names(&left).map(kind)))
-    }
-
-    /// `self.union(*others)` and the like.
-    fn combine(&self, operation: Operation, call: &Call<'_>) -> Result<Return, Exception> {
-        let others: Vec<&Pickle> = if let Operation::SymmetricDifference = operation {
-            vec![args::one(call, CLASS)?]
-        } else {
-            args::no_keywords(call, CLASS)?;
-            call.positional().iter().collect()
-        };
-        let in_place = call.method().ends_with("update");
-        if in_place && matches!(operation, Operation::Union | Operation::Difference) {
-            // What comes before an error stays.
-            for other in others {
-                let mut other = Other::new(call, other)?;
-                let failed = other.failed.take();
-                self.apply(operation, other);
-                failed.map_or(Ok(()), Err)?;
-            }
-            return Ok(().into());
-        }
-        let others = others.into_iter().map(|other| Other::whole(call, other));
-        let others = others.collect::<Result<Vec<_>, _>>()?;
-        if in_place {
-            for other in others {
-                self.apply(operation, other);
-            }
-            return Ok(().into());
-        }
-        let mut set = self.lock().clone();
-        for other in others {
-            algebra::apply(operation, &mut set, other);
-        }
-        Ok(Return::Element(names(&set).map(Value::Set)))
-    }
-
-    fn is_disjoint(&self, call: &Call<'_>) -> Result<bool, Exception> {
-        let other = Other::new(call, args::one(call, CLASS)?)?;
-        let members = self.lock();
-        if other.members.iter().any(|(key, _)| members.contains(key)) {
-            return Ok(false);
-        }
-        other.failed.map_or(Ok(true), Err)
-    }
-
-    fn is_superset(&self, other: Other) -> Result<bool, Exception> {
-        let members = self.lock();
-        if other.members.iter().any(|(key, _)| !members.contains(key)) {
-            return Ok(false);
-        }
-        other.failed.map_or(Ok(true), Err)
-    }
-
-    fn is_subset(&self, other: Other) -> bool {
-        let other = other.into_set();
-        self.lock().iter().all(|entry| other.contains(&entry.key))
-    }
-
-    /// `self < other` and the like.
-    fn compare(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        let Some(other) = Other::operand(call)? else {
-            return Ok(iterate::not_implemented().into());
-        };
-        let (own, others) = (self.lock().len(), other.members.len());
-        let holds = match call.method() {
-            "__le__" => self.is_subset(other),
-            "__lt__" => own < others && self.is_subset(other),
-            "__ge__" => self.is_superset(other)?,
-            _ => own > others && self.is_superset(other)?,
-        };
-        Ok(holds.into())
-    }
-}
+#[rustfmt::skip]
+const METHODS: [&str; 36] = [
+    "__and__", "__contains__", "__ge__", "__gt__", "__iand__", "__ior__", "__isub__", "__iter__",
+    "__ixor__", "__le__", "__len__", "__lt__", "__or__", "__rand__", "__ror__", "__rsub__",
+    "__rxor__", "__sub__", "__xor__", "add", "clear", "copy", "difference", "difference_update",
+    "discard", "intersection", "intersection_update", "isdisjoint", "issubset", "issuperset", "pop",
+    "remove", "symmetric_difference", "symmetric_difference_update", "union", "update",
+];
 
 impl SharedObject for Shared {
     fn exposed(&self) -> &[&str] {
@@ -232,73 +110,60 @@ impl SharedObject for Shared {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
-        let method = call.method();
-        if let Some(operation) = Operation::of(method) {
-            return if method.starts_with("__") {
-                self.operator(operation, call)
-            } else {
-                self.combine(operation, call)
-            };
-        }
-        match method {
-            "__ge__" | "__gt__" | "__le__" | "__lt__" => self.compare(call),
+        match call.method() {
+            "__contains__" => {
+                let ([member], []) = call.args(["member"], [])?;
+                let key = lookup_key(call.kept(member))?;
+                Ok(self.lock().contains(&key).into())
+            }
             "add" => {
-                let name = call.element(args::one(call, CLASS)?);
-                let key = Key::new(&name, ROLE)?;
-                let left_over = self.lock().insert(key, name, ());
+                let ([member], []) = call.args(["member"], [])?;
+                let new = entry(call.element(member))?;
+                let left_over = self.lock().insert(new);
                 drop(left_over);
                 Ok(().into())
             }
-            "__contains__" => {
-                let key = member(call.kept(args::one(call, CLASS)?))?;
-                Ok(self.lock().contains(&key).into())
-            }
-            "discard" | "remove" => {
-                let name = call.kept(args::one(call, CLASS)?);
-                let key = member(name.clone())?;
+            method @ ("discard" | "remove") => {
+                let ([member], []) = call.args(["member"], [])?;
+                let member = call.kept(member);
+                let key = lookup_key(member.clone())?;
                 let removed = self.lock().remove(&key);
                 if removed.is_none() && method == "remove" {
-                    return Err(Exception::new("builtins", "KeyError", vec![name]));
+                    return Err(Exception::new("builtins", "KeyError", vec![member]));
                 }
                 Ok(().into())
             }
-            "isdisjoint" => Ok(self.is_disjoint(call)?.into()),
-            "issubset" => {
-                let other = Other::new(call, args::one(call, CLASS)?)?;
-                let other = other.until_all_of(&self.lock())?;
-                Ok(self.is_subset(other).into())
+            "isdisjoint" | "issubset" | "issuperset" => {
+                let ([other], []) = call.args(["other"], [])?;
+                let other = members(call, call.kept(other))?;
+                Ok(self.holds(call.method(), &other).into())
             }
-            "issuperset" => {
-                let other = Other::new(call, args::one(call, CLASS)?)?;
-                Ok(self.is_superset(other)?.into())
+            "__ge__" | "__gt__" | "__le__" | "__lt__" => {
+                let Some((other, _)) = operand(call)? else {
+                    return Ok(python::not_implemented().into());
+                };
+                Ok(self.holds(call.method(), &other).into())
             }
-            "__len__" => {
-                let [] = args::special(call)?;
-                Ok(self.lock().len().into())
-            }
-            "__iter__" => {
-                let [] = args::special(call)?;
-                let members = names(&self.lock());
-                Ok(Return::Element(members.map(iterate::iterator)))
-            }
-            _ => {
-                args::none(call, CLASS)?;
-                self.plain(call)
-            }
+            method => match Operation::of(method) {
+                Some(operation) if method.starts_with("__") => self.operator(operation, call),
+                Some(operation) => self.combine(operation, call),
+                None => {
+                    call.no_args()?;
+                    self.whole(call)
+                }
+            },
         }
     }
 
     fn repr(&self) -> String {
-        self.copy().data.to_string()
+        self.short_repr(usize::MAX)
     }
 
     fn short_repr(&self, max: usize) -> String {
         let members = self.lock();
-        if members.len() == 0 {
-            return "set()".chars().take(max).collect();
-        }
+        let (open, close) = if members.len() == 0 { ("set(", ")") } else { ("{", "}") };
         let shown = members.iter().map(|entry| &entry.name.data);
-        python::beginning(max, |out| python::write_items(out, "{", shown, "}"))
+        python::beginning(max, |out| python::write_items(out, open, shown, close))
     }
 
     fn size(&self) -> usize {
@@ -306,25 +171,182 @@ impl SharedObject for Shared {
     }
 
     fn value(&self) -> Result<Element, Exception> {
-        Ok(self.copy())
+        Ok(names(&self.lock()).map(Value::Set))
     }
 }
 
+// The methods drop what they remove without the lock: a member may be the last reference to another object.
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        lock(&self.members)
+    }
+
+    fn copy(&self) -> Return {
+        Return::Element(names(&self.lock()).map(Value::Set))
+    }
+
     /// The methods without arguments.
-    fn plain(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        match call.method() {
-            "copy" => Ok(Return::Element(self.copy())),
+    fn whole(&self, call: &Call<'_>) -> Result<Return, Exception> {
+        Ok(match call.method() {
+            "__len__" => self.lock().len().into(),
+            "__iter__" => Return::Element(names(&self.lock()).map(python::iterator)),
+            "copy" => self.copy(),
             "clear" => {
                 self.clear();
-                Ok(().into())
+                ().into()
             }
             "pop" => {
-                let entry = self.lock().pop_first();
-                let empty = || Exception::builtin("KeyError", "pop from an empty set");
-                entry.map(|entry| Return::Element(entry.name)).ok_or_else(empty)
+                let first = self.lock().pop_first();
+                let empty = || Exception::builtin("KeyError", "the set is empty");
+                Return::Element(first.ok_or_else(empty)?.name)
             }
-            _ => Err(call.no_such_method()),
+            _ => return Err(call.no_such_method()),
+        })
+    }
+
+    /// Whether this set is a subset, superset or the like of another.
+    fn holds(&self, relation: &str, other: &Members) -> bool {
+        let own = self.lock();
+        match relation {
+            "__le__" | "issubset" => is_subset(&own, other),
+            "__lt__" => own.len() < other.len() && is_subset(&own, other),
+            "__ge__" | "issuperset" => is_subset(other, &own),
+            "__gt__" => own.len() > other.len() && is_subset(other, &own),
+            _ => !other.iter().any(|entry| own.contains(&entry.key)),
         }
     }
+
+    /// `self | other`, `other | self`, `self |= other` and the like.
+    fn operator(&self, operation: Operation, call: &Call<'_>) -> Result<Return, Exception> {
+        let Some((other, kind)) = operand(call)? else {
+            return Ok(python::not_implemented().into());
+        };
+        if call.method().starts_with("__i") {
+            self.apply(operation, other);
+            return Ok(self.copy());
+        }
+        let own = self.lock().clone();
+        let reflected = call.method().starts_with("__r");
+        let (mut left, right) = if reflected { (other, own) } else { (own, other) };
+        operation.apply(&mut left, right);
+        Ok(Return::Element(names(&left).map(if reflected { kind } else { Value::Set })))
+    }
+
+    /// `self.union(*others)`, `self.update(*others)` and the like. Changes nothing if it fails.
+    fn combine(&self, operation: Operation, call: &Call<'_>) -> Result<Return, Exception> {
+        if let Operation::SymmetricDifference = operation {
+            call.args(["other"], [])?;
+        } else if !call.keywords().is_empty() {
+            let text = format!("{}() takes no keyword arguments", call.method());
+            return Err(Exception::type_error(text));
+        }
+        let others = call.positional().iter().map(|other| members(call, call.kept(other)));
+        let others = others.collect::<Result<Vec<_>, Exception>>()?;
+        if call.method().ends_with("update") {
+            for other in others {
+                self.apply(operation, other);
+            }
+            return Ok(().into());
+        }
+        let mut set = self.lock().clone();
+        for other in others {
+            operation.apply(&mut set, other);
+        }
+        Ok(Return::Element(names(&set).map(Value::Set)))
+    }
+
+    fn apply(&self, operation: Operation, other: Members) {
+        let removed = operation.apply(&mut self.lock(), other);
+        drop(removed);
+    }
+}
+
+/// How two sets become one.
+#[derive(Clone, Copy)]
+enum Operation {
+    Union,
+    Intersection,
+    Difference,
+    SymmetricDifference,
+}
+
+impl Operation {
+    /// The operation of a method.
+    fn of(method: &str) -> Option<Self> {
+        let name = method.strip_suffix("_update").unwrap_or(method).trim_matches('_');
+        Some(match name {
+            "or" | "ior" | "ror" | "union" | "update" => Self::Union,
+            "and" | "iand" | "rand" | "intersection" => Self::Intersection,
+            "sub" | "isub" | "rsub" | "difference" => Self::Difference,
+            "xor" | "ixor" | "rxor" | "symmetric_difference" => Self::SymmetricDifference,
+            _ => return None,
+        })
+    }
+
+    /// Changes a set. Returns what it removed, to be dropped without the lock.
+    fn apply(self, set: &mut Members, other: Members) -> Vec<Entry<()>> {
+        let mut removed = Vec::new();
+        match self {
+            Self::Union => removed.extend(other.into_iter().filter_map(|new| set.insert(new))),
+            Self::Difference => {
+                removed.extend(other.iter().filter_map(|entry| set.remove(&entry.key)));
+                removed.extend(other.into_iter());
+            }
+            Self::Intersection => {
+                let all = std::mem::take(set).into_iter();
+                let (kept, gone) = all.partition::<Vec<_>, _>(|entry| other.contains(&entry.key));
+                *set = kept.into_iter().collect();
+                removed.extend(gone.into_iter().chain(other.into_iter()));
+            }
+            Self::SymmetricDifference => {
+                for new in other.into_iter() {
+                    match set.remove(&new.key) {
+                        Some(old) => removed.extend([old, new]),
+                        None => removed.extend(set.insert(new)),
+                    }
+                }
+            }
+        }
+        removed
+    }
+}
+
+fn entry(name: Element) -> Result<Entry<()>, Exception> {
+    Ok(Entry { key: Key::new(&name)?, name, value: () })
+}
+
+/// Python looks for a set, which is not hashable, as for a frozenset.
+fn lookup_key(value: Value) -> Result<Key, Exception> {
+    match value {
+        Value::Set(members) => Key::new(&Value::FrozenSet(members)),
+        value => Key::new(&value),
+    }
+}
+
+fn names(members: &Members) -> Held<Vec<Value>> {
+    members.iter().map(|entry| &entry.name).collect()
+}
+
+fn is_subset(members: &Members, of: &Members) -> bool {
+    members.len() <= of.len() && members.iter().all(|entry| of.contains(&entry.key))
+}
+
+/// The members of an iterable.
+fn members(call: &Call<'_>, iterable: Value) -> Result<Members, Exception> {
+    let Held { data, references: _until_held } = python::items(call, iterable, OVERHEAD)?;
+    data.into_iter().map(|item| entry(call.hold(item)?)).collect()
+}
+
+type Kind = fn(Vec<Value>) -> Value;
+
+/// The operand of an operator, if it is a `set` or a `frozenset`, and which of them.
+fn operand(call: &Call<'_>) -> Result<Option<(Members, Kind)>, Exception> {
+    let ([other], []) = call.args(["other"], [])?;
+    let other = call.value(other)?;
+    let kind = match other {
+        Value::Set(_) => Value::Set,
+        Value::FrozenSet(_) => Value::FrozenSet,
+        _ => return Ok(None),
+    };
+    Ok(Some((members(call, other)?, kind)))
 }

@@ -10,7 +10,7 @@ use crate::object::{Return, SharedObject};
 use crate::value::Value;
 use crate::wait::lock;
 
-/// A value that this process and clients get and set. A clone is the same one.
+/// A value that this process and clients get and set. A clone is the same value.
 ///
 /// ```
 /// use basemanager::SharedValue;
@@ -24,7 +24,7 @@ pub struct SharedValue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Told, but never asked for: any value may be set.
+    /// Shown only: a value of any type can be set.
     typecode: Element,
     value: Mutex<Element>,
 }
@@ -32,16 +32,17 @@ struct Shared {
 shared!(SharedValue, printed);
 
 impl SharedValue {
-    /// A value. The typecode is for the reader, as in Python: nothing depends on it.
+    /// A value. The typecode is shown only, as in Python: a value of any type can be set.
     pub fn new(typecode: &str, value: impl Into<Element>) -> Self {
         let (typecode, value) = (typecode.into(), value.into());
         Self(Arc::new(Shared { typecode, value: Mutex::new(value) }))
     }
 
-    /// What Python's constructor makes of a client's arguments: `Value(typecode, value, lock=True)`.
+    /// Creates a value from a client's arguments, as Python's `Value(typecode, value, lock=True)`: a callable for
+    /// [`Manager::register`](crate::Manager::register).
     ///
     /// # Errors
-    /// `TypeError` if one is missing.
+    /// `TypeError` if an argument is missing.
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let ([typecode, value], [_]) = call.args(["typecode", "value"], ["lock"])?;
         let (typecode, value) = (call.element(typecode), call.element(value));
@@ -54,8 +55,8 @@ impl SharedValue {
         lock(&self.0.value).data.clone()
     }
 
-    /// Replaces the value. One that a client sent comes as [`Call::element`], which keeps the shared
-    /// objects that it names.
+    /// Replaces the value. For an argument of a client use [`Call::element`], which keeps the shared objects alive
+    /// that it names.
     pub fn set(&self, value: impl Into<Element>) {
         self.0.set(value.into());
     }
@@ -63,7 +64,7 @@ impl SharedValue {
 
 impl Shared {
     fn set(&self, new: Element) {
-        // What was there may be the last to hold another object: it goes without the lock.
+        // Dropped without the lock: the old value may be the last reference to another object.
         let old = std::mem::replace(&mut *lock(&self.value), new);
         drop(old);
     }
@@ -90,7 +91,7 @@ impl SharedObject for Shared {
     }
 
     fn repr(&self) -> String {
-        format!("Value({}, {})", *self.typecode, **lock(&self.value))
+        self.short_repr(usize::MAX)
     }
 
     fn short_repr(&self, max: usize) -> String {

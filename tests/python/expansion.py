@@ -13,7 +13,7 @@ SyncManager.register('dict', dict, DICT)
 MANY = range(10**7)
 NOTHING = [None] * (4 * 10**6)
 CALLS = """
-m.list(MANY); m.set(MANY); m.set(iter(MANY)); m.Array('b', MANY); m.Array('B', bytes(10**7))
+m.list(MANY); m.set(MANY); m.Array('b', MANY); m.Array('B', bytes(10**7))
 l.extend(MANY); l.__iadd__(MANY); l.__setitem__(slice(0, 0), MANY); l.__imul__(10**7); l.__mul__(10**7)
 l.__imul__(2**62); s.update(MANY); s.union(MANY); s.update((), MANY); d.fromkeys(MANY)
 d.fromkeys(range(10**3), 'x' * 10**5); l.extend(big); l.__iadd__(big); big.extend(big); s.union(big)

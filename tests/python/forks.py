@@ -17,8 +17,8 @@ def run(manager):
     del items[:2]
     items.extend(range(7, 0, -3))
     assert items[:] == [1, 2, 4, 7, 4, 1]
-    items.extend(zip([1], [2]))
-    items.extend(enumerate("a"))
+    items.extend(list(zip([1], [2])))
+    items.extend(list(enumerate("a")))
     items.append(bytearray(b"x"))
     assert items[-3:] == [(1, 2), (0, "a"), bytearray(b"x")] and bytearray(b"x") in items
 

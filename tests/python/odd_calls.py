@@ -55,7 +55,7 @@ def main(address=None, key='key'):
     one.parent, other.parent = other, one
     nodes.append(one)
     assert nodes[-1].parent.parent.children == []
-    refused(address, 'its items hold one another', m.list, [one, other])
+    refused(address, 'items that hold one another', m.list, [one, other])
 
     # What passes a limit is kept unopened, and found again.
     huge = 10**5000
@@ -82,10 +82,10 @@ def main(address=None, key='key'):
     # What is taken by CPython alone is refused by name, and does nothing.
     arguments = ([],)
     arguments[0].append(arguments)
-    refused(address, 'arguments are no tuple', values._callmethod, 'append', arguments)
+    refused(address, 'args must be a tuple', values._callmethod, 'append', arguments)
     assert len(values) == (1 if address else 2)
-    refused(address, 'a keyword is no text', m.dict, **{'\udc80': 1})
-    refused(address, 'a keyword is no text', keys.update, **{'\udc80': 1})
+    refused(address, 'keyword names must be str', m.dict, **{'\udc80': 1})
+    refused(address, 'keyword names must be str', keys.update, **{'\udc80': 1})
     assert len(keys) == (1000 if address else 1001)
     if address is None:
         m.shutdown()

@@ -1,13 +1,13 @@
-//! When two paths of Python's `pathlib` are equal.
+//! Equality of the paths of Python's `pathlib`.
 //!
-//! A path is pickled as the parts that it was made from, and Python 3.13 keeps them as they were given:
-//! `Path('a') / 'b'` is `('a', 'b')`, and `Path('a/b')` is `('a/b',)`. They are equal, as pure and concrete
-//! paths of one flavour are.
+//! A path is pickled as its parts, and Python 3.13 keeps them as they were given: `Path('a') / 'b'` is
+//! `('a', 'b')`, and `Path('a/b')` is `('a/b',)`. The two are equal; so are pure and concrete paths of one
+//! flavour.
 
-use super::Value;
 use crate::pickle::Instance;
+use crate::value::Value;
 
-/// A path in a form in which equal ones are the same text.
+/// A normalized path: equal paths have the same text.
 pub(super) struct Path {
     pub(super) is_posix: bool,
     pub(super) text: String,
@@ -30,11 +30,11 @@ pub(super) fn of(instance: &Instance) -> Option<Path> {
     Some(Path { is_posix, text: join(&parts?, is_posix) })
 }
 
-/// Joins parts as `os.path.join` does, without what means nothing: `a//b/./c` is `a/b/c`.
+/// Joins parts as `os.path.join` does, and normalizes `a//b/./c` to `a/b/c`.
 fn join(parts: &[&str], is_posix: bool) -> String {
     let separator = if is_posix { "/" } else { "\\" };
     let (mut drive, mut root, mut names) = (String::new(), "", Vec::new());
-    // Windows knows two separators, and no case.
+    // Windows has two separators, and ignores case.
     let unify = |part: &&str| {
         if is_posix { (*part).to_owned() } else { part.replace('/', separator).to_lowercase() }
     };

@@ -1,34 +1,48 @@
-//! What makes two values the same key of a dict, or the same member of a set.
+//! Python's `hash()`: which values can be keys of a dict or members of a set, and which are the same one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Pickle, Value, numpy, path};
+use super::order::Number;
+use super::path;
+use crate::error::Exception;
 use crate::limits::Limits;
-use crate::pickle::{Instance, Node};
+use crate::pickle::{Instance, Node, Pickle};
+use crate::value::Value;
 
-/// A value in a form in which equal ones are the same bytes, as Python's `==` and `hash()` have it:
+/// A value as bytes that are the same for equal values, by Python's `==`:
 ///
 /// ```text
 ///  None               0
 ///  int, bool, float   1 and the number, if it is whole: 1, 1.0 and True are one key
-///  float              2 and its bits
+///  other float        2 and its bits
+///  nan                3 and a number of its own, for it equals nothing
 ///  str  bytes         4, 5, length, bytes
 ///  tuple  list        6, 10, count, the items
 ///  set                7, count, the members in order of their bytes
 ///  dict               11, count, the keys, each with its value, in order of their bytes
-///  nan                9 and a number of its own, for it equals nothing
 ///  class, function    12, its module and name
 ///  instance           13, its class, the arguments, state and items that it is made from
 ///  path of pathlib    14 for POSIX, 15 for Windows, its text
 ///  other              8, length, the bytes of its pickle
 /// ```
-/// A pickle's own bytes depend on which of the objects in it are the same object, and not only equal. So an
-/// instance is opened; only one that is large is told apart by its pickle.
+/// The bytes of a pickle depend on which objects in it are identical, not only equal. So an instance is opened;
+/// only a large one is compared by its pickle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(Arc<[u8]>);
 
 impl Key {
+    /// The key of a value that is to be hashed.
+    ///
+    /// # Errors
+    /// `TypeError` if the value contains a mutable one: a list, dict, set or bytearray.
+    pub(in crate::sync) fn new(value: &Value) -> Result<Self, Exception> {
+        match unhashable(value) {
+            None => Ok(Self::of(value)),
+            Some(name) => Err(Exception::type_error(format!("unhashable type: '{name}'"))),
+        }
+    }
+
     /// The key of any value, hashable or not.
     pub(crate) fn of(value: &Value) -> Self {
         let mut out = Vec::new();
@@ -37,17 +51,70 @@ impl Key {
     }
 }
 
-/// An opaque object of more bytes than this stays unopened.
+/// The type of the first mutable value in a value.
+fn unhashable(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
+            Some(value.type_name())
+        }
+        Value::Tuple(items) | Value::FrozenSet(items) => items.iter().find_map(unhashable),
+        _ => None,
+    }
+}
+
+/// A larger opaque object is not opened.
 const LARGE: usize = 1 << 16;
 /// The bytes that may become of an opaque object beyond 16 times its size: what is referred to many times
 /// is compared as often.
 const EXPANSION: usize = 1 << 12;
 
+fn write(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Str(text) => write_bytes(4, text.as_bytes(), out),
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => write_bytes(5, bytes, out),
+        Value::Tuple(items) | Value::List(items) => {
+            out.push(if matches!(value, Value::Tuple(_)) { 6 } else { 10 });
+            write_count(items.len(), out);
+            for item in items {
+                write(item, out);
+            }
+        }
+        Value::Set(items) | Value::FrozenSet(items) => write_sorted(7, items, write, out),
+        Value::Dict(pairs) => {
+            let pair = |(key, value): &(Value, Value), out: &mut Vec<u8>| {
+                write(key, out);
+                write(value, out);
+            };
+            write_sorted(11, pairs, pair, out);
+        }
+        scalar => match (Number::of(scalar), scalar) {
+            (Some(number), _) => write_number(number, out),
+            (None, Value::Opaque(pickle)) => write_opaque(pickle, out),
+            (None, _) => out.push(0),
+        },
+    }
+}
+
+fn write_number(number: Number, out: &mut Vec<u8>) {
+    static NANS: AtomicU64 = AtomicU64::new(0);
+    match number {
+        Number::Int(int) => {
+            out.push(1);
+            out.extend(int.to_le_bytes());
+        }
+        Number::Float(float) if float.is_nan() => {
+            out.push(3);
+            out.extend(NANS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        }
+        Number::Float(float) => {
+            out.push(2);
+            out.extend(float.to_le_bytes());
+        }
+    }
+}
+
 /// An opaque object, by what it is made from.
 fn write_opaque(pickle: &Pickle, out: &mut Vec<u8>) {
-    if let Some(number) = numpy::number(pickle) {
-        return write(&number, out);
-    }
     let limits = Limits::default().expansion(EXPANSION);
     match (pickle.len() <= LARGE).then(|| pickle.node(&limits)).flatten() {
         Some(Node::Instance(instance)) => write_instance(&instance, out),
@@ -80,34 +147,6 @@ fn write_names(kind: u8, module: &str, name: &str, out: &mut Vec<u8>) {
     write_bytes(kind, name.as_bytes(), out);
 }
 
-fn write(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::None => out.push(0),
-        Value::Bool(_) | Value::Int(_) => write_int(value.as_int().unwrap_or_default(), out),
-        Value::Float(float) => write_float(*float, out),
-        Value::Str(text) => write_bytes(4, text.as_bytes(), out),
-        Value::Bytes(bytes) | Value::ByteArray(bytes) => write_bytes(5, bytes, out),
-        Value::Opaque(pickle) => write_opaque(pickle, out),
-        Value::Tuple(items) | Value::List(items) => {
-            out.push(if matches!(value, Value::Tuple(_)) { 6 } else { 10 });
-            write_count(items.len(), out);
-            for item in items {
-                write(item, out);
-            }
-        }
-        Value::Set(items) | Value::FrozenSet(items) => {
-            write_sorted(7, items, write, out);
-        }
-        Value::Dict(pairs) => {
-            let pair = |(key, value): &(Value, Value), out: &mut Vec<u8>| {
-                write(key, out);
-                write(value, out);
-            };
-            write_sorted(11, pairs, pair, out);
-        }
-    }
-}
-
 fn write_sorted<T>(kind: u8, parts: &[T], write: impl Fn(&T, &mut Vec<u8>), out: &mut Vec<u8>) {
     if let [only] = parts {
         // Nothing to sort: it need not be copied, at each level again.
@@ -130,26 +169,6 @@ fn write_sorted<T>(kind: u8, parts: &[T], write: impl Fn(&T, &mut Vec<u8>), out:
     }
 }
 
-fn write_int(int: i128, out: &mut Vec<u8>) {
-    out.push(1);
-    out.extend(int.to_le_bytes());
-}
-
-#[allow(clippy::cast_possible_truncation)] // The int is compared with the float.
-fn write_float(float: f64, out: &mut Vec<u8>) {
-    static NANS: AtomicU64 = AtomicU64::new(0);
-    let int = float as i128;
-    if Value::Int(int) == Value::Float(float) {
-        write_int(int, out);
-    } else if float.is_nan() {
-        out.push(9);
-        out.extend(NANS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-    } else {
-        out.push(2);
-        out.extend(float.to_le_bytes());
-    }
-}
-
 fn write_bytes(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(kind);
     write_count(bytes.len(), out);
@@ -163,7 +182,6 @@ fn write_count(count: usize, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pickle::Pickle;
 
     fn key(value: impl Into<Value>) -> Key {
         Key::of(&value.into())
@@ -171,6 +189,20 @@ mod tests {
 
     fn frozen<const N: usize>(items: [Value; N]) -> Value {
         Value::FrozenSet(items.into())
+    }
+
+    #[test]
+    fn mutable_values_are_unhashable() {
+        for (value, name) in [
+            (Value::List(vec![]), "list"),
+            (Value::Dict(vec![]), "dict"),
+            (Value::Set(vec![]), "set"),
+            (Value::ByteArray(vec![]), "bytearray"),
+            (Value::from((1, Value::List(vec![]))), "list"),
+        ] {
+            let error = Exception::type_error(format!("unhashable type: '{name}'"));
+            assert_eq!(Key::new(&value), Err(error));
+        }
     }
 
     #[test]
@@ -194,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_are_not() {
+    fn different_values_are_different_keys() {
         let keys = [
             key(()),
             key(0),

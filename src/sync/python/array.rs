@@ -1,0 +1,198 @@
+//! The typecodes of Python's `array`, with their sizes on a 64-bit Unix, and the pickle of an array.
+
+use super::{float, instance, int, overflow, wrong_type};
+use crate::error::Exception;
+use crate::pickle::{Writer, int_from_le_bytes};
+use crate::value::Value;
+
+/// One of `b B u w h H i I l L q Q f d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sync) struct Typecode(pub(in crate::sync) char);
+
+impl Typecode {
+    /// # Errors
+    /// `ValueError` if it is not a typecode.
+    pub(in crate::sync) fn new(code: char) -> Result<Self, Exception> {
+        if "bBuwhHiIlLqQfd".contains(code) {
+            return Ok(Self(code));
+        }
+        let text = format!("a typecode must be one of b B u w h H i I l L q Q f d, not {code}");
+        Err(Exception::value_error(text))
+    }
+
+    /// # Errors
+    /// `TypeError` if it is not a string of one character, `ValueError` if it is not a typecode.
+    pub(in crate::sync) fn of(value: &Value) -> Result<Self, Exception> {
+        one_char(value).and_then(Self::new)
+    }
+
+    /// Whether the items are characters.
+    pub(in crate::sync) fn is_text(self) -> bool {
+        matches!(self.0, 'u' | 'w')
+    }
+
+    /// The size of an item in bytes.
+    pub(in crate::sync) fn size(self) -> usize {
+        match self.0 {
+            'b' | 'B' => 1,
+            'h' | 'H' => 2,
+            'i' | 'I' | 'f' | 'u' | 'w' => 4,
+            _ => 8,
+        }
+    }
+
+    /// A value as an item of the array.
+    ///
+    /// # Errors
+    /// `TypeError` if it is of another type, `OverflowError` if it does not fit.
+    #[expect(clippy::cast_possible_truncation, reason = "'f' loses precision, as in C")]
+    pub(in crate::sync) fn item(self, value: &Value) -> Result<Value, Exception> {
+        match self.0 {
+            'u' | 'w' => Ok(one_char(value)?.to_string().into()),
+            'f' | 'd' => {
+                let float = float(value).ok_or_else(|| wrong_type("a number", value))?;
+                Ok(if self.0 == 'f' { (float as f32).into() } else { float.into() })
+            }
+            code => {
+                let int = int(value).ok_or_else(|| wrong_type("an integer", value))?;
+                let values = 1_i128 << (8 * self.size());
+                let min = if code.is_lowercase() { -values / 2 } else { 0 };
+                let max = min + values - 1;
+                if (min..=max).contains(&int) {
+                    return Ok(int.into());
+                }
+                Err(overflow(format!("{int} does not fit typecode '{code}': {min} to {max}")))
+            }
+        }
+    }
+
+    /// The items that these bytes are in memory.
+    ///
+    /// # Errors
+    /// `ValueError` if the last item is incomplete, or an item is not a character.
+    pub(in crate::sync) fn unpack(self, bytes: &[u8]) -> Result<Vec<Value>, Exception> {
+        let size = self.size();
+        if !bytes.len().is_multiple_of(size) {
+            let text = format!("{} bytes are not a multiple of the item size {size}", bytes.len());
+            return Err(Exception::value_error(text));
+        }
+        let item = |item: &[u8]| match self.0 {
+            'f' => Some(f32::from_le_bytes(item.try_into().ok()?).into()),
+            'd' => Some(f64::from_le_bytes(item.try_into().ok()?).into()),
+            'u' | 'w' => {
+                let char = char::from_u32(u32::from_le_bytes(item.try_into().ok()?))?;
+                Some(char.to_string().into())
+            }
+            code if code.is_lowercase() => int_from_le_bytes(item).map(Value::Int),
+            // The zero byte keeps the top bit from being read as a sign.
+            _ => int_from_le_bytes(&[item, &[0]].concat()).map(Value::Int),
+        };
+        let items: Option<Vec<Value>> = bytes.chunks_exact(size).map(item).collect();
+        items.ok_or_else(|| Exception::value_error("character is not in range"))
+    }
+
+    /// The array of these items, as Python pickles it in protocol 2: `array('i', [1, 2])`. Unlike the item
+    /// bytes, that means the same on every machine.
+    pub(in crate::sync) fn pickle(self, items: &[Value]) -> Value {
+        let mut writer = Writer::default();
+        writer.global("array", "array");
+        writer.tuple(2, |writer| {
+            writer.str(self.0.encode_utf8(&mut [0; 4]));
+            writer.value(&Value::List(items.to_vec()));
+        });
+        writer.reduce();
+        writer.into_pickle().into()
+    }
+
+    /// The array that a value is, if it is one: `array('i', [1, 2])`, or `array('i', bytes)` as
+    /// `multiprocessing.managers` pickles it.
+    pub(in crate::sync) fn unpickle(value: &Value) -> Option<(Self, Vec<Value>)> {
+        let array = instance(value)?;
+        if (array.module.as_str(), array.name.as_str()) != ("array", "array") {
+            return None;
+        }
+        let [code, items] = array.args.as_slice() else { return None };
+        let code = Self::of(code).ok()?;
+        let items = match items {
+            Value::List(items) => items.iter().map(|item| code.item(item)).collect(),
+            Value::Bytes(bytes) => code.unpack(bytes),
+            _ => return None,
+        };
+        Some((code, items.ok()?))
+    }
+}
+
+/// The items of an array that a manager returned, if it is one.
+pub(crate) fn items(array: &Value) -> Option<Vec<Value>> {
+    Typecode::unpickle(array).map(|(_, items)| items)
+}
+
+fn one_char(value: &Value) -> Result<char, Exception> {
+    let mut chars = value.as_str().unwrap_or_default().chars();
+    match (chars.next(), chars.next()) {
+        (Some(char), None) => Ok(char),
+        _ => Err(wrong_type("a str of one character", value)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::pickle::Pickle;
+
+    #[test]
+    fn integers_at_the_limits_of_each_typecode() {
+        for (code, least, most) in [
+            ('b', -128, 127),
+            ('B', 0, 255),
+            ('h', -32768, 32767),
+            ('H', 0, 65535),
+            ('i', i128::from(i32::MIN), i128::from(i32::MAX)),
+            ('I', 0, i128::from(u32::MAX)),
+            ('l', i128::from(i64::MIN), i128::from(i64::MAX)),
+            ('L', 0, i128::from(u64::MAX)),
+            ('q', i128::from(i64::MIN), i128::from(i64::MAX)),
+            ('Q', 0, i128::from(u64::MAX)),
+        ] {
+            let item = |int: i128| Typecode(code).item(&int.into());
+            assert_eq!(item(least), Ok(least.into()), "{code}");
+            assert_eq!(item(most), Ok(most.into()), "{code}");
+            assert!(item(least - 1).is_err() && item(most + 1).is_err(), "{code}");
+        }
+    }
+
+    #[test]
+    fn unfit_items_raise_type_error_or_overflow_error() {
+        let refusal = |code, value: Value| Typecode(code).item(&value).unwrap_err().to_string();
+        for (code, value, text) in [
+            ('b', 128.into(), "OverflowError: 128 does not fit typecode 'b': -128 to 127"),
+            ('I', (-1).into(), "OverflowError: -1 does not fit typecode 'I': 0 to 4294967295"),
+            ('i', 1.5.into(), "TypeError: expected an integer, got 'float'"),
+            ('d', "x".into(), "TypeError: expected a number, got 'str'"),
+            ('u', 5.into(), "TypeError: expected a str of one character, got 'int'"),
+            ('u', "ab".into(), "TypeError: expected a str of one character, got 'str'"),
+        ] {
+            assert_eq!(refusal(code, value), text);
+        }
+        assert!(refusal('q', (1_i128 << 100).into()).starts_with("OverflowError"));
+    }
+
+    #[test]
+    fn arrays_come_back_from_their_pickle() {
+        let array = Typecode('i').pickle(&[1.into(), 2.into()]);
+        assert_eq!(Typecode::unpickle(&array), Some((Typecode('i'), vec![1.into(), 2.into()])));
+        // What a manager's client sends for array('h', [7, -2]).
+        let dumped =
+            b"\x80\x04\x8c\x05array\x94\x8c\x05array\x94\x93\x94\x8c\x01h\x94C\x04\x07\0\xfe\xff\
+            \x94\x86\x94R\x94.";
+        let array = Pickle::from_bytes(dumped, &Limits::default()).unwrap().into();
+        assert_eq!(Typecode::unpickle(&array), Some((Typecode('h'), vec![7.into(), (-2).into()])));
+        assert_eq!(Typecode('d').unpack(&1.5_f64.to_le_bytes()), Ok(vec![1.5.into()]));
+        assert_eq!(Typecode('w').unpack(b"a\0\0\0"), Ok(vec!["a".into()]));
+        assert_eq!(Typecode('B').unpack(&[255]), Ok(vec![255.into()]));
+        assert!(Typecode('w').unpack(b"\xff\xff\xff\xff").is_err());
+        assert!(Typecode('h').unpack(b"a").is_err());
+    }
+}

@@ -26,7 +26,7 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         reason: "the object is not Python's, and its length says more than where it lies",
         ours: "<Queue of 0 items>",
-        calls: &["str(q)"],
+        calls: &["str(q)", "q._getvalue()"],
     },
     Difference {
         reason: "the same, as the client asks for it",
@@ -34,12 +34,47 @@ const DIFFERENCES: &[Difference] = &[
         calls: &[r#"q._callmethod("__str__").startswith("<queue.Queue object at")"#],
     },
     Difference {
-        reason: "a timeout is read before the state: CPython does so only if it has to wait",
-        ours: "Error: ",
+        reason: "the error names what there is instead",
+        ours: "KeyError: no typeid 'Nothing' is registered; there are: Queue",
+        calls: &["m.Nothing()"],
+    },
+    Difference {
+        reason: "the error names what there is instead",
+        ours: "object is not in exposed={'empty', 'full', 'get',",
         calls: &[
-            "u.put(1, timeout=-1)",
-            "s.put(3, timeout=-1)",
-            "s.get(timeout=-1)",
+            r#"q._callmethod("unknown")"#,
+            r#"q._callmethod("_put", (1,))"#,
+            r#"q._callmethod("__init__")"#,
+            r#"q._callmethod("mutex")"#,
+        ],
+    },
+    Difference {
+        reason: "what CPython calls __init__() is a function here",
+        ours: "TypeError: Queue() ",
+        calls: &["m.Queue(1, 2)", "m.Queue(size=1)"],
+    },
+    Difference {
+        reason: "says what is wrong, not how it came out",
+        ours: "TypeError: a timeout is a number, not '",
+        calls: &[
+            r#"q.get(timeout="soon")"#,
+            r#"q.get(timeout=b"1")"#,
+            "q.get(timeout=[1])",
+            "q.get(timeout=(1, 2))",
+            "q.get(timeout={})",
+            "q.get(timeout=1j)",
+            r#"b.put(3, timeout="soon")"#,
+        ],
+    },
+    Difference {
+        reason: "a timeout is read before the state: CPython does so only if it has to wait",
+        ours: "'timeout' must be a non-negative number",
+        calls: &["u.put(1, timeout=-1)", "s.put(3, timeout=-1)", "s.get(timeout=-1)"],
+    },
+    Difference {
+        reason: "the same",
+        ours: "TypeError: a timeout is a number, not 'str'",
+        calls: &[
             r#"u.put(2, timeout="soon")"#,
             r#"s.put(3, timeout="soon")"#,
             r#"s.get(timeout="soon")"#,

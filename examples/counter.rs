@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use basemanager::{Call, Exception, Manager, Result, Return, SharedObject};
+use basemanager::object::{Call, Return, SharedObject};
+use basemanager::{Exception, Manager, Result};
 
 #[derive(Default)]
 struct Counter(AtomicI64);

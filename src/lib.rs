@@ -46,7 +46,7 @@
 //!     .bind("127.0.0.1:0")?;
 //! let handle = server.start()?;
 //! let client = Client::connect(handle.address(), "key")?;
-//! let sum = client.create("add", &[40.into()], &[("b", 2.into())])?;
+//! let sum = client.create("add", Args::new().arg(40).kwarg("b", 2))?;
 //! assert_eq!(sum.value()?, 42.into());
 //! # Ok::<(), basemanager::Error>(())
 //! ```
@@ -118,61 +118,34 @@
 //! | 5 | `server/`, `client/` | the two halves |
 //! | 6 | `manager.rs` | the owner's interface |
 
-mod client;
+pub mod client;
 mod error;
+mod exception;
 mod limits;
 mod manager;
 mod net;
-mod object;
+pub mod object;
 mod pickle;
 mod queue;
 mod server;
 #[cfg(feature = "sync")]
-mod sync;
-mod value;
+pub mod sync;
+pub mod value;
 mod wait;
 mod wire;
 
-#[cfg(feature = "sync")]
-pub use client::sync::{
-    array::ArrayProxy,
-    barrier::BarrierProxy,
-    condition::{ConditionGuard, ConditionProxy},
-    dict::{DictIter, DictProxy},
-    event::EventProxy,
-    list::{ListIter, ListProxy},
-    lock::{LockGuard, LockProxy},
-    namespace::NamespaceProxy,
-    set::SetProxy,
-    value::ValueProxy,
-};
-pub use client::{Client, Connector, Consumer, Proxy, PutEach, QueueIter, QueueProxy};
-pub use error::{Error, Exception, Result};
+#[doc(inline)]
+pub use client::{Client, ClientBuilder, Consumer, Proxy, QueueProxy};
+pub use error::{Error, Result};
+pub use exception::Exception;
 pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
 pub use net::{Address, BoundListener};
-pub use object::call::{Call, ConnectionId};
-pub use object::stored::{Element, Held, Item};
-pub use object::{IntoReturn, Return, SharedObject};
 pub use pickle::Pickle;
-pub use queue::{Queue, QueueOptions};
+pub use queue::{PutError, Queue, QueueOptions};
 pub use server::Registration;
-#[cfg(feature = "sync")]
-pub use sync::{
-    array::Array,
-    barrier::Barrier,
-    condition::Condition,
-    dict::Dict,
-    event::Event,
-    list::List,
-    lock::{Lock, RLock},
-    namespace::Namespace,
-    semaphore::{BoundedSemaphore, Semaphore},
-    set::Set,
-    value::SharedValue,
-};
-pub use value::{BigInt, Value};
-pub use wait::{Interrupted, Monitor, Patience};
+#[doc(inline)]
+pub use value::Value;
 pub use wire::handshake::Authkey;
 
 /// Runs the README's Rust examples as tests.

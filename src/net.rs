@@ -61,7 +61,7 @@ impl Listener {
                 listener.set_nonblocking(false).map_err(doing())?;
                 let address = listener.local_addr().map_err(doing())?;
                 let path = address.as_pathname().map(Path::to_owned);
-                let path = path.ok_or_else(|| Error::Invalid("listener: it has no path".into()))?;
+                let path = path.ok_or_else(|| Error::invalid("listener: it has no path"))?;
                 Ok(Self::Unix(SocketFile { path, node: None, directory: None }, listener))
             }
         }
@@ -97,8 +97,7 @@ impl Listener {
     #[cfg(unix)]
     fn bind_private(mode: u32) -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
-        let name =
-            getrandom::u64().map_err(|e| Error::Io("draw a random name".into(), e.into()))?;
+        let name = getrandom::u64().map_err(|e| Error::io("draw a random name")(e.into()))?;
         let directory = std::env::temp_dir().join(format!("basemanager-{name:016x}"));
         std::fs::DirBuilder::new()
             .mode(0o700)
@@ -114,7 +113,7 @@ impl Listener {
 
     #[cfg(not(unix))]
     fn bind_unix(path: &Path, _: u32) -> Result<Self> {
-        Err(Error::Invalid(format!("address {}: no Unix sockets here", path.display())))
+        Err(Error::invalid(format!("address {}: no Unix sockets here", path.display())))
     }
 
     #[cfg(not(unix))]
@@ -432,7 +431,7 @@ mod tests {
         // The system tries its 14,000 ports in turn.
         for attempt in 0..40_000 {
             let error = Stream::connect(&address, Some(Duration::from_secs(1))).unwrap_err();
-            let Error::Io(_, cause) = error else { unreachable!("{error:?}") };
+            let Error::Io { source: cause, .. } = error else { unreachable!("{error:?}") };
             assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused, "attempt {attempt}");
         }
         Listener::bind(Some(&address), 0).unwrap();

@@ -21,6 +21,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::pickle::Pickle;
 pub use bigint::BigInt;
+pub use convert::{FromValue, ListItem};
 pub(crate) use key::Key;
 use nesting::in_same_order;
 pub(crate) use range::Steps;
@@ -30,8 +31,7 @@ pub(crate) use repr::beginning;
 
 /// A Python value.
 ///
-/// Rust values become one with [`From`], and come back with [`TryFrom`], the items of a list one by one:
-/// `Vec<Value>` is for any, and `Vec<u8>` for `bytes`. Equality is Python's `==`:
+/// [`From`] converts Rust values, [`Value::to`] converts back. `Vec<u8>` is `bytes`, any other `Vec` a `list`. Equality is Python's `==`:
 /// numbers compare by value, `bytes` equal `bytearray`, and sets and dicts have no order. Opaque ones are
 /// equal if their classes are the same and what they are made from is equal.
 /// Printing gives Python's `repr()`.
@@ -43,11 +43,10 @@ pub(crate) use repr::beginning;
 /// assert_eq!(value.to_string(), "(1, 'two', 3.0)");
 /// assert_eq!(Value::from(1), Value::from(true));
 ///
-/// let number: u8 = Value::from(7).try_into()?;
+/// let number: u8 = Value::from(7).to()?;
 /// assert_eq!(number, 7);
-/// let (id, name): (u64, String) = Value::from((1, "one")).try_into()?;
-/// let items: Vec<Value> = ["a", "b"].into_iter().collect::<Value>().try_into()?;
-/// let words = items.into_iter().map(String::try_from).collect::<Result<Vec<_>, _>>()?;
+/// let (id, words): (u64, Vec<String>) = Value::from((1, ["a", "b"])).to()?;
+/// assert_eq!(words, ["a", "b"]);
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -13,10 +13,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use basemanager::{
-    Call, Client, ConnectionId, Exception, Item, Manager, Monitor, Pickle, Queue, QueueProxy,
-    Return, ServerHandle, SharedObject, Value,
-};
+use basemanager::object::{Call, ConnectionId, Item, Monitor, Return, SharedObject};
+use basemanager::{Client, Exception, Manager, Pickle, Queue, QueueProxy, ServerHandle, Value};
 use raw::Raw;
 use support::{Log, PATIENCE, Peer, Process, Python, python_client, pythons, until, until_asleep};
 
@@ -233,7 +231,7 @@ impl SharedObject for Source {
         let may = |counts: &Counts| counts.may > counts.given;
         let mut counts = self.0.wait(0, &mut call.patience(None), may)?.unwrap();
         counts.given += 1;
-        Ok(Return::Item(Pickle::from(&Value::from(ITEM.to_vec())).into()))
+        Ok(Return::Item(Pickle::encode(&Value::from(ITEM.to_vec())).unwrap().into()))
     }
 
     fn take_back(&self, _: Item, _: ConnectionId) {

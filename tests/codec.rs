@@ -7,7 +7,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use basemanager::{BigInt, Limits, Pickle, Value};
+use basemanager::value::BigInt;
+use basemanager::{Limits, Pickle, Value};
 use oracle::{Oracle, Sample};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -244,7 +245,7 @@ fn python_and_we_read_each_others_values() {
         let mut runner =
             TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(CASES) });
         let result = runner.run(&any_value(), |value| {
-            let picture = oracle.picture(&Pickle::from(&value).to_bytes());
+            let picture = oracle.picture(&Pickle::encode(&value).unwrap().to_bytes());
             for (pickle, protocol) in picture.pickles.iter().zip(2..) {
                 let back =
                     Pickle::from_bytes(pickle, &limits()).unwrap().decode(&limits()).unwrap();
@@ -270,7 +271,7 @@ fn python_and_we_read_each_others_values() {
 fn values_survive_without_python() {
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
     let result = runner.run(&any_value(), |value| {
-        let pickle = Pickle::from(&value);
+        let pickle = Pickle::encode(&value).unwrap();
         prop_assert!(identical(&value, &pickle.decode(&limits()).unwrap()));
         let again = Pickle::from_bytes(&pickle.to_bytes(), &limits()).unwrap();
         prop_assert_eq!(again, pickle);
@@ -288,7 +289,7 @@ fn integers_of_any_size() {
         let mut bytes = vec![0; bits / 8 + 2];
         bytes[bits / 8] = 1 << (bits % 8);
         let int = Value::from_le_bytes(&bytes);
-        let picture = oracle.picture(&Pickle::from(&int).to_bytes());
+        let picture = oracle.picture(&Pickle::encode(&int).unwrap().to_bytes());
         assert_eq!(int.to_string(), picture.repr);
         if let Value::BigInt(int) = int {
             let bytes: &[u8] = BigInt::to_le_bytes(&int);
@@ -328,7 +329,7 @@ fn the_corpus_can_be_opened() {
                 let value = value.unwrap_or(Value::Opaque(pickle));
                 let opaque = matches!(value, Value::Opaque(_));
                 *sorts.entry(if opaque { "opaque" } else { &sample.sort }).or_default() += 1;
-                named.push((sample.name(), Pickle::from(&value).to_bytes()));
+                named.push((sample.name(), Pickle::encode(&value).unwrap().to_bytes()));
             }
             let opened: Vec<Sample> = opened.into_iter().cloned().collect();
             check(&oracle, sharing, &opened, &named);

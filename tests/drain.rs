@@ -42,7 +42,7 @@ impl Draining {
     }
 
     fn close(&self) {
-        Client::connect(&self.address, KEY).unwrap().create("close", &[], &[]).unwrap();
+        Client::connect(&self.address, KEY).unwrap().create("close", ()).unwrap();
         self.until_draining();
     }
 
@@ -165,7 +165,7 @@ fn one_that_never_says_done_holds_the_end_up_no_longer_than_that() {
     assert_eq!(consumer.get().unwrap(), 1.into());
     manager.close();
     manager.end();
-    assert!(matches!(consumer.task_done(), Err(Error::Disconnected | Error::Io(..))));
+    assert!(matches!(consumer.task_done(), Err(Error::Disconnected | Error::Io { .. })));
     until("it is back, and its owner has it", PATIENCE, || queue.len() == 1);
 }
 

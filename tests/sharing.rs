@@ -179,7 +179,7 @@ fn shared_registration_exposes_what_it_names() {
 #[test]
 fn shared_value_is_read_as_a_copy() {
     let (_handle, client) = start(Manager::new(KEY).share("version", "1.2"));
-    assert_eq!(client.create("version", &[], &[]).unwrap().value().unwrap(), "1.2".into());
+    assert_eq!(client.create("version", ()).unwrap().value().unwrap(), "1.2".into());
 }
 
 #[test]

@@ -6,7 +6,8 @@
 use std::sync::Barrier;
 use std::thread;
 
-use basemanager::{Client, Dict, DictProxy, Manager, ServerHandle, Set, SetProxy, Value};
+use basemanager::sync::{Dict, DictProxy, Set, SetProxy};
+use basemanager::{Client, Manager, ServerHandle, Value};
 
 fn serve() -> (ServerHandle, Client) {
     let manager = Manager::new("key").register_sync_types();
@@ -16,11 +17,11 @@ fn serve() -> (ServerHandle, Client) {
 }
 
 fn dict(client: &Client) -> DictProxy {
-    client.create("dict", &[], &[]).unwrap().into()
+    client.create("dict", ()).unwrap().into()
 }
 
 fn set(client: &Client) -> SetProxy {
-    client.create("set", &[], &[]).unwrap().into()
+    client.create("set", ()).unwrap().into()
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn smoke() {
     set.remove(true).unwrap();
     set.remove("none").unwrap();
     assert_eq!((set.len().unwrap(), set.contains("a").unwrap()), (1, true));
-    let union = set.proxy().call("union", &[[5].into()], &[]).unwrap();
+    let union = set.proxy().call("union", ([5],)).unwrap();
     assert_eq!(union, Value::Set(vec!["a".into(), 5.into()]));
     set.clear().unwrap();
     assert!(set.is_empty().unwrap());
@@ -88,10 +89,10 @@ fn nothing_is_left_when_the_proxies_are_gone() {
     // An iterator goes on when the dict's proxy has gone.
     let dict = dict(&client);
     dict.insert(1, 2).unwrap();
-    let keys = dict.proxy().call_proxy("__iter__", &[], &[]).unwrap();
+    let keys = dict.proxy().call_proxy("__iter__", ()).unwrap();
     drop(dict);
     assert_eq!(client.number_of_objects().unwrap(), 1);
-    assert_eq!(keys.call("__next__", &[], &[]).unwrap(), 1.into());
+    assert_eq!(keys.call("__next__", ()).unwrap(), 1.into());
     drop(keys);
     assert_eq!(client.number_of_objects().unwrap(), 0);
 }
@@ -141,7 +142,7 @@ fn is_read_no_further_than_to_the_last_member() {
     let (_handle, client) = serve();
     let set = set(&client);
     let unhashable = || Value::List(vec![1.into(), 2.into(), Value::List(vec![]), 3.into()]);
-    let is_subset = || set.proxy().call("issubset", &[unhashable()], &[]);
+    let is_subset = || set.proxy().call("issubset", (unhashable(),));
     assert_eq!(is_subset().unwrap(), true.into());
     set.insert(2).unwrap();
     assert_eq!(is_subset().unwrap(), true.into());
@@ -149,5 +150,5 @@ fn is_read_no_further_than_to_the_last_member() {
     assert!(is_subset().is_err());
     let at_once = Value::List(vec![Value::List(vec![])]);
     set.clear().unwrap();
-    assert!(set.proxy().call("issubset", &[at_once], &[]).is_err());
+    assert!(set.proxy().call("issubset", (at_once,)).is_err());
 }

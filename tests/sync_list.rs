@@ -8,10 +8,10 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use basemanager::{
-    ArrayProxy, Client, DictProxy, Error, EventProxy, Limits, List, ListProxy, Manager,
-    NamespaceProxy, Pickle, Proxy, QueueProxy, ServerHandle, Value, ValueProxy,
+use basemanager::sync::{
+    ArrayProxy, DictProxy, EventProxy, List, ListProxy, NamespaceProxy, ValueProxy,
 };
+use basemanager::{Client, Error, Limits, Manager, Pickle, Proxy, QueueProxy, ServerHandle, Value};
 use support::{PATIENCE, newest_python, pythons, snippet};
 
 fn serve() -> (ServerHandle, Client) {
@@ -22,7 +22,7 @@ fn serve() -> (ServerHandle, Client) {
 }
 
 fn list(client: &Client) -> ListProxy {
-    client.create("list", &[], &[]).unwrap().into()
+    client.create("list", ()).unwrap().into()
 }
 
 /// A proxy that was stored.
@@ -79,7 +79,7 @@ fn a_list_from_rust() {
 fn an_array_from_rust() {
     let (_handle, client) = serve();
     let args = ["i".into(), [3, 1, 2].into()];
-    let array: ArrayProxy = client.create("Array", &args, &[]).unwrap().into();
+    let array: ArrayProxy = client.create("Array", &args).unwrap().into();
     assert_eq!(array.get_as::<i32>(-1).unwrap(), Some(2));
     array.set(0, true).unwrap();
     assert_eq!(array.to_vec().unwrap(), [1.into(), 1.into(), 2.into()]);
@@ -94,7 +94,7 @@ fn an_array_from_rust() {
 #[test]
 fn a_value_and_a_namespace_from_rust() {
     let (_handle, client) = serve();
-    let value: ValueProxy = client.create("Value", &["i".into(), 5.into()], &[]).unwrap().into();
+    let value: ValueProxy = client.create("Value", ("i", 5)).unwrap().into();
     value.set("any").unwrap();
     assert_eq!(value.get_as::<String>().unwrap(), "any");
     assert_eq!(value.proxy().repr().unwrap(), "Value('i', 'any')");
@@ -130,7 +130,7 @@ fn a_container_alone_keeps_what_is_in_it() {
     let inner = list(&client);
     outer.push(inner.proxy()).unwrap();
     outer.push([Value::from(inner.proxy()), 1.into()]).unwrap();
-    let value: ValueProxy = client.create("Value", &["i".into(), 0.into()], &[]).unwrap().into();
+    let value: ValueProxy = client.create("Value", ("i", 0)).unwrap().into();
     value.set(outer.proxy()).unwrap();
     drop((outer, inner));
     assert_eq!(client.number_of_objects().unwrap(), 3);
@@ -172,14 +172,14 @@ fn proxies_cross_from_one_language_to_the_other() {
         Manager::new("key").register_sync_types().register("outer", move |_| shared.clone());
     let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
-    let proxy: ListProxy = client.create("outer", &[], &[]).unwrap().into();
+    let proxy: ListProxy = client.create("outer", ()).unwrap().into();
     let mine = list(&client);
     proxy.push(mine.proxy()).unwrap();
     let deep = Value::from([Value::from(mine.proxy())]);
-    let queue: QueueProxy = client.create("Queue", &[], &[]).unwrap().into();
+    let queue: QueueProxy = client.create("Queue", ()).unwrap().into();
     let queued = ("queue".into(), queue.proxy().into());
     proxy.push(Value::Dict(vec![("deep".into(), deep), queued])).unwrap();
-    let event: EventProxy = client.create("Event", &[], &[]).unwrap().into();
+    let event: EventProxy = client.create("Event", ()).unwrap().into();
     proxy.push(event.proxy()).unwrap();
 
     let address = handle.address().to_string();
@@ -225,7 +225,7 @@ fn nothing_leaks_in_ten_thousand_rounds() {
                         0 => drop(outer.pop().unwrap()),
                         1 => outer.set(0, inner.proxy()).unwrap(),
                         2 => outer.clear().unwrap(),
-                        _ => drop(outer.proxy().call("__imul__", &[2.into()], &[]).unwrap()),
+                        _ => drop(outer.proxy().call("__imul__", (2,)).unwrap()),
                     }
                 }
             });
@@ -284,23 +284,23 @@ fn count_beyond_32_bits_is_as_many_as_there_can_be() {
     list.extend([1, 2, 3]).unwrap();
     for times in [(1 << 62) + 1, 1 << 32, (1 << 32) + 1, i64::MAX] {
         for method in ["__mul__", "__imul__"] {
-            let error = list.proxy().call(method, &[times.into()], &[]).unwrap_err();
+            let error = list.proxy().call(method, (times,)).unwrap_err();
             assert!(raised(error).starts_with("MemoryError"), "{method} {times}");
         }
         assert_eq!(list.len().unwrap(), 3);
         let nothing = iterator_at("iter", b"](K\x01K\x02e", times);
-        list.proxy().call("extend", &[nothing], &[]).unwrap();
+        list.proxy().call("extend", (nothing,)).unwrap();
         assert_eq!(list.len().unwrap(), 3);
         let both = iterator_at("reversed", b"](K\x01K\x02e", times);
-        list.proxy().call("extend", &[both], &[]).unwrap();
+        list.proxy().call("extend", (both,)).unwrap();
         assert_eq!(list.pop().unwrap(), Some(1.into()));
         assert_eq!(list.pop().unwrap(), Some(2.into()));
-        let queue: QueueProxy = client.create("Queue", &[times.into()], &[]).unwrap().into();
+        let queue: QueueProxy = client.create("Queue", (times,)).unwrap().into();
         assert!(!queue.is_full().unwrap());
         queue.put_many([1, 2]).unwrap();
-        let many = queue.proxy().call("get_many", &[times.into()], &[]).unwrap();
+        let many = queue.proxy().call("get_many", (times,)).unwrap();
         assert_eq!(many, [1, 2].into());
     }
-    list.proxy().call("__imul__", &[(-1_i64 << 33).into()], &[]).unwrap();
+    list.proxy().call("__imul__", (-1_i64 << 33,)).unwrap();
     assert!(list.is_empty().unwrap());
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::SharedObject;
 use super::stored::{Element, Held, Item, Reference, References};
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 use crate::limits::Budget;
 use crate::pickle::Pickle;
 use crate::value::Value;
@@ -50,7 +51,7 @@ pub(crate) trait Context: Caller {
     fn as_caller(&mut self) -> &mut dyn Caller;
 }
 
-/// A call that a client made, of a [`SharedObject`](crate::SharedObject)'s method or of a registered
+/// A call that a client made, of a [`SharedObject`](crate::object::SharedObject)'s method or of a registered
 /// callable.
 pub struct Call<'a> {
     request: &'a Request,
@@ -95,7 +96,7 @@ impl<'a> Call<'a> {
         self.context.shut_down();
     }
 
-    /// Has [`SharedObject::disconnected`](crate::SharedObject::disconnected) called when this
+    /// Has [`SharedObject::disconnected`](crate::object::SharedObject::disconnected) called when this
     /// connection ends.
     pub fn watch_connection(&mut self) {
         self.context.watch(None);
@@ -153,7 +154,7 @@ impl<'a> Call<'a> {
     pub fn hold(&self, data: Value) -> Result<Element, Exception> {
         let depth = self.request.limits.depth;
         if !data.fits(depth) {
-            return Err(unusable(Error::Limit("nesting depth", depth as u64)));
+            return Err(unusable(Error::limit("nesting depth", depth)));
         }
         Ok(self.held(data))
     }
@@ -199,7 +200,8 @@ impl<'a> Call<'a> {
     /// then those that are `None` when left out.
     ///
     /// ```
-    /// use basemanager::{Call, Exception};
+    /// use basemanager::Exception;
+    /// use basemanager::object::Call;
     ///
     /// /// `move(x, y, speed=1)`
     /// fn move_to(call: &mut Call<'_>) -> Result<i64, Exception> {
@@ -297,7 +299,8 @@ impl<'a> Call<'a> {
     /// number, or too large.
     ///
     /// ```
-    /// use basemanager::{Call, Exception, Monitor, Return};
+    /// use basemanager::Exception;
+    /// use basemanager::object::{Call, Monitor, Return};
     ///
     /// /// `wait(timeout=None)`: whether it came true in time.
     /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -321,7 +324,7 @@ impl<'a> Call<'a> {
             // Beyond any limit, even where no float is as large.
             Value::BigInt(int) if int.is_negative() => Ok(f64::NEG_INFINITY),
             Value::BigInt(_) => Ok(f64::INFINITY),
-            _ => f64::try_from(value),
+            _ => value.to::<f64>(),
         };
         let refusal = |_| Exception::type_error(format!("a timeout is a number, not '{name}'"));
         let seconds = seconds.map_err(refusal)?;
@@ -364,6 +367,6 @@ pub(crate) fn duration(seconds: f64) -> Result<Duration, Exception> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn unusable(error: Error) -> Exception {
-    let memory = matches!(error, Error::Limit(Budget::NAME, _));
+    let memory = matches!(error, Error::Limit { what: Budget::NAME, .. });
     Exception::builtin(if memory { "MemoryError" } else { "ValueError" }, error.to_string())
 }

@@ -4,20 +4,22 @@
 pub(crate) mod call;
 pub(crate) mod stored;
 
+pub use call::{Call, ConnectionId};
+pub use stored::{Element, Held, Item};
+
+pub use crate::wait::{Interrupted, Monitor, Patience};
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::value::{Value, beginning};
-use crate::wait::Patience;
-use call::{Call, ConnectionId};
-use stored::{Element, Held, Item};
 
 /// An object whose methods clients call.
 ///
 /// Many connections call at once, each on its own thread: the object locks what it needs. A method
-/// that has to wait does so with a [`Monitor`](crate::Monitor).
+/// that has to wait does so with a [`Monitor`](crate::object::Monitor).
 ///
 /// # Panics
 /// A method that panics costs its caller this call, which raises `RemoteError` there, if the program unwinds
@@ -27,7 +29,8 @@ use stored::{Element, Held, Item};
 ///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};
-/// use basemanager::{Call, Exception, Return, SharedObject};
+/// use basemanager::Exception;
+/// use basemanager::object::{Call, Return, SharedObject};
 ///
 /// #[derive(Debug, Default)]
 /// struct Counter(AtomicI64);

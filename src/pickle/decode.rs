@@ -226,7 +226,7 @@ impl<'a> Decoder<'a> {
             return Ok(());
         }
         if self.wanted.is_none() {
-            return Err(Error::Limit("nesting depth", self.limits.depth as u64));
+            return Err(Error::limit("nesting depth", self.limits.depth));
         }
         // Dropping a deep value takes stack.
         slot.node = Node::Opaque;
@@ -420,7 +420,7 @@ impl Builder for Decoder<'_> {
             return Ok(Got::Slot(Slot { shared: true, ..slot }));
         }
         if self.rereading.len() >= self.limits.depth {
-            return Err(Error::Limit("nesting depth", self.limits.depth as u64));
+            return Err(Error::limit("nesting depth", self.limits.depth));
         }
         self.budget.spend(referent.len())?;
         let discarded = self.take_discarded();
@@ -503,7 +503,7 @@ fn check_digits(bytes: &[u8], limits: &Limits) -> Result<()> {
     // A decimal digit holds a little over 3.32 bits. What fills its bytes badly has two to spare.
     let max = (limits.digits as u64).saturating_mul(10) / 3 + 16;
     if bytes.len() as u64 * 8 > max {
-        return Err(Error::Limit("integer digits", limits.digits as u64));
+        return Err(Error::limit("integer digits", limits.digits));
     }
     Ok(())
 }

@@ -4,7 +4,8 @@
 
 use super::index::{FixupKind, Index};
 use super::{HIGHEST_PROTOCOL, op};
-use crate::error::{Error, Exception, Result};
+use crate::error::{Error, Result};
+use crate::exception::Exception;
 use crate::limits::{DEEPEST, Limits};
 use crate::pickle::Pickle;
 use crate::value::Value;
@@ -88,7 +89,7 @@ impl Writer {
         }
         match self.memo.checked_add(pickle.memo()) {
             Some(memo) => self.memo = memo,
-            None => self.fail(Error::Conversion("more than 2³² objects are memoized".to_owned())),
+            None => self.fail(Error::conversion("more than 2³² objects are memoized")),
         }
     }
 
@@ -113,7 +114,7 @@ impl Writer {
         let Some(depth) = self.depth.checked_sub(1) else {
             let text =
                 format!("a value that nests deeper than {} levels cannot be sent", 2 * DEEPEST);
-            return self.fail(Error::Conversion(text));
+            return self.fail(Error::conversion(text));
         };
         self.depth = depth;
         match value {
@@ -212,8 +213,8 @@ impl Writer {
     }
 
     pub(crate) fn exception(&mut self, exception: &Exception) {
-        self.global(&exception.module, &exception.name);
-        self.tuple(exception.args.len(), |writer| writer.values(&exception.args));
+        self.global(exception.module(), exception.name());
+        self.tuple(exception.args().len(), |writer| writer.values(exception.args()));
         self.reduce();
     }
 
@@ -261,7 +262,7 @@ impl Writer {
             self.out.extend(length.to_le_bytes());
         } else {
             let text = "an int of 2 GiB or more cannot be pickled".to_owned();
-            return self.fail(Error::Conversion(text));
+            return self.fail(Error::conversion(text));
         }
         self.out.extend_from_slice(bytes);
     }
@@ -287,7 +288,7 @@ impl Writer {
 }
 
 fn too_long() -> Error {
-    Error::Conversion("a value of more than 4 GiB − 1 pickled cannot be kept".to_owned())
+    Error::conversion("a value of more than 4 GiB − 1 pickled cannot be kept")
 }
 
 /// Appends a memo reference.

@@ -167,6 +167,5 @@ pub(crate) fn abridged(id: &str) -> &str {
 
 /// A tuple or list of method names.
 pub(crate) fn names(value: Value) -> Option<Vec<String>> {
-    let names = Vec::<Value>::try_from(value).ok()?;
-    names.into_iter().map(|name| String::try_from(name).ok()).collect()
+    value.to().ok()
 }

@@ -4,16 +4,20 @@
 //! connected, and comes back to the front when the reply that carries it cannot be sent. What is where is in `queue/state.rs`, who
 //! waits for what in `queue/shared.rs`.
 
+mod error;
 #[cfg(all(test, loom))]
 mod loom;
 mod shared;
 mod state;
 
+pub use error::PutError;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::object::call::{Call, Owner};
 use crate::object::stored::Element;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::state::{Recovered, State};
 use super::{Policy, Queue};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::Item;
 use crate::object::{Return, SharedObject, saturated};

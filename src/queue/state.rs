@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::Policy;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
 use crate::wait::Bell;
@@ -404,7 +404,7 @@ mod tests {
             let policy = Policy { at_least_once, ..Policy::default() };
             let owner = Owner::this_thread();
             let mut state = State::default();
-            let item = || Pickle::from(&Value::None).into();
+            let item = || Pickle::encode(&Value::None).unwrap().into();
             (0..1_000_000).for_each(|_| state.push(item()));
             let long = state.items.capacity();
             // Not even empty.
@@ -428,7 +428,7 @@ mod tests {
         let policy = Policy { at_least_once: true, ..Policy::default() };
         let mut state = State::default();
         let (owner, now) = (Owner::this_thread(), Instant::now());
-        state.push(Pickle::from(&Value::None).into());
+        state.push(Pickle::encode(&Value::None).unwrap().into());
         for _ in 0..1000 {
             assert!(state.pop(&policy, owner, Some(now)).is_some());
             assert_eq!(state.expire(&policy, now).returned, 1);

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::link::{Connection, Link};
 use super::objects::{Entry, New, let_go};
 use super::{Core, Registration, Seat, guarded};
-use crate::error::{Error, Exception, Result};
+use crate::error::{Error, Result};
+use crate::exception::Exception;
 use crate::net::{Timed, deadline};
 use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
@@ -56,7 +57,10 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
     if !seat.leave.prove() {
         return Err(Error::Disconnected);
     }
-    connection.stream.set_timeouts(None, Some(settings.write_timeout))?;
+    connection
+        .stream
+        .set_timeouts(None, Some(settings.write_timeout))
+        .map_err(Error::connection)?;
     // The peer may hold its request back until its last word is acknowledged.
     (&connection.stream).ack_now();
 
@@ -64,18 +68,18 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
     let mut link = Link::new(core.clone(), connection);
     let mut accepted = false;
     while !core.is_stopping() || !accepted {
-        link.flush_many()?;
+        link.flush_many().map_err(Error::connection)?;
         let frame = match reader.read(&mut link, settings.limits.frame_size) {
             Ok(frame) => frame,
-            Err(error @ Error::Limit(..)) => {
+            Err(error @ Error::Limit { .. }) => {
                 link.reply(&Reply::Traceback(error.to_string()));
                 continue;
             }
             Err(error) => {
                 // Without a length there are no more frames; a peer that is there learns why.
-                if let Error::Protocol(_) = error {
+                if let Error::Protocol { .. } = error {
                     link.reply(&Reply::Traceback(error.to_string()));
-                    link.flush()?;
+                    link.flush().map_err(Error::connection)?;
                 }
                 return Err(error);
             }
@@ -94,7 +98,7 @@ fn converse(seat: &mut Seat, connection: Arc<Connection>) -> Result<()> {
             break;
         }
     }
-    link.flush()?;
+    link.flush().map_err(Error::connection)?;
     if link.has_pipelined_too_much() { Err(pipelined_too_much()) } else { Ok(()) }
 }
 
@@ -241,7 +245,7 @@ fn unknown(ident: &str) -> String {
 /// to it, which is the client's to drop.
 fn create(core: &Arc<Core>, request: &Request, link: &mut Link) -> Result<Value, String> {
     let (typeid, args) = request.args.split_first().ok_or("TypeError: create() takes a typeid")?;
-    let typeid = typeid.decode(&core.settings.limits).and_then(String::try_from);
+    let typeid = typeid.decode(&core.settings.limits).and_then(Value::to::<String>);
     let typeid = typeid.map_err(|error| format!("TypeError: a typeid: {error}"))?;
     let registration = core.settings.registry.get(&typeid).filter(|found| found.create_method);
     let registration = registration.ok_or_else(|| {
@@ -262,7 +266,7 @@ fn insert(core: &Core, typeid: &str, result: Return) -> Result<Arc<Entry>, Strin
     let most = core.settings.max_objects;
     let new = new_entry(&core.settings.registry, typeid, result.into_object());
     let made = core.objects.insert(new, most);
-    made.ok_or_else(|| format!("MemoryError: {}", Error::Limit("number of objects", most as u64)))
+    made.ok_or_else(|| format!("MemoryError: {}", Error::limit("number of objects", most)))
 }
 
 /// What a client gets that asks for an object under this typeid.

@@ -318,7 +318,7 @@ fn admit(core: &Arc<Core>, stream: Stream, peer: Peer) -> Result<()> {
     let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
     let mut life = core.life.lock();
     if life.connections >= most {
-        return Err(Error::Limit("number of connections", most as u64));
+        return Err(Error::limit("number of connections", most));
     }
     let unproved = core.settings.max_handshakes;
     let mut oldest = None;
@@ -326,7 +326,7 @@ fn admit(core: &Arc<Core>, stream: Stream, peer: Peer) -> Result<()> {
         // Whoever is not served at once is most likely a flood's. An evicted thread ends soon.
         oldest = if life.evicted < unproved { life.evict() } else { None };
         if oldest.is_none() {
-            return Err(Error::Limit("number of handshakes", unproved as u64));
+            return Err(Error::limit("number of handshakes", unproved));
         }
     }
     life.connections += 1;
@@ -418,7 +418,7 @@ mod tests {
         let copy = value.clone();
         assert!(copy == *value && Key::of(&copy) == Key::of(value));
         assert!(!copy.to_string().is_empty() && !format!("{copy:?}").is_empty());
-        assert!(!Pickle::from(&copy).is_empty() && copy.fits(usize::MAX));
+        assert!(!Pickle::encode(&copy).unwrap().is_empty() && copy.fits(usize::MAX));
         Token::all_in(&copy, &mut Vec::new());
     }
 

@@ -349,7 +349,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::error::Exception;
+    use crate::exception::Exception;
     use crate::object::Return;
     use crate::object::call::Call;
     use crate::object::stored::{Keeper, Reference};

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::ordered::{Entry, Ordered, PLACE};
 use super::{args, iterate};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::pickle::Pickle;

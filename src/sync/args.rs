@@ -4,7 +4,7 @@
 //! keywords; each of the four kinds of method has words of its own. ([`Call::bind`] has the words of
 //! what is written in Python.)
 
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::pickle::Pickle;
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::sequence::{self, Subscript};
 use super::typecode::Typecode;
 use super::{args, iterate, python};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
 use crate::object::{Return, SharedObject};
@@ -17,7 +18,7 @@ use crate::wait::lock;
 /// array.
 ///
 /// ```
-/// use basemanager::Array;
+/// use basemanager::sync::Array;
 /// let array = Array::new('i', [1, 2, 3])?;
 /// array.set(0, 7)?;
 /// assert_eq!(array.to_string(), "array('i', [7, 2, 3])");

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use super::number::{count, not_added, timeout};
 use super::{args, python};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
 use crate::value::Value;
@@ -23,7 +24,7 @@ use crate::wait::{Monitor, Patience};
 /// A place to wait for each other. A clone is the same barrier.
 ///
 /// ```
-/// use basemanager::Barrier;
+/// use basemanager::sync::Barrier;
 /// let barrier = Barrier::new(2);
 /// let other = barrier.clone();
 /// let thread = std::thread::spawn(move || other.wait(None));

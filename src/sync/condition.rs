@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::lock::{self, Lock, RLock};
 use super::number::{not_compared, number, timeout};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::{Element, Item};
 use crate::object::{Return, SharedObject};
@@ -25,7 +26,7 @@ use crate::wait::{Interrupted, Monitor, Patience, lock};
 /// A lock whose holders can wait for each other's news. A clone is the same condition.
 ///
 /// ```
-/// use basemanager::Condition;
+/// use basemanager::sync::Condition;
 /// let condition = Condition::new();
 /// assert!(condition.acquire(None));
 /// condition.notify(1)?; // nobody waits

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::ordered::{Entry, Ordered, PLACE};
 use super::{args, iterate, iterator, python};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
@@ -25,7 +26,7 @@ use update::entry;
 /// CPython: no `ages["Ada"]` and no `for`. [`Registration::exposed`](crate::Registration::exposed) names others.
 ///
 /// ```
-/// use basemanager::Dict;
+/// use basemanager::sync::Dict;
 /// let ages = Dict::new();
 /// ages.insert("Guido", 69)?;
 /// assert_eq!(ages.get("Guido")?, Some(69.into()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::number::{not_compared, timeout};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::{Return, SharedObject};
 use crate::wait::{Interrupted, Monitor, Patience};
@@ -12,7 +12,7 @@ use crate::wait::{Interrupted, Monitor, Patience};
 /// A flag that threads and clients wait for. A clone is the same event.
 ///
 /// ```
-/// use basemanager::Event;
+/// use basemanager::sync::Event;
 /// let event = Event::new();
 /// event.set();
 /// assert!(event.wait(None));

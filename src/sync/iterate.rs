@@ -1,7 +1,7 @@
 //! What Python iterates over, and hands out as an iterator.
 
 use super::{python, typecode};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::saturated;
 use crate::object::stored::{Element, Held, References};

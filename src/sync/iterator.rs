@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::args;
 use super::dict::Entries;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
 use crate::object::{Return, SharedObject};

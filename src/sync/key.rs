@@ -1,6 +1,6 @@
 //! Which values can be keys of a dict, or members of a set.
 
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::value::{Key, Value};
 
 impl Key {

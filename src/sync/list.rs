@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::sequence::{self, Subscript};
 use super::{args, order, python};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::pickle::Pickle;
@@ -18,7 +18,7 @@ use crate::wait::lock;
 /// A list, usable in this process and by clients at once. A clone is the same list.
 ///
 /// ```
-/// use basemanager::List;
+/// use basemanager::sync::List;
 /// let list: List = ["a", "b"].into_iter().collect();
 /// list.push(3);
 /// assert_eq!(list.get(2), Some(3.into()));

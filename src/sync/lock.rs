@@ -12,7 +12,8 @@ mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, Owner};
 use crate::wait::Patience;
 pub(super) use shared::Shared;
@@ -21,7 +22,7 @@ pub(super) use shared::Shared;
 ///
 /// ```
 /// use std::time::Duration;
-/// use basemanager::Lock;
+/// use basemanager::sync::Lock;
 /// let lock = Lock::new();
 /// assert!(lock.acquire(None));
 /// assert!(!lock.acquire(Some(Duration::ZERO)));
@@ -37,7 +38,7 @@ pub struct Lock(pub(super) Arc<Shared>);
 /// process. When the connection ends the lock is released (CPython keeps it locked for ever).
 ///
 /// ```
-/// use basemanager::RLock;
+/// use basemanager::sync::RLock;
 /// let lock = RLock::new();
 /// assert!(lock.acquire(None) && lock.acquire(None));
 /// lock.release()?;

@@ -2,7 +2,7 @@
 //!
 //! They are all alike. A type with a constructor and Rust methods, which is a handle on the shared part
 //! (`shared!` writes what is the same for each); the shared part's state in a
-//! [`Monitor`](crate::Monitor) if anything waits; and one `impl SharedObject`, which binds the arguments
+//! [`Monitor`](crate::object::Monitor) if anything waits; and one `impl SharedObject`, which binds the arguments
 //! of each method and calls it. `event.rs` is the shortest: read it first.
 
 /// What the handles on shared objects have in common: a client gets the object that one shares. By
@@ -101,3 +101,29 @@ mod sequence;
 pub(crate) mod set;
 pub(crate) mod typecode;
 pub(crate) mod value;
+
+pub use array::Array;
+pub use barrier::Barrier;
+pub use condition::Condition;
+pub use dict::Dict;
+pub use event::Event;
+pub use list::List;
+pub use lock::{Lock, RLock};
+pub use namespace::Namespace;
+pub use semaphore::{BoundedSemaphore, Semaphore};
+pub use set::Set;
+pub use value::SharedValue;
+
+#[doc(inline)]
+pub use crate::client::sync::{
+    array::ArrayProxy,
+    barrier::BarrierProxy,
+    condition::{ConditionGuard, ConditionProxy},
+    dict::{DictIter, DictProxy},
+    event::EventProxy,
+    list::{ListIter, ListProxy},
+    lock::{LockGuard, LockProxy},
+    namespace::NamespaceProxy,
+    set::SetProxy,
+    value::ValueProxy,
+};

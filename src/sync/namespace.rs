@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{args, python};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
@@ -16,7 +16,7 @@ use crate::wait::lock;
 /// Attributes that this process and clients get and set. A clone is the same namespace.
 ///
 /// ```
-/// use basemanager::Namespace;
+/// use basemanager::sync::Namespace;
 /// let namespace = Namespace::new();
 /// namespace.set("a", 1);
 /// namespace.set("b", "x");

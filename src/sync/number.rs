@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 pub(super) use crate::object::call::duration;
 use crate::pickle::Pickle;
@@ -31,7 +31,7 @@ pub(super) fn number(call: &Call<'_>, arg: &Pickle, refusal: Refusal) -> Result<
     let value = call.value(arg)?;
     let name = value.type_name();
     match value {
-        Value::Bool(_) | Value::Int(_) | Value::Float(_) => f64::try_from(value).ok(),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => value.to().ok(),
         // Greater than any limit, whatever it is.
         Value::BigInt(int) if int.is_negative() => Some(f64::NEG_INFINITY),
         Value::BigInt(_) => Some(f64::INFINITY),

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::python::type_name;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::value::{self, BigInt, Value};
 
 /// A slice this short is sorted by insertion: `CPython`'s `minrun` at most.
@@ -180,7 +180,7 @@ fn compare_big(a: &BigInt, b: &BigInt) -> Ordering {
 }
 
 fn compare_float(int: &BigInt, float: f64) -> Option<Ordering> {
-    let order = match f64::try_from(Value::BigInt(int.clone())) {
+    let order = match Value::BigInt(int.clone()).to::<f64>() {
         Ok(rounded) => rounded.partial_cmp(&float)?,
         // Beyond all that are finite.
         Err(_) if float.is_finite() => signed(int, Ordering::Greater),

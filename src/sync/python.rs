@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::iterate;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::object::call::Call;
 pub(super) use crate::object::stored::size;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::number::{count, not_added, timeout};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId};
 use crate::object::stored::Item;
 use crate::object::{Return, SharedObject};
@@ -18,7 +19,7 @@ use crate::wait::{Interrupted, Monitor, Patience};
 ///
 /// ```
 /// use std::time::Duration;
-/// use basemanager::Semaphore;
+/// use basemanager::sync::Semaphore;
 /// let semaphore = Semaphore::new(2);
 /// assert!(semaphore.acquire(None) && semaphore.acquire(None));
 /// assert!(!semaphore.acquire(Some(Duration::ZERO)));
@@ -31,7 +32,7 @@ pub struct Semaphore(Arc<Shared>);
 /// A semaphore that refuses to be released more often than it was acquired. A clone is the same one.
 ///
 /// ```
-/// use basemanager::BoundedSemaphore;
+/// use basemanager::sync::BoundedSemaphore;
 /// let semaphore = BoundedSemaphore::new(2);
 /// assert!(semaphore.release(1).is_err());
 /// ```
@@ -183,7 +184,7 @@ impl Shared {
         }
         if acquired && !self.follows {
             // Whoever cannot be told of it never knew: see `take_back`.
-            return Ok(Return::Item(Pickle::from(&Value::Bool(true)).into()));
+            return Ok(Return::Item(Pickle::encode(&Value::Bool(true))?.into()));
         }
         Ok(acquired.into())
     }

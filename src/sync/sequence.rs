@@ -1,7 +1,7 @@
 //! Python's sequences: what an index and a slice mean in them.
 
 use super::python::{instance, is_int, type_name};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::saturated;
 use crate::pickle::Pickle;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::algebra::{self, Members, Operation, Other, ROLE};
 use super::{args, iterate, python};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
@@ -18,7 +19,7 @@ use crate::wait::lock;
 /// Python's are in no order.
 ///
 /// ```
-/// use basemanager::Set;
+/// use basemanager::sync::Set;
 /// let seen = Set::new();
 /// assert!(seen.insert("a")?);
 /// assert!(!seen.insert("a")?);

@@ -1,7 +1,7 @@
 //! The typecodes of Python's `array`: what an item of each is made of, on a 64-bit Unix.
 
 use super::python::{self, type_name};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::pickle::Writer;
 use crate::value::Value;
 
@@ -58,7 +58,7 @@ impl Typecode {
 
     #[allow(clippy::cast_possible_truncation)] // An f is short of precision, as in C.
     fn float(self, value: &Value) -> Result<Value, Exception> {
-        match (f64::try_from(value.clone()), value) {
+        match (value.clone().to::<f64>(), value) {
             (Ok(float), _) if self.0 == 'f' => Ok(Value::from(float as f32)),
             (Ok(float), _) => Ok(Value::from(float)),
             (Err(_), Value::BigInt(_)) => Err(overflow("int too large to convert to float")),
@@ -77,7 +77,7 @@ impl Typecode {
             Value::BigInt(int) if int.is_negative() => i128::MIN,
             _ => i128::MAX,
         };
-        let int = i128::try_from(value.clone()).unwrap_or(int);
+        let int = value.clone().to::<i128>().unwrap_or(int);
         let named = |name: &str, least: i64, most: i64| match i64::try_from(int) {
             Err(_) => Err(overflow(TOO_LARGE)),
             Ok(int) if int < least => Err(overflow(&format!("{name} is less than minimum"))),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::python;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Return, SharedObject};
@@ -13,7 +13,7 @@ use crate::wait::lock;
 /// A value that this process and clients get and set. A clone is the same one.
 ///
 /// ```
-/// use basemanager::SharedValue;
+/// use basemanager::sync::SharedValue;
 /// let value = SharedValue::new("i", 5);
 /// value.set(7);
 /// assert_eq!(value.get(), 7.into());

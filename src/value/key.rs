@@ -86,7 +86,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         Value::None => out.push(0),
         Value::Bool(_) | Value::Int(_) => write_int(value.as_i64().unwrap_or_default(), out),
         Value::Float(float) => write_float(*float, out),
-        Value::BigInt(int) => match f64::try_from(value.clone()) {
+        Value::BigInt(int) => match value.clone().to::<f64>() {
             Ok(float) if Value::Float(float) == *value => write_float(float, out),
             _ => write_bytes(3, int.to_le_bytes(), out),
         },
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(key((1, "a")), key((true, "a")));
         let (ab, ba) = (frozen([1.into(), 2.into()]), frozen([2.into(), 1.0.into()]));
         assert_eq!(key(ab.clone()), key(ba.clone()));
-        assert_eq!(key(ab), key(Value::Set(Vec::try_from(ba).unwrap())));
+        assert_eq!(key(ab), key(Value::Set(ba.to().unwrap())));
         let dict = |pairs: [(i64, f64); 2]| {
             Value::Dict(pairs.map(|(key, value)| (key.into(), value.into())).into())
         };

@@ -20,7 +20,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{self, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 use crate::limits::PIPELINED;
 use crate::net::deadline;
 use primitives::{AtomicUsize, Condvar, Mutex, MutexGuard, yield_now};
@@ -214,7 +215,7 @@ impl From<Interrupted> for Exception {
 }
 
 pub(crate) fn pipelined_too_much() -> Error {
-    Error::Limit("number of bytes sent behind a call that waits", PIPELINED as u64)
+    Error::limit("number of bytes sent behind a call that waits", PIPELINED)
 }
 
 impl<S: Send + 'static, const N: usize> Monitor<S, N> {

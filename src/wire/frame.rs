@@ -83,7 +83,7 @@ impl FrameReader {
                 else {
                     self.start += header;
                     self.refused = length;
-                    return Err(Error::Limit("frame size", limit as u64));
+                    return Err(Error::limit("frame size", limit));
                 };
                 let rest = unread.get(header..).unwrap_or_default();
                 if rest.len() >= length {
@@ -126,7 +126,7 @@ impl FrameReader {
         let read = loop {
             match source.read(room) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result?,
+                result => break result.map_err(Error::connection)?,
             }
         };
         self.end += read;
@@ -155,8 +155,8 @@ impl FrameReader {
         while large.len() < length {
             let more = large.len().max(KEEP.saturating_sub(large.len()));
             let more = more.min(length - large.len());
-            large.try_reserve_exact(more).map_err(io::Error::from)?;
-            if source.read_into(large, more as u64)? < more {
+            large.try_reserve_exact(more).map_err(|error| Error::connection(error.into()))?;
+            if source.read_into(large, more as u64).map_err(Error::connection)? < more {
                 return Err(Error::Disconnected);
             }
         }
@@ -181,7 +181,7 @@ fn fill<S: Source>(large: &mut Vec<u8>, begun: &[u8], source: &mut S, length: us
             Ok(0) => return Err(Error::Disconnected),
             Ok(count) => rest = rest.split_at_mut(count).1,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Error::connection(error)),
         }
     }
     Ok(())
@@ -211,7 +211,7 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(usize, u64)>> {
         }
         length => match u64::try_from(length) {
             Ok(length) => Ok(Some((HEADER, length))),
-            Err(_) => Err(Error::Protocol(format!("a frame of {length} bytes"))),
+            Err(_) => Err(Error::protocol(format!("a frame of {length} bytes"))),
         },
     }
 }
@@ -240,7 +240,7 @@ pub(crate) fn append(out: &mut Vec<u8>, apart: usize, write: impl FnOnce(&mut Ve
 pub(crate) fn write_frame<W: Write>(sink: &mut W, payload: &[u8]) -> Result<()> {
     let mut frame = Vec::with_capacity(HEADER + payload.len());
     append(&mut frame, 0, |out| out.extend_from_slice(payload));
-    Ok(sink.write_all(&frame)?)
+    sink.write_all(&frame).map_err(Error::connection)
 }
 
 #[cfg(test)]

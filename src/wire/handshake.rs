@@ -135,7 +135,7 @@ fn name_protocol(error: Error, received: &[u8]) -> Error {
         b"CONNECT ",
         b"PRI ",
     ];
-    if !matches!(error, Error::Protocol(_) | Error::Limit(..)) {
+    if !matches!(error, Error::Protocol { .. } | Error::Limit { .. }) {
         return error;
     }
     let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
@@ -156,7 +156,7 @@ fn name_protocol(error: Error, received: &[u8]) -> Error {
 /// Unpredictable bytes, from the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|e| Error::Io("draw random bytes".into(), e.into()))?;
+    getrandom::fill(&mut bytes).map_err(|e| Error::io("draw random bytes")(e.into()))?;
     Ok(bytes)
 }
 
@@ -237,16 +237,16 @@ fn strip_digest(bytes: &[u8]) -> Result<&[u8]> {
 /// A MAC with the authkey.
 pub(crate) fn mac<M: Mac + KeyInit>(authkey: &[u8], message: &[u8]) -> Result<M> {
     // HMAC takes a key of any length; the type that says otherwise is shared with other MACs.
-    let mac = M::new_from_slice(authkey).map_err(|_| Error::Invalid("authkey".into()))?;
+    let mac = M::new_from_slice(authkey).map_err(|_| Error::invalid("authkey"))?;
     Ok(mac.chain_update(message))
 }
 
 fn refused(why: impl Into<String>) -> Error {
-    Error::Authentication(why.into())
+    Error::authentication(why)
 }
 
 fn unexpected(wanted: &str, got: &[u8]) -> Error {
-    Error::Protocol(format!("expected a {wanted}, got \"{}\"", got.escape_ascii()))
+    Error::protocol(format!("expected a {wanted}, got \"{}\"", got.escape_ascii()))
 }
 
 /// The MAC of the older dialect: bare HMAC-MD5, told by its lengths.

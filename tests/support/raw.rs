@@ -61,7 +61,7 @@ impl Raw {
         raw.frame(&request.concat());
         let (kind, made) = raw.reply().unwrap();
         let Value::Tuple(made) = made else { panic!("{kind}: {made}") };
-        made.first().cloned().unwrap().try_into().unwrap()
+        made.first().cloned().unwrap().to().unwrap()
     }
 
     /// The socket itself, for whoever reads and writes by themselves.

@@ -8,11 +8,12 @@ use crate::value::Value;
 /// An `Array` in a manager: numbers of one type. A clone is the same array.
 ///
 /// ```
-/// # use basemanager::{Array, ArrayProxy, Client, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Array, ArrayProxy};
 /// # let server = Manager::new("key").register("Array", Array::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let array: ArrayProxy = client.create("Array", &["d".into(), [0.0, 1.5].into()], &[])?.into();
+/// let array: ArrayProxy = client.create("Array", ("d", [0.0, 1.5]))?.into();
 /// array.set(0, 7)?;
 /// assert_eq!(array.get_as::<f64>(0)?, Some(7.0));
 /// assert_eq!(array.to_vec()?, [7.0.into(), 1.5.into()]);
@@ -29,9 +30,9 @@ impl ArrayProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn to_vec(&self) -> Result<Vec<Value>> {
-        let array = self.0.ask("#GETVALUE", &[])?;
+        let array = self.0.call("#GETVALUE", ())?;
         typecode::items(&array).ok_or_else(|| {
-            Error::Conversion(format!("expected an array, got {}", array.type_name()))
+            Error::conversion(format!("expected an array, got {}", array.type_name()))
         })
     }
 }

@@ -9,11 +9,12 @@ use crate::value::Value;
 /// A barrier in a manager. A clone is the same barrier.
 ///
 /// ```
-/// # use basemanager::{Barrier, BarrierProxy, Client, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Barrier, BarrierProxy};
 /// # let server = Manager::new("key").register("Barrier", |call| Barrier::from_call(call));
 /// # let handle = server.bind("127.0.0.1:0")?.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let barrier: BarrierProxy = client.create("Barrier", &[2.into()], &[])?.into();
+/// let barrier: BarrierProxy = client.create("Barrier", (2,))?.into();
 /// let other = barrier.clone();
 /// let thread = std::thread::spawn(move || other.wait(None));
 /// assert_eq!(barrier.wait(None)? + thread.join().unwrap()?, 1);
@@ -33,7 +34,7 @@ impl BarrierProxy {
     /// ([`Error::is_broken_barrier`](crate::Error::is_broken_barrier)), and whatever [`Proxy::call`]
     /// may give.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<usize> {
-        self.0.call_waiting("wait", &[seconds(timeout)], &[], timeout)?.try_into()
+        self.0.call_waiting("wait", (seconds(timeout),), timeout)?.to()
     }
 
     /// Breaks the barrier: whoever waits, and whoever comes, gets an error.
@@ -41,7 +42,7 @@ impl BarrierProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn abort(&self) -> Result<()> {
-        self.0.ask("abort", &[]).map(drop)
+        self.0.call("abort", ()).map(drop)
     }
 
     /// Breaks the round for whoever waits, and makes the barrier whole.
@@ -49,7 +50,7 @@ impl BarrierProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn reset(&self) -> Result<()> {
-        self.0.ask("reset", &[]).map(drop)
+        self.0.call("reset", ()).map(drop)
     }
 
     /// How many it is for.
@@ -57,7 +58,7 @@ impl BarrierProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn parties(&self) -> Result<usize> {
-        self.attribute("parties")?.try_into()
+        self.attribute("parties")?.to()
     }
 
     /// How many wait.
@@ -65,7 +66,7 @@ impl BarrierProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn n_waiting(&self) -> Result<usize> {
-        self.attribute("n_waiting")?.try_into()
+        self.attribute("n_waiting")?.to()
     }
 
     /// Whether it is broken.
@@ -74,10 +75,10 @@ impl BarrierProxy {
     /// Whatever [`Proxy::call`] may give.
     #[doc(alias = "broken")]
     pub fn is_broken(&self) -> Result<bool> {
-        self.attribute("broken")?.try_into()
+        self.attribute("broken")?.to()
     }
 
     fn attribute(&self, name: &str) -> Result<Value> {
-        self.0.ask("__getattribute__", &[name.into()])
+        self.0.call("__getattribute__", (name,))
     }
 }

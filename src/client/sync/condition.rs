@@ -9,11 +9,12 @@ use crate::error::Result;
 /// A condition in a manager. A clone is the same condition.
 ///
 /// ```
-/// # use basemanager::{Client, Condition, ConditionProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Condition, ConditionProxy};
 /// # let server = Manager::new("key").register("Condition", |_| Condition::new());
 /// # let handle = server.bind("127.0.0.1:0")?.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let condition: ConditionProxy = client.create("Condition", &[], &[])?.into();
+/// let condition: ConditionProxy = client.create("Condition", ())?.into();
 /// let other = condition.clone();
 /// let mut guard = condition.lock()?;
 /// let thread = std::thread::spawn(move || other.lock()?.notify_all());
@@ -66,7 +67,7 @@ impl ConditionGuard {
     /// Whatever [`Proxy::call`] may give; the lock is released then.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
         // To get the lock again may take any time.
-        self.0.call("wait", &[seconds(timeout)], None)?.try_into()
+        self.0.call("wait", &[seconds(timeout)], None)?.to()
     }
 
     /// Waits until the predicate holds, which is asked at once and whenever this is notified. Gives

@@ -8,11 +8,12 @@ use crate::value::Value;
 /// A `dict` in a manager. A clone is the same dict.
 ///
 /// ```
-/// # use basemanager::{Client, Dict, DictProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Dict, DictProxy};
 /// # let server = Manager::new("key").register("dict", Dict::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let ages: DictProxy = client.create("dict", &[], &[])?.into();
+/// let ages: DictProxy = client.create("dict", ())?.into();
 /// ages.insert("Guido", 69)?;
 /// assert_eq!(ages.get_as::<u8>("Guido")?, Some(69));
 /// for name in &ages {
@@ -31,7 +32,7 @@ impl DictProxy {
     /// # Errors
     /// `TypeError` if the key is not hashable, and whatever [`Proxy::call`] may give.
     pub fn get(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        found(self.0.ask("__getitem__", &[key.into()]), "KeyError")
+        found(self.0.call("__getitem__", (key,)), "KeyError")
     }
 
     /// The value of a key as a Rust type; `None` if the key is not there.
@@ -40,9 +41,9 @@ impl DictProxy {
     /// [`Error::Conversion`] if the value is not of that type; else as [`DictProxy::get`].
     pub fn get_as<T>(&self, key: impl Into<Value>) -> Result<Option<T>>
     where
-        T: TryFrom<Value, Error = Error>,
+        T: crate::value::FromValue,
     {
-        self.get(key)?.map(T::try_from).transpose()
+        self.get(key)?.map(Value::to).transpose()
     }
 
     /// Gives a key a value.
@@ -50,7 +51,7 @@ impl DictProxy {
     /// # Errors
     /// As [`DictProxy::get`].
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
-        self.0.ask("__setitem__", &[key.into(), value.into()]).map(drop)
+        self.0.call("__setitem__", (key, value)).map(drop)
     }
 
     /// Takes a key out; gives its value, or `None` if it was not there.
@@ -59,7 +60,7 @@ impl DictProxy {
     /// As [`DictProxy::get`].
     #[doc(alias = "pop")]
     pub fn remove(&self, key: impl Into<Value>) -> Result<Option<Value>> {
-        found(self.0.ask("pop", &[key.into()]), "KeyError")
+        found(self.0.call("pop", (key,)), "KeyError")
     }
 
     /// Whether a key is there.
@@ -67,7 +68,7 @@ impl DictProxy {
     /// # Errors
     /// As [`DictProxy::get`].
     pub fn contains(&self, key: impl Into<Value>) -> Result<bool> {
-        self.0.ask("__contains__", &[key.into()])?.try_into()
+        self.0.call("__contains__", (key,))?.to()
     }
 
     /// A copy of the keys and values, in order of insertion, got at once.
@@ -75,9 +76,9 @@ impl DictProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn items(&self) -> Result<Vec<(Value, Value)>> {
-        match self.0.ask("copy", &[])? {
+        match self.0.call("copy", ())? {
             Value::Dict(items) => Ok(items),
-            other => Err(Error::Conversion(format!("expected dict, got {}", other.type_name()))),
+            other => Err(Error::conversion(format!("expected dict, got {}", other.type_name()))),
         }
     }
 
@@ -111,9 +112,9 @@ impl DictIter<'_> {
     fn get(&mut self) -> Result<Value> {
         let keys = match &mut self.keys {
             Some(keys) => keys,
-            none => none.insert(self.dict.0.call_proxy("__iter__", &[], &[])?),
+            none => none.insert(self.dict.0.call_proxy("__iter__", ())?),
         };
-        keys.ask("__next__", &[])
+        keys.call("__next__", ())
     }
 }
 

@@ -8,11 +8,12 @@ use crate::error::Result;
 /// A flag in a manager. A clone is the same flag.
 ///
 /// ```
-/// # use basemanager::{Client, Event, EventProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Event, EventProxy};
 /// # let server = Manager::new("key").register("Event", |_| Event::new()).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let event: EventProxy = client.create("Event", &[], &[])?.into();
+/// let event: EventProxy = client.create("Event", ())?.into();
 /// event.set()?;
 /// assert!(event.wait(None)?);
 /// # Ok::<(), basemanager::Error>(())
@@ -28,7 +29,7 @@ impl EventProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn is_set(&self) -> Result<bool> {
-        self.0.ask("is_set", &[])?.try_into()
+        self.0.call("is_set", ())?.to()
     }
 
     /// Sets the flag, and wakes all who wait.
@@ -36,7 +37,7 @@ impl EventProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn set(&self) -> Result<()> {
-        self.0.ask("set", &[]).map(drop)
+        self.0.call("set", ()).map(drop)
     }
 
     /// Takes the flag down.
@@ -44,7 +45,7 @@ impl EventProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn clear(&self) -> Result<()> {
-        self.0.ask("clear", &[]).map(drop)
+        self.0.call("clear", ()).map(drop)
     }
 
     /// Waits until the flag is set, or the time is up; `None` waits for ever. Gives whether it is set.
@@ -52,6 +53,6 @@ impl EventProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
-        self.0.call_waiting("wait", &[seconds(timeout)], &[], timeout)?.try_into()
+        self.0.call_waiting("wait", (seconds(timeout),), timeout)?.to()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::found;
 use crate::client::Proxy;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::value::Value;
 
 /// A `list` in a manager. A clone is the same list.
@@ -11,11 +11,12 @@ use crate::value::Value;
 /// value, of which [`Client::proxy_of`](crate::Client::proxy_of) makes a proxy again.
 ///
 /// ```
-/// # use basemanager::{Client, List, ListProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{List, ListProxy};
 /// # let server = Manager::new("key").register("list", List::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let words: ListProxy = client.create("list", &[], &[])?.into();
+/// let words: ListProxy = client.create("list", ())?.into();
 /// words.extend(["a", "b", "c"])?;
 /// assert_eq!(words.get_as::<String>(-1)?, Some("c".to_owned()));
 /// for word in &words {
@@ -35,7 +36,7 @@ impl ListProxy {
     /// Whatever [`Proxy::call`] may give.
     #[doc(alias = "append")]
     pub fn push(&self, item: impl Into<Value>) -> Result<()> {
-        self.0.ask("append", &[item.into()]).map(drop)
+        self.0.call("append", (item,)).map(drop)
     }
 
     /// Adds many items at the end, at once.
@@ -44,7 +45,7 @@ impl ListProxy {
     /// Whatever [`Proxy::call`] may give.
     pub fn extend<T: Into<Value>>(&self, items: impl IntoIterator<Item = T>) -> Result<()> {
         let items: Vec<Value> = items.into_iter().map(Into::into).collect();
-        self.0.ask("extend", &[items.into()]).map(drop)
+        self.0.call("extend", (items,)).map(drop)
     }
 
     /// Puts an item before the one at a place; beyond the ends, at the end that is nearer.
@@ -52,7 +53,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn insert(&self, index: i64, item: impl Into<Value>) -> Result<()> {
-        self.0.ask("insert", &[index.into(), item.into()]).map(drop)
+        self.0.call("insert", (index, item)).map(drop)
     }
 
     /// Takes the last item; `None` if there is none.
@@ -60,7 +61,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn pop(&self) -> Result<Option<Value>> {
-        found(self.0.ask("pop", &[]), "IndexError")
+        found(self.0.call("pop", ()), "IndexError")
     }
 
     /// Takes the item at a place; `None` beyond the ends.
@@ -68,7 +69,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn remove(&self, index: i64) -> Result<Option<Value>> {
-        found(self.0.ask("pop", &[index.into()]), "IndexError")
+        found(self.0.call("pop", (index,)), "IndexError")
     }
 
     /// Whether an item is there.
@@ -76,7 +77,7 @@ impl ListProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn contains(&self, item: impl Into<Value>) -> Result<bool> {
-        self.0.ask("__contains__", &[item.into()])?.try_into()
+        self.0.call("__contains__", (item,))?.to()
     }
 
     /// Sorts the items, stably.
@@ -84,7 +85,7 @@ impl ListProxy {
     /// # Errors
     /// `TypeError` if two of them have no order, and whatever [`Proxy::call`] may give.
     pub fn sort(&self) -> Result<()> {
-        self.0.ask("sort", &[]).map(drop)
+        self.0.call("sort", ()).map(drop)
     }
 
     /// A copy of all items, got at once.
@@ -93,7 +94,7 @@ impl ListProxy {
     /// Whatever [`Proxy::call`] may give.
     #[doc(alias = "copy")]
     pub fn to_vec(&self) -> Result<Vec<Value>> {
-        self.0.ask("copy", &[])?.try_into()
+        self.0.call("copy", ())?.to()
     }
 
     /// The items, one by one, got when they are asked for, as Python iterates over a `ListProxy`. Ends

@@ -13,11 +13,12 @@ use crate::value::Value;
 /// each other whichever thread they are on, those of an `RLock` too.
 ///
 /// ```
-/// # use basemanager::{Client, Lock, LockProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Lock, LockProxy};
 /// # let server = Manager::new("key").register("Lock", |_| Lock::new()).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let lock: LockProxy = client.create("Lock", &[], &[])?.into();
+/// let lock: LockProxy = client.create("Lock", ())?.into();
 /// let guard = lock.lock()?;
 /// assert!(lock.try_lock()?.is_none());
 /// drop(guard);
@@ -60,7 +61,7 @@ impl LockProxy {
     /// # Errors
     /// `RuntimeError` or `ValueError` if nobody holds it; whatever [`Proxy::call`] may give.
     pub fn release(&self) -> Result<()> {
-        self.0.ask("release", &[]).map(drop)
+        self.0.call("release", ()).map(drop)
     }
 
     /// Whether anybody holds it. Semaphores do not tell; nor do managers of Python before 3.14.
@@ -69,7 +70,7 @@ impl LockProxy {
     /// Whatever [`Proxy::call`] may give.
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> Result<bool> {
-        self.0.ask("locked", &[])?.try_into()
+        self.0.call("locked", ())?.to()
     }
 }
 
@@ -93,14 +94,14 @@ impl std::fmt::Debug for LockGuard {
 impl LockGuard {
     pub(super) fn new(proxy: &Proxy) -> Result<Self> {
         let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
-        guard.held = guard.call("acquire", &[], None)?.try_into()?;
+        guard.held = guard.call("acquire", &[], None)?.to()?;
         Ok(guard)
     }
 
     pub(super) fn within(proxy: &Proxy, timeout: Duration) -> Result<Option<Self>> {
         let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
         let args = [true.into(), seconds(Some(timeout))];
-        guard.held = guard.call("acquire", &args, Some(timeout))?.try_into()?;
+        guard.held = guard.call("acquire", &args, Some(timeout))?.to()?;
         Ok(guard.held.then_some(guard))
     }
 
@@ -126,7 +127,7 @@ impl LockGuard {
         args: &[Value],
         wait: Option<Duration>,
     ) -> Result<Value> {
-        self.proxy.call_in(&mut self.session, method, args, &[], wait)
+        self.proxy.call_on(&mut self.session, method, args, wait)
     }
 }
 

@@ -28,7 +28,7 @@ macro_rules! typed {
             /// # Errors
             /// Whatever [`Proxy::call`] may give.
             pub fn len(&self) -> Result<usize> {
-                self.0.ask("__len__", &[])?.try_into()
+                self.0.call("__len__", ())?.to()
             }
 
             /// Whether it holds none.
@@ -47,7 +47,7 @@ macro_rules! typed {
             /// # Errors
             /// Whatever [`Proxy::call`] may give.
             pub fn clear(&self) -> Result<()> {
-                self.0.ask("clear", &[]).map(drop)
+                self.0.call("clear", ()).map(drop)
             }
         }
     };
@@ -59,7 +59,7 @@ macro_rules! typed {
             /// # Errors
             /// Whatever [`Proxy::call`] may give.
             pub fn get(&self, index: i64) -> Result<Option<Value>> {
-                super::found(self.0.ask("__getitem__", &[index.into()]), "IndexError")
+                super::found(self.0.call("__getitem__", (index,)), "IndexError")
             }
 
             /// The item at a place as a Rust type; `None` beyond the ends.
@@ -68,9 +68,9 @@ macro_rules! typed {
             /// [`Error::Conversion`] if the item is not of that type; else as `get`.
             pub fn get_as<T>(&self, index: i64) -> Result<Option<T>>
             where
-                T: TryFrom<Value, Error = Error>,
+                T: crate::value::FromValue,
             {
-                self.get(index)?.map(T::try_from).transpose()
+                self.get(index)?.map(Value::to).transpose()
             }
 
             /// Replaces the item at a place.
@@ -79,7 +79,7 @@ macro_rules! typed {
             /// `IndexError` beyond the ends; of an array, `OverflowError` or `TypeError` if the item
             /// does not fit; and whatever [`Proxy::call`] may give.
             pub fn set(&self, index: i64, item: impl Into<Value>) -> Result<()> {
-                self.0.ask("__setitem__", &[index.into(), item.into()]).map(drop)
+                self.0.call("__setitem__", (index, item)).map(drop)
             }
         }
     };

@@ -2,17 +2,18 @@
 
 use super::found;
 use crate::client::Proxy;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::value::Value;
 
 /// A `Namespace` in a manager: attributes. A clone is the same namespace.
 ///
 /// ```
-/// # use basemanager::{Client, Manager, Namespace, NamespaceProxy};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Namespace, NamespaceProxy};
 /// # let server = Manager::new("key").register("Namespace", Namespace::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let settings: NamespaceProxy = client.create("Namespace", &[], &[("depth", 3.into())])?.into();
+/// let settings: NamespaceProxy = client.create("Namespace", Args::new().kwarg("depth", 3))?.into();
 /// settings.set("name", "x")?;
 /// assert_eq!(settings.get_as::<u8>("depth")?, Some(3));
 /// assert_eq!(settings.get("width")?, None);
@@ -29,7 +30,7 @@ impl NamespaceProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn get(&self, name: &str) -> Result<Option<Value>> {
-        found(self.0.ask("__getattribute__", &[name.into()]), "AttributeError")
+        found(self.0.call("__getattribute__", (name,)), "AttributeError")
     }
 
     /// An attribute as a Rust type; `None` if it is not there.
@@ -38,9 +39,9 @@ impl NamespaceProxy {
     /// [`Error::Conversion`] if it is not of that type; else as [`NamespaceProxy::get`].
     pub fn get_as<T>(&self, name: &str) -> Result<Option<T>>
     where
-        T: TryFrom<Value, Error = Error>,
+        T: crate::value::FromValue,
     {
-        self.get(name)?.map(T::try_from).transpose()
+        self.get(name)?.map(Value::to).transpose()
     }
 
     /// Sets an attribute.
@@ -48,7 +49,7 @@ impl NamespaceProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn set(&self, name: &str, value: impl Into<Value>) -> Result<()> {
-        self.0.ask("__setattr__", &[name.into(), value.into()]).map(drop)
+        self.0.call("__setattr__", (name, value)).map(drop)
     }
 
     /// Removes an attribute; gives whether it was there.
@@ -56,6 +57,6 @@ impl NamespaceProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn remove(&self, name: &str) -> Result<bool> {
-        Ok(found(self.0.ask("__delattr__", &[name.into()]), "AttributeError")?.is_some())
+        Ok(found(self.0.call("__delattr__", (name,)), "AttributeError")?.is_some())
     }
 }

@@ -9,11 +9,12 @@ use crate::value::Value;
 /// Python's own managers share sets since 3.14, unless they register the type themselves.
 ///
 /// ```
-/// # use basemanager::{Client, Manager, Set, SetProxy};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Set, SetProxy};
 /// # let server = Manager::new("key").register("set", Set::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let seen: SetProxy = client.create("set", &[], &[])?.into();
+/// let seen: SetProxy = client.create("set", ())?.into();
 /// seen.insert("a")?;
 /// assert!(seen.contains("a")?);
 /// # Ok::<(), basemanager::Error>(())
@@ -30,7 +31,7 @@ impl SetProxy {
     /// `TypeError` if the value is not hashable, and whatever [`Proxy::call`] may give.
     #[doc(alias = "add")]
     pub fn insert(&self, member: impl Into<Value>) -> Result<()> {
-        self.0.ask("add", &[member.into()]).map(drop)
+        self.0.call("add", (member,)).map(drop)
     }
 
     /// Takes a member out, if it is there.
@@ -39,7 +40,7 @@ impl SetProxy {
     /// As [`SetProxy::insert`].
     #[doc(alias = "discard")]
     pub fn remove(&self, member: impl Into<Value>) -> Result<()> {
-        self.0.ask("discard", &[member.into()]).map(drop)
+        self.0.call("discard", (member,)).map(drop)
     }
 
     /// Whether a value is a member.
@@ -47,7 +48,7 @@ impl SetProxy {
     /// # Errors
     /// As [`SetProxy::insert`].
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
-        self.0.ask("__contains__", &[member.into()])?.try_into()
+        self.0.call("__contains__", (member,))?.to()
     }
 
     /// A copy of the members, got at once.
@@ -55,6 +56,6 @@ impl SetProxy {
     /// # Errors
     /// Whatever [`Proxy::call`] may give.
     pub fn members(&self) -> Result<Vec<Value>> {
-        self.0.ask("copy", &[])?.try_into()
+        self.0.call("copy", ())?.to()
     }
 }

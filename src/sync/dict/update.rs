@@ -1,7 +1,7 @@
 //! How a dict takes in what `dict.update` does: a mapping, pairs, keyword arguments.
 
 use super::{ROLE, Shared};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::sync::ordered::{Entry, PLACE};

@@ -1,7 +1,7 @@
 //! How clients call a list.
 
 use super::{Shared, list, repeat};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
 use crate::object::{Return, SharedObject, saturated};

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::Item;
 use crate::object::{Return, SharedObject};
@@ -133,7 +134,7 @@ impl Shared {
         let acquired = self.acquire(Owner::of(call), &mut call.patience(within))?;
         if acquired && !self.follows {
             // Whoever cannot be told of it never knew: see `take_back`.
-            return Ok(Return::Item(Pickle::from(&Value::Bool(true)).into()));
+            return Ok(Return::Item(Pickle::encode(&Value::Bool(true))?.into()));
         }
         Ok(acquired.into())
     }

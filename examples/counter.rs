@@ -9,15 +9,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use basemanager::object::{Call, Return, SharedObject};
+use basemanager::object::{Call, Exposed, Return, SharedObject};
 use basemanager::{Exception, Manager, Result};
 
 #[derive(Default)]
 struct Counter(AtomicI64);
 
 impl SharedObject for Counter {
-    fn exposed(&self) -> &[&str] {
-        &["increment", "value"]
+    fn exposed(&self) -> Exposed {
+        ["increment", "value"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

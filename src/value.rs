@@ -8,6 +8,7 @@
 //! numbers), `nesting.rs` bounds what goes over values in values, `range.rs` writes a `range` out, and
 //! `repr.rs` prints a value as Python would.
 
+mod args;
 mod bigint;
 mod convert;
 mod key;
@@ -20,8 +21,9 @@ mod repr;
 use std::collections::{HashMap, HashSet};
 
 use crate::pickle::Pickle;
+pub use args::{Args, IntoArgs};
 pub use bigint::BigInt;
-pub use convert::{FromValue, ListItem};
+pub use convert::{FromValue, IntoValue};
 pub(crate) use key::Key;
 use nesting::in_same_order;
 pub(crate) use range::Steps;

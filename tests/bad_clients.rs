@@ -13,7 +13,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use basemanager::object::{Call, ConnectionId, Item, Monitor, Return, SharedObject};
+use basemanager::object::{Call, ConnectionId, Exposed, Item, Monitor, Return, SharedObject};
 use basemanager::{Client, Exception, Manager, Pickle, Queue, QueueProxy, ServerHandle, Value};
 use raw::Raw;
 use support::{Log, PATIENCE, Peer, Process, Python, python_client, pythons, until, until_asleep};
@@ -223,8 +223,8 @@ struct Counts {
 static ITEM: [u8; 60_000] = [7; 60_000];
 
 impl SharedObject for Source {
-    fn exposed(&self) -> &[&str] {
-        &["get"]
+    fn exposed(&self) -> Exposed {
+        ["get"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

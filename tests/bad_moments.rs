@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use basemanager::object::{Call, ConnectionId, Item, Return, SharedObject};
+use basemanager::object::{Call, ConnectionId, Exposed, Item, Return, SharedObject};
 use basemanager::{Address, Client, Error, Exception, Manager, Queue, ServerHandle, Value};
 use raw::Raw;
 use support::{Log, PATIENCE, TempDir};
@@ -59,8 +59,8 @@ impl Probe {
 }
 
 impl SharedObject for Probe {
-    fn exposed(&self) -> &[&str] {
-        &["gate", "hand_out", "watch"]
+    fn exposed(&self) -> Exposed {
+        ["gate", "hand_out", "watch"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -285,8 +285,8 @@ fn an_object_that_its_process_drops_last_is_gone() {
 struct Fragile(Arc<Probe>);
 
 impl SharedObject for Fragile {
-    fn exposed(&self) -> &[&str] {
-        &["another", "gate"]
+    fn exposed(&self) -> Exposed {
+        ["another", "gate"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -326,7 +326,7 @@ fn an_object_that_panics_as_it_goes_adds_no_reply() {
         assert_eq!(raw.reply().unwrap().0, "#RETURN", "{method}");
         raw.send(&request("nothing", "get", b""));
         let (_, why) = raw.reply().unwrap();
-        assert!(String::try_from(why).unwrap().contains("no object has the id 'nothing'"));
+        assert!(why.to::<String>().unwrap().contains("no object has the id 'nothing'"));
     }
     // The result that cannot be sent is such an object, too.
     let proxy = client.create("fragile", ()).unwrap();

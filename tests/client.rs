@@ -15,7 +15,8 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use basemanager::object::{Call, Monitor, Return, SharedObject};
+use basemanager::object::{Call, Exposed, Monitor, Return, SharedObject};
+use basemanager::value::Args;
 use basemanager::{
     Client, ClientBuilder, Error, Exception, Limits, Manager, Queue, QueueProxy, ServerHandle,
     Value,
@@ -317,8 +318,8 @@ impl Slow {
 }
 
 impl SharedObject for Slow {
-    fn exposed(&self) -> &[&str] {
-        &["qsize"]
+    fn exposed(&self) -> Exposed {
+        ["qsize"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -552,6 +553,10 @@ fn what_a_queue_raises_is_told_apart() {
         queue.put(1).unwrap();
         let full = [queue.try_put(2), queue.put_timeout(2, BRIEF)].map(Result::unwrap_err);
         for error in full {
+            assert!(error.is_full(), "{who}: {error}");
+            let (shown, item) = (error.to_string(), error.into_inner());
+            assert_eq!(item, 2.into(), "{who}: {shown}");
+            let error = Error::from(queue.try_put(2).unwrap_err());
             assert_eq!(told(&error), [false, true, false, false], "{who}: {error}");
         }
         assert_eq!(queue.get().unwrap(), 1.into());
@@ -699,7 +704,7 @@ print('equal')
         let items: Vec<Value> = (0..8).map(|_| tasks.get().unwrap()).collect();
         assert!(matches!(items[0], Value::Opaque(_)), "{}", items[0]);
         assert_eq!(items[0].type_name(), "object");
-        assert!(i64::try_from(items[0].clone()).is_err());
+        assert!(items[0].clone().to::<i64>().is_err());
         match &items[2] {
             Value::Dict(pairs) => {
                 assert!(matches!(pairs[0].1, Value::Opaque(_)), "{}", pairs[0].1);

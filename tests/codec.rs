@@ -161,7 +161,7 @@ fn any_int() -> impl Strategy<Value = Value> {
         edge(32),
         edge(63),
         edge(64),
-        edge(31).prop_map(|int| Value::from(-i64::try_from(int).unwrap())),
+        edge(31).prop_map(|int| Value::from(-int.to::<i64>().unwrap())),
         vec(any::<u8>(), 0..300).prop_map(|bytes| Value::from_le_bytes(&bytes)),
         Just(Value::from_le_bytes(&[&[0; 1600][..], &[1]].concat())),
     ]

@@ -8,6 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use basemanager::sync::{List, ListProxy};
+use basemanager::value::Args;
 use basemanager::{Client, Manager, ServerHandle, Value};
 
 fn serve() -> (ServerHandle, List, ListProxy) {
@@ -57,7 +58,7 @@ fn beginning_of_an_object_is_the_beginning_of_its_repr() {
     let bare = |typeid: &str| client.create(typeid, ()).unwrap();
     let with =
         |typeid: &str, value: &Value| client.create(typeid, std::slice::from_ref(value)).unwrap();
-    let attributes = [("a", items.clone()), ("a1", 1.into()), ("_hidden", 2.into())];
+    let attributes = Args::new().kwarg("a", items.clone()).kwarg("a1", 1).kwarg("_hidden", 2);
     list.push("first");
     let objects = [
         proxy.proxy().clone(),
@@ -68,10 +69,10 @@ fn beginning_of_an_object_is_the_beginning_of_its_repr() {
         with("list", &items),
         with("dict", &pairs),
         with("set", &items),
-        client.create("Namespace", &[], &attributes).unwrap(),
+        client.create("Namespace", attributes).unwrap(),
         client.create("Value", ("i", items.clone())).unwrap(),
         client.create("Array", ("i", Value::List(vec![]))).unwrap(),
-        client.create("Array", ("i", (0..40).collect())).unwrap(),
+        client.create("Array", ("i", (0..40).collect::<Value>())).unwrap(),
         client.create("Array", ("u", "text")).unwrap(),
     ];
     let shown = client.debug_info().unwrap();

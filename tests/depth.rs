@@ -9,7 +9,7 @@ mod support;
 
 use std::sync::Arc;
 
-use basemanager::object::{Call, Return, SharedObject};
+use basemanager::object::{Call, Exposed, Return, SharedObject};
 use basemanager::sync::{Dict, List, ListProxy};
 use basemanager::{Client, Error, Exception, Limits, Manager, Pickle, Queue, ServerHandle, Value};
 use raw::Raw;
@@ -159,8 +159,8 @@ fn puts_before_a_too_deep_item_are_carried_out() {
 struct Deep;
 
 impl SharedObject for Deep {
-    fn exposed(&self) -> &[&str] {
-        &["make"]
+    fn exposed(&self) -> Exposed {
+        ["make"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -8,6 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use basemanager::sync::{Dict, DictProxy, ListProxy};
+use basemanager::value::Args;
 use basemanager::{Client, Limits, Manager, Pickle, Queue, QueueProxy, ServerHandle, Value};
 use support::{PATIENCE, snippet, with_packages};
 
@@ -75,19 +76,19 @@ fn scalar_of_each_type_is_its_number() {
             assert_eq!(scalar, number);
             assert_eq!(number, scalar);
             assert_eq!(scalar.truthy(), number.truthy(), "{number}");
-            let floats = [scalar, number].map(|value| f64::try_from(value).unwrap().to_bits());
+            let floats = [scalar, number].map(|value| value.to::<f64>().unwrap().to_bits());
             assert_eq!(floats[0], floats[1]);
         }
     }
     assert_eq!(int(7).as_i64(), Some(7));
-    assert_eq!(u8::try_from(int(7)).unwrap(), 7);
-    assert!(!bool::try_from(scalar("b1", &[0])).unwrap());
+    assert_eq!(int(7).to::<u8>().unwrap(), 7);
+    assert!(!scalar("b1", &[0]).to::<bool>().unwrap());
     // Of another type, or cut short.
     for other in
         [scalar("c16", &[0; 16]), scalar("i8", &[0; 4]), scalar("b1", &[]), scalar("f8", &[0; 4])]
     {
         assert_ne!(other, 0.into());
-        assert!(other.truthy() && i64::try_from(other).is_err());
+        assert!(other.truthy() && other.to::<i64>().is_err());
     }
 }
 

@@ -44,10 +44,10 @@ macro_rules! fifo {
                 self.put(item)
             }
             fn try_put(&self, item: impl Into<Value>) -> Result<()> {
-                self.try_put(item)
+                Ok(self.try_put(item)?)
             }
             fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
-                self.put_timeout(item, timeout)
+                Ok(self.put_timeout(item, timeout)?)
             }
             fn get(&self) -> Result<Value> {
                 self.get()
@@ -191,7 +191,7 @@ fn all<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {
 }
 
 fn int(value: Value) -> i64 {
-    value.try_into().unwrap()
+    value.to().unwrap()
 }
 
 fn get_all<Q: Fifo>(queue: &Q) -> Vec<i64> {

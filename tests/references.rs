@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use basemanager::object::{Call, Element, Return, SharedObject};
+use basemanager::object::{Call, Element, Exposed, Return, SharedObject};
 use basemanager::sync::{
     Dict, DictProxy, List, ListProxy, Namespace, NamespaceProxy, Set, SetProxy, SharedValue,
     ValueProxy,
@@ -202,8 +202,8 @@ struct Curious {
 }
 
 impl SharedObject for Curious {
-    fn exposed(&self) -> &[&str] {
-        &[]
+    fn exposed(&self) -> Exposed {
+        Exposed::default()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

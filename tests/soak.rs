@@ -126,7 +126,7 @@ mod soak {
     }
 
     fn number(item: Value) -> String {
-        let text: String = item.try_into().unwrap();
+        let text: String = item.to().unwrap();
         text.split(' ').next().unwrap().to_owned()
     }
 

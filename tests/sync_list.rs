@@ -11,6 +11,7 @@ use std::thread;
 use basemanager::sync::{
     ArrayProxy, DictProxy, EventProxy, List, ListProxy, NamespaceProxy, ValueProxy,
 };
+use basemanager::value::Args;
 use basemanager::{Client, Error, Limits, Manager, Pickle, Proxy, QueueProxy, ServerHandle, Value};
 use support::{PATIENCE, newest_python, pythons, snippet};
 
@@ -79,7 +80,7 @@ fn a_list_from_rust() {
 fn an_array_from_rust() {
     let (_handle, client) = serve();
     let args = ["i".into(), [3, 1, 2].into()];
-    let array: ArrayProxy = client.create("Array", &args).unwrap().into();
+    let array: ArrayProxy = client.create("Array", args.as_slice()).unwrap().into();
     assert_eq!(array.get_as::<i32>(-1).unwrap(), Some(2));
     array.set(0, true).unwrap();
     assert_eq!(array.to_vec().unwrap(), [1.into(), 1.into(), 2.into()]);
@@ -99,8 +100,8 @@ fn a_value_and_a_namespace_from_rust() {
     assert_eq!(value.get_as::<String>().unwrap(), "any");
     assert_eq!(value.proxy().repr().unwrap(), "Value('i', 'any')");
 
-    let keywords = [("b", "x".into()), ("_hidden", 1.into())];
-    let names: NamespaceProxy = client.create("Namespace", &[], &keywords).unwrap().into();
+    let keywords = Args::new().kwarg("b", "x").kwarg("_hidden", 1);
+    let names: NamespaceProxy = client.create("Namespace", keywords).unwrap().into();
     names.set("a", 1).unwrap();
     assert_eq!(names.get_as::<u8>("_hidden").unwrap(), Some(1));
     assert_eq!(names.get("c").unwrap(), None);
@@ -140,7 +141,7 @@ fn a_container_alone_keeps_what_is_in_it() {
     let outer: ListProxy = stored(&client, Some(value.get().unwrap()));
     let inner: ListProxy = stored(&client, outer.get(0).unwrap());
     inner.push("deep").unwrap();
-    let items = Vec::<Value>::try_from(outer.get(1).unwrap().unwrap()).unwrap();
+    let items = outer.get(1).unwrap().unwrap().to::<Vec<Value>>().unwrap();
     let same: ListProxy = stored(&client, items.into_iter().next());
     assert_eq!(same.to_vec().unwrap(), ["deep".into()]);
     assert!(client.proxy_of(&1.into()).unwrap().is_none());
@@ -190,7 +191,7 @@ fn proxies_cross_from_one_language_to_the_other() {
     // The Python process is gone; what it made is not.
     let theirs: ListProxy = stored(&client, proxy.get(3).unwrap());
     assert_eq!(theirs.to_vec().unwrap(), ["from Python".into()]);
-    let pair = Vec::<Value>::try_from(proxy.get(4).unwrap().unwrap()).unwrap();
+    let pair = proxy.get(4).unwrap().unwrap().to::<Vec<Value>>().unwrap();
     let value: ValueProxy = stored(&client, pair.first().cloned());
     assert_eq!(value.get_as::<i64>().unwrap(), 7);
     let dict: DictProxy = stored(&client, pair.last().cloned());
@@ -257,7 +258,7 @@ fn no_item_is_lost_or_doubled_among_many_clients() {
                 while taken.load(Ordering::Relaxed) < ALL {
                     if let Some(item) = list.remove(0).unwrap() {
                         taken.fetch_add(1, Ordering::Relaxed);
-                        sum.fetch_add(usize::try_from(item).unwrap(), Ordering::Relaxed);
+                        sum.fetch_add(item.to().unwrap(), Ordering::Relaxed);
                     }
                 }
             });

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use basemanager::object::{Call, Return, SharedObject};
+use basemanager::object::{Call, Exposed, Return, SharedObject};
 use basemanager::sync::{
     Barrier, BarrierProxy, BoundedSemaphore, Condition, ConditionProxy, Event, EventProxy, Lock,
     LockProxy, RLock, Semaphore,
@@ -23,8 +23,8 @@ use support::{PATIENCE, Process, Python, newest_python, pythons, snippet, until}
 struct Cell(AtomicI64);
 
 impl SharedObject for Cell {
-    fn exposed(&self) -> &[&str] {
-        &["get", "set"]
+    fn exposed(&self) -> Exposed {
+        ["get", "set"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -9,7 +9,6 @@
 //!                          └─ a connection of its own: Consumer, LockGuard
 //! ```
 
-mod args;
 mod builder;
 mod connection;
 mod proxy;
@@ -26,11 +25,10 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::net::Address;
-use crate::value::Value;
+use crate::value::{Args, IntoArgs, Value};
 use crate::wait::lock;
 use crate::wire::handshake::Authkey;
 use crate::wire::message::{Reply, names};
-pub use args::{Args, IntoArgs};
 pub use builder::ClientBuilder;
 use connection::{Connection, connect_error};
 pub use proxy::Proxy;

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::session::Session;
-use super::{Client, IntoArgs, failure};
+use super::{Client, failure};
 use crate::error::{Error, Result};
 use crate::pickle::Pickle;
-use crate::value::Value;
+use crate::value::{IntoArgs, Value};
 use crate::wire::message::{PickledProxy, Reply, Token, names};
 
 /// How long dropping a proxy or a guard may block.
@@ -75,7 +75,7 @@ impl Proxy {
     /// [`Consumer`](crate::Consumer) and `LockGuard`.
     ///
     /// ```no_run
-    /// use basemanager::client::Args;
+    /// use basemanager::value::Args;
     /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;
     /// let counter = client.create("counter", ())?;
     /// counter.call("increment", (2,))?;

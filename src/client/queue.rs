@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::proxy::Proxy;
 use super::put_each::PutEach;
+use super::seconds;
 use super::session::Session;
-use super::{IntoArgs, seconds};
 use crate::error::{Error, Result};
 use crate::queue::PutError;
-use crate::value::Value;
+use crate::value::{IntoArgs, Value};
 
 /// A queue in a manager. A clone is the same queue.
 ///

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::Client;
 use super::connection::Connection;
-use super::{Client, IntoArgs};
 use crate::error::{Error, Result};
-use crate::value::Value;
+use crate::value::{IntoArgs, Value};
 use crate::wait::lock;
 use crate::wire::message::Reply;
 

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::exception::Exception;
-use crate::value::{Value, beginning};
+use crate::value::{IntoValue, Value, beginning};
 
 /// An object whose methods clients call.
 ///
@@ -30,14 +30,14 @@ use crate::value::{Value, beginning};
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};
 /// use basemanager::Exception;
-/// use basemanager::object::{Call, Return, SharedObject};
+/// use basemanager::object::{Call, Exposed, Return, SharedObject};
 ///
 /// #[derive(Debug, Default)]
 /// struct Counter(AtomicI64);
 ///
 /// impl SharedObject for Counter {
-///     fn exposed(&self) -> &[&str] {
-///         &["increment", "value"]
+///     fn exposed(&self) -> Exposed {
+///         ["increment", "value"].into()
 ///     }
 ///
 ///     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -57,10 +57,12 @@ use crate::value::{Value, beginning};
 /// }
 /// ```
 pub trait SharedObject: Any + Send + Sync {
-    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type). A client
-    /// is not told of `__getattribute__`, `__setattr__` and `__delattr__`: Python's `AutoProxy` would call
-    /// them for its own attributes, without end. A proxy type that calls them by itself may do so.
-    fn exposed(&self) -> &[&str];
+    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type). Asked once for
+    /// each object that a client gets a proxy for.
+    ///
+    /// Clients are not told of `__getattribute__`, `__setattr__` and `__delattr__`, because Python's `AutoProxy` would
+    /// call them for its own attributes, without end. A proxy type that calls them by itself may do so.
+    fn exposed(&self) -> Exposed;
 
     /// The methods whose results stay in the manager, with the typeid under which a client gets a proxy
     /// for each (`_method_to_typeid_` of a Python proxy type). A registration may name others instead.
@@ -120,7 +122,37 @@ pub trait SharedObject: Any + Send + Sync {
     }
 }
 
+/// The names of an object's methods, made of an array, a slice or an iterator of names.
+///
+/// ```
+/// use basemanager::object::Exposed;
+/// let known_at_build_time: Exposed = ["get", "put"].into();
+/// let made_at_run_time: Exposed = (0..3).map(|number| format!("pin_{number}")).collect();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Exposed(pub(crate) Vec<String>);
+
+impl<T: Into<String>, const N: usize> From<[T; N]> for Exposed {
+    fn from(names: [T; N]) -> Self {
+        names.into_iter().collect()
+    }
+}
+
+impl From<&[&str]> for Exposed {
+    fn from(names: &[&str]) -> Self {
+        names.iter().copied().collect()
+    }
+}
+
+impl<T: Into<String>> FromIterator<T> for Exposed {
+    fn from_iter<I: IntoIterator<Item = T>>(names: I) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
 /// What a method, or a registered callable, returns.
+///
+/// Every [`IntoValue`] converts into a copy, and a handle or an `Arc` of a shared object into a proxy.
 #[non_exhaustive]
 pub enum Return {
     /// A copy of this value goes to the client.
@@ -169,8 +201,8 @@ impl Return {
 struct Plain(Element);
 
 impl SharedObject for Plain {
-    fn exposed(&self) -> &[&str] {
-        &[]
+    fn exposed(&self) -> Exposed {
+        Exposed::default()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -212,35 +244,39 @@ pub(crate) fn saturated(count: i64) -> usize {
     usize::try_from(count.max(0)).unwrap_or(usize::MAX)
 }
 
-macro_rules! return_values {
-    ($($type:ty),*) => {
-        $(impl From<$type> for Return {
-            fn from(value: $type) -> Self {
-                Self::Value(value.into())
-            }
-        })*
-    };
+impl<T: IntoValue> From<T> for Return {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
 }
 
-return_values!(Value, (), bool, i32, i64, u32, u64, usize, f64, &str, String, Vec<u8>, Vec<Value>);
-
-/// What a registered callable may give: anything that becomes a [`Return`], or a `Result` of it.
+/// The result of a registered callable: anything that is `Into<Return>`, or a `Result` of it. `?` turns an
+/// [`Error`](crate::Error) into an exception. Cannot be implemented outside this crate.
 pub trait IntoReturn {
     /// The result of the call.
     ///
     /// # Errors
     /// The exception that the callable raised.
-    fn into_return(self) -> Result<Return, Exception>;
+    #[doc(hidden)]
+    fn into_return(self, _: Sealed) -> Result<Return, Exception>;
+}
+
+/// No other crate can name it.
+#[derive(Debug)]
+pub struct Sealed(());
+
+impl Sealed {
+    pub(crate) const TOKEN: Self = Self(());
 }
 
 impl<T: Into<Return>> IntoReturn for T {
-    fn into_return(self) -> Result<Return, Exception> {
+    fn into_return(self, _: Sealed) -> Result<Return, Exception> {
         Ok(self.into())
     }
 }
 
 impl<T: Into<Return>> IntoReturn for Result<T, Exception> {
-    fn into_return(self) -> Result<Return, Exception> {
+    fn into_return(self, _: Sealed) -> Result<Return, Exception> {
         self.map(Into::into)
     }
 }

@@ -141,7 +141,7 @@ impl Pickle {
     }
 
     /// The class, arguments and state of an object, if this is one.
-    pub(crate) fn instance(&self, limits: &Limits) -> Option<Instance> {
+    pub(crate) fn as_instance(&self, limits: &Limits) -> Option<Instance> {
         match self.node(limits)? {
             Node::Instance(instance) => Some(*instance),
             _ => None,
@@ -149,7 +149,7 @@ impl Pickle {
     }
 
     /// The module and name of a class or function, if this is one.
-    pub(crate) fn global(&self) -> Option<(String, String)> {
+    pub(crate) fn as_global(&self) -> Option<(String, String)> {
         match self.node(&Limits::default())? {
             Node::Global(names) => Some(*names),
             _ => None,

@@ -49,12 +49,17 @@ impl Writer {
     pub(super) fn encode(value: &Value) -> Result<Pickle> {
         let mut writer = Self { most: u32::MAX as usize, ..Self::default() };
         writer.value(value);
-        if writer.out.len() > writer.most {
-            writer.fail(too_long());
+        writer.into_result()
+    }
+
+    /// The object written, unless something could not be written.
+    pub(super) fn into_result(mut self) -> Result<Pickle> {
+        if self.out.len() > self.most {
+            self.fail(too_long());
         }
-        match writer.failed.take() {
+        match self.failed.take() {
             Some(error) => Err(error),
-            None => Ok(writer.into_pickle()),
+            None => Ok(self.into_pickle()),
         }
     }
 

@@ -197,7 +197,7 @@ impl Pickle {
 
     /// The integers of a `range` within 64 bits, if this is one.
     fn range(&self) -> Option<Steps> {
-        let Instance { module, name, args, .. } = self.instance(&Limits::default())?;
+        let Instance { module, name, args, .. } = self.as_instance(&Limits::default())?;
         let bounds: Option<Vec<i64>> = args.iter().map(Value::as_i64).collect();
         match (module.as_str(), name.as_str(), bounds?.as_slice()) {
             ("builtins", "range", &[from, to, step]) => Steps::new(from, to, step),

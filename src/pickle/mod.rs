@@ -12,6 +12,7 @@
 //! ```
 //! A queue only indexes and extracts: its items cross the manager unopened.
 
+mod class;
 mod decode;
 mod dill;
 mod encode;

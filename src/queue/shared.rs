@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::Item;
-use crate::object::{Return, SharedObject, saturated};
+use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::pickle::Pickle;
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{Bell, CHECK, Interrupted, Monitor, Patience};
@@ -291,9 +291,9 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
+    fn exposed(&self) -> Exposed {
         let [plain @ .., _] = &METHODS;
-        if self.policy.at_least_once { &METHODS } else { plain }
+        if self.policy.at_least_once { METHODS.into() } else { plain.as_slice().into() }
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

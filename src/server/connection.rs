@@ -292,7 +292,7 @@ pub(super) fn new_entry(
     let hides_operators = !by_owner && method_to_typeid.contains_key("__iter__");
     let mut exposed = match owners {
         Some(exposed) => exposed,
-        None => object.exposed().iter().map(|name| (*name).to_owned()).collect(),
+        None => object.exposed().0,
     };
     for method in method_to_typeid.keys() {
         if !exposed.contains(method) {

@@ -365,8 +365,8 @@ mod tests {
     struct Link(#[expect(dead_code, reason = "held")] Option<Reference>);
 
     impl SharedObject for Link {
-        fn exposed(&self) -> &[&str] {
-            &[]
+        fn exposed(&self) -> crate::object::Exposed {
+            crate::object::Exposed::default()
         }
 
         fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::{IntoReturn, Return, SharedObject};
+use crate::object::{IntoReturn, Return, Sealed, SharedObject};
 
 /// Makes, or finds, the object that a client asks for by its typeid.
 pub(crate) type Callable =
@@ -47,7 +47,7 @@ impl Registration {
         R: IntoReturn,
     {
         Self {
-            callable: Box::new(move |call| callable(call).into_return()),
+            callable: Box::new(move |call| callable(call).into_return(Sealed::TOKEN)),
             shared: None,
             exposed: None,
             method_to_typeid: Arc::default(),

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::lock;
@@ -157,8 +157,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["__getitem__", "__len__", "__setitem__"]
+    fn exposed(&self) -> Exposed {
+        ["__getitem__", "__len__", "__setitem__"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -16,7 +16,7 @@ use super::{args, python};
 use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{Monitor, Patience};
@@ -226,8 +226,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["__getattribute__", "abort", "reset", "wait"]
+    fn exposed(&self) -> Exposed {
+        ["__getattribute__", "abort", "reset", "wait"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::{Element, Item};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::{Interrupted, Monitor, Patience, lock};
 
@@ -216,8 +216,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["acquire", "locked", "notify", "notify_all", "release", "wait"]
+    fn exposed(&self) -> Exposed {
+        ["acquire", "locked", "notify", "notify_all", "release", "wait"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

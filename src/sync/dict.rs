@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::{Key, Pair, Value};
 use crate::wait::lock;
@@ -177,8 +177,8 @@ fn key_error(call: &Call<'_>, key: &Pickle) -> Result<Exception, Exception> {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &METHODS
+    fn exposed(&self) -> Exposed {
+        METHODS.into()
     }
 
     fn method_to_typeid(&self) -> &[(&str, &str)] {

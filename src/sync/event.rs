@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::number::{not_compared, timeout};
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::wait::{Interrupted, Monitor, Patience};
 
 /// A flag that threads and clients wait for. A clone is the same event.
@@ -102,8 +102,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["clear", "is_set", "set", "wait"]
+    fn exposed(&self) -> Exposed {
+        ["clear", "is_set", "set", "wait"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -7,7 +7,7 @@ use super::dict::Entries;
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::wait::lock;
 
 /// Goes over the keys of a dict that may change meanwhile.
@@ -71,8 +71,8 @@ impl Iterator {
 
 impl SharedObject for Iterator {
     /// What Python's `IteratorProxy` offers: it stands for generators too.
-    fn exposed(&self) -> &[&str] {
-        &["__next__", "close", "send", "throw"]
+    fn exposed(&self) -> Exposed {
+        ["__next__", "close", "send", "throw"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -8,7 +8,7 @@ use super::{args, python};
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::lock;
@@ -109,8 +109,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["__delattr__", "__getattribute__", "__setattr__"]
+    fn exposed(&self) -> Exposed {
+        ["__delattr__", "__getattribute__", "__setattr__"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

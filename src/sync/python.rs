@@ -34,7 +34,7 @@ pub(super) fn type_name(value: &Value) -> String {
 /// What an opaque value is made of.
 pub(super) fn instance(value: &Value) -> Option<Instance> {
     match value {
-        Value::Opaque(pickle) => pickle.instance(&Limits::default()),
+        Value::Opaque(pickle) => pickle.as_instance(&Limits::default()),
         _ => None,
     }
 }

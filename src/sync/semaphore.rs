@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId};
 use crate::object::stored::Item;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::{Interrupted, Monitor, Patience};
@@ -191,8 +191,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["acquire", "release"]
+    fn exposed(&self) -> Exposed {
+        ["acquire", "release"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::{Key, Value};
 use crate::wait::lock;
@@ -228,8 +228,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &METHODS
+    fn exposed(&self) -> Exposed {
+        METHODS.into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

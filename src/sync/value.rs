@@ -6,7 +6,7 @@ use super::python;
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::lock;
 
@@ -70,8 +70,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["get", "set"]
+    fn exposed(&self) -> Exposed {
+        ["get", "set"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

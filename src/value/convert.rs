@@ -5,7 +5,7 @@
 //!  Value -> Rust   FromValue    fails if the type differs or a number does not fit
 //! ```
 //! Lists need a hook in both directions, because `Vec<u8>` is `bytes` while every other `Vec<T>` is a `list`, and
-//! two generic impls would overlap: [`ListItem::list`] and [`FromValue::list_from_value`], which `u8` overrides.
+//! two generic impls would overlap: [`IntoValue::list`] and [`FromValue::list_from_value`], which `u8` overrides.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -56,13 +56,14 @@ pub trait FromValue: Sized {
     }
 }
 
-/// A Rust type of which a `Vec`, slice or array converts into a [`Value`].
+/// A Rust type that converts into a [`Value`], also as an item of a `Vec`, slice or array, and as the result of a
+/// [method](crate::object::Return).
 ///
-/// A type of your own that is `Into<Value>` needs only an empty impl.
+/// For a type of your own, implement `From` for `Value`, and add an empty impl of this trait.
 ///
 /// ```
 /// use basemanager::Value;
-/// use basemanager::value::ListItem;
+/// use basemanager::value::IntoValue;
 ///
 /// #[derive(Clone)]
 /// struct Task(u64);
@@ -72,11 +73,11 @@ pub trait FromValue: Sized {
 ///         task.0.into()
 ///     }
 /// }
-/// impl ListItem for Task {}
+/// impl IntoValue for Task {}
 ///
 /// assert_eq!(Value::from(vec![Task(1), Task(2)]).to_string(), "[1, 2]");
 /// ```
-pub trait ListItem: Into<Value> {
+pub trait IntoValue: Into<Value> {
     /// A `list` of these items. Only `u8` overrides it, to make `bytes`.
     #[doc(hidden)]
     fn list(items: Vec<Self>) -> Value {
@@ -118,7 +119,7 @@ macro_rules! into_value {
             }
         }
 
-        impl ListItem for $from {}
+        impl IntoValue for $from {}
     )*};
 }
 
@@ -157,7 +158,7 @@ macro_rules! integer {
             }
         }
 
-        impl ListItem for $int {
+        impl IntoValue for $int {
             $($list)*
         }
 
@@ -189,28 +190,28 @@ integer!(u8 {
     }
 });
 
-impl<T: ListItem> From<Vec<T>> for Value {
+impl<T: IntoValue> From<Vec<T>> for Value {
     /// A `list`; of `Vec<u8>`, `bytes`.
     fn from(items: Vec<T>) -> Self {
         T::list(items)
     }
 }
 
-impl<T: ListItem + Clone> From<&[T]> for Value {
+impl<T: IntoValue + Clone> From<&[T]> for Value {
     /// A `list`; of `&[u8]`, `bytes`.
     fn from(items: &[T]) -> Self {
         T::list(items.to_vec())
     }
 }
 
-impl<T: ListItem, const N: usize> From<[T; N]> for Value {
+impl<T: IntoValue, const N: usize> From<[T; N]> for Value {
     /// A `list`; of `[u8; N]`, `bytes`.
     fn from(items: [T; N]) -> Self {
         T::list(items.into())
     }
 }
 
-impl<T: ListItem + Clone, const N: usize> From<&[T; N]> for Value {
+impl<T: IntoValue + Clone, const N: usize> From<&[T; N]> for Value {
     /// A `list`; of `&[u8; N]`, such as `b"…"`, `bytes`.
     fn from(items: &[T; N]) -> Self {
         T::list(items.to_vec())
@@ -239,7 +240,7 @@ macro_rules! collections {
             }
         }
 
-        impl<$($part: Into<Value>),+ $(, $hasher)?> ListItem for $collection<$($part),+ $(, $hasher)?> {}
+        impl<$($part: Into<Value>),+ $(, $hasher)?> IntoValue for $collection<$($part),+ $(, $hasher)?> {}
     )*};
     (@Set) => { Into::into };
     (@Dict) => { |(key, value)| (key.into(), value.into()) };
@@ -252,12 +253,12 @@ collections! {
     Dict from HashMap<K, V; S>;
 }
 
-impl ListItem for Value {}
-impl<T: Into<Value>> ListItem for Option<T> {}
-impl<T: ListItem> ListItem for Vec<T> {}
-impl<T: ListItem + Clone> ListItem for &[T] {}
-impl<T: ListItem, const N: usize> ListItem for [T; N] {}
-impl<T: ListItem + Clone, const N: usize> ListItem for &[T; N] {}
+impl IntoValue for Value {}
+impl<T: Into<Value>> IntoValue for Option<T> {}
+impl<T: IntoValue> IntoValue for Vec<T> {}
+impl<T: IntoValue + Clone> IntoValue for &[T] {}
+impl<T: IntoValue, const N: usize> IntoValue for [T; N] {}
+impl<T: IntoValue + Clone, const N: usize> IntoValue for &[T; N] {}
 
 impl FromValue for Value {
     fn from_value(value: Value) -> Result<Self> {
@@ -391,7 +392,7 @@ macro_rules! tuples {
             }
         }
 
-        impl<$($name: Into<Value>),+> ListItem for ($($name,)+) {}
+        impl<$($name: Into<Value>),+> IntoValue for ($($name,)+) {}
 
         impl<$($name: FromValue),+> FromValue for ($($name,)+) {
             /// From a `tuple` or a `list` of this length.

@@ -222,10 +222,10 @@ impl Reply {
 /// first name in the pickle that looks like one, and its arguments are the texts in it and the pickle itself.
 fn exception(pickle: Pickle, limits: &Limits) -> Exception {
     let is_class = |name: &str| name.trim_start_matches('_').starts_with(char::is_uppercase);
-    if let Some(called) = pickle.instance(limits).filter(|instance| instance.called) {
+    if let Some(called) = pickle.as_instance(limits).filter(|instance| instance.called) {
         // A function that is given a class, such as copyreg's, rebuilds an instance of that.
         let rebuilds = match called.args.first() {
-            Some(Value::Opaque(first)) => !is_class(&called.name) && first.global().is_some(),
+            Some(Value::Opaque(first)) => !is_class(&called.name) && first.as_global().is_some(),
             _ => false,
         };
         if !rebuilds {

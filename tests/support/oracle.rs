@@ -70,12 +70,12 @@ impl Oracle {
     }
 
     fn ask_text<B: AsRef<[u8]>>(&self, letter: u8, questions: &[B]) -> Vec<String> {
-        let answers = self.call(letter, questions);
+        let answers = self.ask(letter, questions);
         answers.into_iter().map(|text| String::from_utf8(text).expect("text")).collect()
     }
 
     pub(crate) fn picture(&self, pickle: &[u8]) -> Picture {
-        let mut answers = self.call(b'r', (pickle,)).into_iter();
+        let mut answers = self.ask(b'r', &[pickle]).into_iter();
         let mut text = || String::from_utf8(answers.next().unwrap()).unwrap();
         Picture { repr: text(), ascii: text(), pickles: answers.collect() }
     }

@@ -92,8 +92,6 @@ impl Raw {
     pub(crate) fn reply(&mut self) -> Option<(String, Value)> {
         let limits = Limits::default();
         let reply = Pickle::from_bytes(&self.read()?, &limits).unwrap().decode(&limits).unwrap();
-        let parts = Vec::<Value>::try_from(reply).unwrap();
-        let [kind, what] = <[Value; 2]>::try_from(parts).unwrap();
-        Some((kind.try_into().unwrap(), what))
+        Some(reply.to().unwrap())
     }
 }

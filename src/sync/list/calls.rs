@@ -4,7 +4,7 @@ use super::{Shared, list, repeat};
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
-use crate::object::{Return, SharedObject, saturated};
+use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::pickle::Pickle;
 use crate::sync::sequence::{self, Subscript};
 use crate::sync::{args, python};
@@ -20,8 +20,8 @@ const METHODS: [&str; 22] = [
 ];
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &METHODS
+    fn exposed(&self) -> Exposed {
+        METHODS.into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

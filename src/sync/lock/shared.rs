@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::Item;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::sync::args::none;
 use crate::sync::number::{duration, not_seconds, number};
@@ -141,8 +141,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["acquire", "locked", "release"]
+    fn exposed(&self) -> Exposed {
+        ["acquire", "locked", "release"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -1,14 +1,15 @@
-//! The arguments of a call.
+//! The arguments of a call of Python.
 
-use crate::value::Value;
+use super::Value;
 
-/// Arguments for [`Client::create`](crate::Client::create) and [`Proxy::call`](crate::Proxy::call).
+/// Arguments for [`Client::create`](crate::Client::create), [`Proxy::call`](crate::Proxy::call) and
+/// [`Pickle::instance`](crate::Pickle::instance).
 ///
 /// `()` is no argument, a tuple of up to 12 is one positional argument each, a slice of values is any number of
 /// them, and [`Args`] also has keyword arguments.
 ///
 /// ```no_run
-/// use basemanager::client::Args;
+/// use basemanager::value::Args;
 /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;
 /// let list = client.create("list", ())?;
 /// list.call("append", (7,))?;
@@ -24,7 +25,7 @@ pub trait IntoArgs {
 /// Positional and keyword arguments, added one by one. Python's `f(1, by=5)` is:
 ///
 /// ```
-/// use basemanager::client::Args;
+/// use basemanager::value::Args;
 /// let args = Args::new().arg(1).kwarg("by", 5);
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -41,7 +42,7 @@ impl Args {
     }
 
     /// One more argument, before others.
-    pub(super) fn prepend(first: &str, args: impl IntoArgs) -> Self {
+    pub(crate) fn prepend(first: &str, args: impl IntoArgs) -> Self {
         args.with_args(|args, kwargs| Self {
             positional: [&[first.into()], args].concat(),
             keywords: kwargs.to_vec(),

@@ -733,15 +733,15 @@ fn an_empty_key_is_refused() {
 #[test]
 fn without_a_key_the_manager_has_that_of_the_process() {
     let key = Authkey::process().unwrap();
-    assert_eq!(key, Authkey::process().unwrap());
+    assert_eq!(key.as_bytes(), Authkey::process().unwrap().as_bytes());
     assert_eq!(key.as_bytes().len(), 32);
     let others = thread::spawn(|| Authkey::process().unwrap()).join().unwrap();
-    assert_eq!(key, others);
+    assert_eq!(key.as_bytes(), others.as_bytes());
 
     let server = Manager::default().bind("127.0.0.1:0").unwrap();
-    assert_eq!(*server.authkey(), key);
+    assert_eq!(server.authkey().as_bytes(), key.as_bytes());
     let handle = server.start().unwrap();
-    assert_eq!(*handle.authkey(), key);
+    assert_eq!(handle.authkey().as_bytes(), key.as_bytes());
     Client::connect(handle.address(), key.as_bytes()).unwrap();
     assert!(matches!(Client::connect(handle.address(), KEY), Err(Error::Authentication { .. })));
 }

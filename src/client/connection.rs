@@ -16,8 +16,9 @@ use crate::wire::message::{Reply, Request};
 /// A request buffer larger than this is freed after the call.
 const KEEP: usize = 64 * 1024;
 
-/// A connection that was used this recently is taken to be open: asking costs three system calls.
-const FRESH: Duration = Duration::from_millis(10);
+/// A connection that was used this recently is taken to be open: checking costs three system calls, which matters only to
+/// calls in quick succession.
+const FRESH: Duration = Duration::from_micros(100);
 
 #[derive(Debug)]
 pub(super) struct Connection {

@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
     }
 
     /// [`Call::watch_connection`] for an object that the called one works with.
-    pub fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
+    pub(crate) fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
         self.context.watch(Some(object));
     }
 
@@ -132,7 +132,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// `TypeError` if it is something else, `ValueError` if it passes a limit.
-    pub fn items(&self, arg: &Pickle) -> Result<Vec<Item>, Exception> {
+    pub(crate) fn items(&self, arg: &Pickle) -> Result<Vec<Item>, Exception> {
         let all = self.item(arg);
         let Request { budget, limits, .. } = self.request;
         let items = all.elements(budget, limits).map_err(unusable)?;
@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
     /// that are kept already could grow without end.
-    pub fn hold(&self, data: Value) -> Result<Element, Exception> {
+    pub(crate) fn hold(&self, data: Value) -> Result<Element, Exception> {
         let depth = self.request.limits.depth;
         if !data.fits(depth) {
             return Err(unusable(Error::limit("nesting depth", depth)));
@@ -168,8 +168,7 @@ impl<'a> Call<'a> {
     }
 
     /// The object of this manager that an argument, a proxy, stands for.
-    #[must_use]
-    pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
+    pub(crate) fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
         self.context.object(&PickledProxy::read(proxy)?.token)
     }
@@ -179,7 +178,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
-    pub fn spend(&self, bytes: usize) -> Result<(), Exception> {
+    pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exception> {
         self.request.budget.spend(bytes).map_err(unusable)
     }
 

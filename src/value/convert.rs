@@ -80,6 +80,7 @@ pub trait FromValue: Sized {
 pub trait IntoValue: Into<Value> {
     /// A `list` of these items. Only `u8` overrides it, to make `bytes`.
     #[doc(hidden)]
+    #[must_use]
     fn list(items: Vec<Self>) -> Value {
         items.into_iter().collect()
     }

@@ -42,8 +42,10 @@ const SHOWN: usize = 40;
 
 type Nonce = [u8; 40];
 
-/// The secret that a manager and its clients share. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+/// The secret that a manager and its clients share.
+///
+/// `Debug` does not show it, and there is no `==`, whose duration would depend on the key.
+#[derive(Clone)]
 pub struct Authkey(Vec<u8>);
 
 impl Authkey {
@@ -61,7 +63,26 @@ impl Authkey {
         Ok(Self(KEY.get_or_init(|| fresh).to_vec()))
     }
 
-    /// The key itself, to be handed to a child process.
+    /// The key in an environment variable, so that it appears neither in the source nor in the list of processes.
+    ///
+    /// ```no_run
+    /// use basemanager::{Authkey, Client};
+    /// let client = Client::connect("127.0.0.1:5000", Authkey::from_env("TASKS_AUTHKEY")?)?;
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the variable is not set, or is empty.
+    pub fn from_env(name: &str) -> Result<Self> {
+        match std::env::var_os(name) {
+            Some(key) if !key.is_empty() => Ok(Self(key.into_encoded_bytes())),
+            _ => Err(Error::invalid(format!(
+                "authkey: the environment variable {name} is not set, or empty; set it to the manager's key"
+            ))),
+        }
+    }
+
+    /// The key itself, for a child process.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::client::proxy::DROP_TIMEOUT;
 use crate::client::{Proxy, Session, seconds};
 use crate::error::Result;
 use crate::value::Value;
@@ -134,8 +135,8 @@ impl LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.held {
-            // With the connection the lock went too, if it has an owner.
-            let _ = self.call("release", &[], Some(Duration::ZERO));
+            // There is nowhere to report an error.
+            let _ = self.session.call_within(self.proxy.id(), "release", (), Some(DROP_TIMEOUT));
         }
     }
 }

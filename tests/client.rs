@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use basemanager::object::{Call, Exposed, Monitor, Return, SharedObject};
 use basemanager::value::Args;
 use basemanager::{
-    Client, ClientBuilder, Error, Exception, Limits, Manager, Queue, QueueProxy, ServerHandle,
-    Value,
+    Authkey, Client, ClientBuilder, Error, Exception, Limits, Manager, Queue, QueueProxy,
+    ServerHandle, Value,
 };
-use support::{Process, Python, TempDir, dead_address, own_address, pythons, until};
+use support::{Peer, Process, Python, TempDir, dead_address, own_address, pythons, until};
 
 const KEY: &str = "client";
 /// Far longer than anything here takes.
@@ -725,4 +725,130 @@ print('equal')
         let (_process, address) = python_manager(python);
         through(&address, python);
     }
+}
+
+// Calls.
+
+/// Its methods' names are made at run time; each returns its arguments.
+struct Pins(Vec<String>);
+
+impl SharedObject for Pins {
+    fn exposed(&self) -> Exposed {
+        self.0.iter().collect()
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let mut all = Vec::new();
+        for arg in call.positional() {
+            all.push((String::new(), call.value(arg)?));
+        }
+        for (name, arg) in call.keywords() {
+            // The error of a conversion becomes a TypeError.
+            all.push((name.clone(), arg.to::<i64>()?.into()));
+        }
+        Ok(all.into())
+    }
+}
+
+#[test]
+fn arguments_arrive_in_every_form() {
+    let manager = Manager::new(KEY).register("pins", |_| {
+        Arc::new(Pins((0..3).map(|number| format!("pin_{number}")).collect()))
+    });
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    let pins = client.create("pins", ()).unwrap();
+    assert_eq!(pins.exposed(), ["pin_0", "pin_1", "pin_2"]);
+    let call = |args: Args| pins.call("pin_1", args).unwrap().to_string();
+    assert_eq!(call(Args::new()), "[]");
+    assert_eq!(call(Args::new().arg(1).kwarg("by", 5)), "[('', 1), ('by', 5)]");
+    assert_eq!(pins.call("pin_0", ()).unwrap().to_string(), "[]");
+    assert_eq!(pins.call("pin_0", (7,)).unwrap().to_string(), "[('', 7)]");
+    assert_eq!(pins.call("pin_2", ("a", [1])).unwrap().to_string(), "[('', 'a'), ('', [1])]");
+    let many: Vec<Value> = (0..20).map(Value::from).collect();
+    let back: Vec<(String, i64)> = pins.call("pin_2", many.as_slice()).unwrap().to().unwrap();
+    assert!(back.into_iter().map(|(_, number)| number).eq(0..20));
+
+    let error = pins.call("pin_0", Args::new().kwarg("by", "five")).unwrap_err();
+    let Error::Exception(exception) = error else { panic!("{error:?}") };
+    assert_eq!(exception.to_string(), "TypeError: expected int, got str");
+    let error = pins.call("pin_3", ()).unwrap_err();
+    assert!(matches!(error, Error::Remote { .. }), "{error:?}");
+}
+
+#[test]
+fn call_timeout_applies_unless_the_call_waits() {
+    let (slow, handle) = Slow::manager();
+    let proxy = hasty(&handle).connect().unwrap().create("slow", ()).unwrap();
+    let error = proxy.call("qsize", ()).unwrap_err();
+    assert!(matches!(error, Error::TimedOut), "{error:?}");
+    *slow.1.lock() = false;
+    slow.0.store(0, Ordering::SeqCst);
+    let waiting = blocked(move || proxy.call_waiting("qsize", (), None));
+    thread::sleep(2 * BRIEF);
+    assert!(!waiting.is_finished());
+    slow.go_on();
+    assert_eq!(waiting.join().unwrap().unwrap(), 0.into());
+}
+
+#[test]
+#[cfg(all(unix, feature = "sync"))]
+fn drop_does_not_wait_for_a_manager_that_is_stopped() {
+    use basemanager::sync::LockProxy;
+    const LIMIT: Duration = Duration::from_millis(2500);
+    let (process, address) = Peer::Rust.serve("sync_manager", &["127.0.0.1:0"]);
+    let client = Client::connect(&address, "producer").unwrap();
+    let proxies: Vec<_> = (0..5).map(|_| client.create("list", ()).unwrap()).collect();
+    let lock = LockProxy::from(client.create("Lock", ()).unwrap());
+    let guard = lock.lock().unwrap();
+    let elapsed = |drop: &mut dyn FnMut()| {
+        let begun = Instant::now();
+        drop();
+        begun.elapsed()
+    };
+    process.signal("STOP");
+    let mut guard = Some(guard);
+    let took = elapsed(&mut || drop(guard.take()));
+    assert!(took < LIMIT, "{took:?}");
+    // The first one waits, the others know.
+    let mut proxies = proxies.into_iter();
+    let last = proxies.next_back().unwrap();
+    let took = elapsed(&mut || proxies.by_ref().for_each(drop));
+    assert!(took < LIMIT, "{took:?}");
+    let error = last.close().unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
+    let mut lock = Some(lock);
+    let took = elapsed(&mut || drop(lock.take()));
+    assert!(took < LIMIT, "{took:?}");
+    process.signal("CONT");
+}
+
+#[test]
+fn close_releases_the_object_and_reports_errors() {
+    let handle = manager();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    let (queue, other) = (client.queue("Queue").unwrap(), client.queue("Queue").unwrap());
+    let clone = queue.proxy().clone();
+    assert_eq!(client.number_of_objects().unwrap(), 2);
+    drop(queue);
+    clone.close().unwrap();
+    assert_eq!(client.number_of_objects().unwrap(), 1);
+    let proxy = other.proxy().clone();
+    proxy.close().unwrap();
+    // `other` is a clone that still uses it.
+    assert_eq!(other.len().unwrap(), 0);
+    let last = other.proxy().clone();
+    drop(other);
+    handle.shutdown();
+    assert!(handle.join_timeout(LONG));
+    let error = last.close().unwrap_err();
+    assert!(!error.is_timeout(), "{error:?}");
+}
+
+#[test]
+fn authkey_comes_from_the_environment() {
+    let name = "CARGO_PKG_NAME";
+    assert_eq!(Authkey::from_env(name).unwrap().as_bytes(), env!("CARGO_PKG_NAME").as_bytes());
+    let error = Authkey::from_env("NO_SUCH_VARIABLE").unwrap_err();
+    assert_mentions(&error.to_string(), &["NO_SUCH_VARIABLE", "not set"]);
 }

@@ -25,7 +25,7 @@ impl SharedObject for Counter {
             // def increment(by=1)
             "increment" => {
                 let ([], [by]) = call.args([], ["by"])?;
-                let by: i64 = by.map_or(Ok(1), |by| by.to())?;
+                let by: i64 = by.map_or(Ok(1), basemanager::Pickle::to)?;
                 Ok((self.0.fetch_add(by, Ordering::Relaxed).wrapping_add(by)).into())
             }
             // def value()

@@ -21,7 +21,7 @@ use basemanager::{
     Authkey, Client, ClientBuilder, Error, Exception, Limits, Manager, Queue, QueueProxy,
     ServerHandle, Value,
 };
-use support::{Peer, Process, Python, TempDir, dead_address, own_address, pythons, until};
+use support::{Process, Python, TempDir, dead_address, own_address, pythons, until};
 
 const KEY: &str = "client";
 /// Far longer than anything here takes.
@@ -39,7 +39,7 @@ fn manager_at(address: &str) -> ServerHandle {
     let manager = Manager::new(KEY).share("tasks", Queue::new());
     let manager = manager.register("Queue", |call| {
         let ([], [maxsize]) = call.args([], ["maxsize"])?;
-        let maxsize = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+        let maxsize = maxsize.map_or(Ok(0), basemanager::Pickle::to)?;
         Ok::<_, Exception>(Queue::bounded(maxsize))
     });
     manager.bind(address).unwrap().start().unwrap()
@@ -616,7 +616,7 @@ fn python_s_other_objects_are_used_too() {
 
         match client.create("nothing", ()) {
             Err(Error::Remote { traceback: text }) => {
-                assert_mentions(&text, &["KeyError", "'nothing'"])
+                assert_mentions(&text, &["KeyError", "'nothing'"]);
             }
             other => panic!("{other:?}"),
         }
@@ -795,6 +795,7 @@ fn call_timeout_applies_unless_the_call_waits() {
 #[cfg(all(unix, feature = "sync"))]
 fn drop_does_not_wait_for_a_manager_that_is_stopped() {
     use basemanager::sync::LockProxy;
+    use support::Peer;
     const LIMIT: Duration = Duration::from_millis(2500);
     let (process, address) = Peer::Rust.serve("sync_manager", &["127.0.0.1:0"]);
     let client = Client::connect(&address, "producer").unwrap();

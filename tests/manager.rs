@@ -61,7 +61,7 @@ impl SharedObject for Probe {
             "kept" => Ok(self.child.clone().expect("a child").into()),
             "fail" => {
                 let ([module, name, args], []) = call.args(["module", "name", "args"], [])?;
-                let [module, name] = [module, name].map(|text| text.to::<String>());
+                let [module, name] = [module, name].map(basemanager::Pickle::to::<String>);
                 let args = args.to::<Vec<Value>>()?;
                 Err(Exception::new(module?, name?, args))
             }

@@ -88,7 +88,7 @@ fn a_python_program_sees_the_queue_that_it_knows() {
     let server = Manager::new("semantics")
         .register("Queue", |call| {
             let ([], [maxsize]) = call.args([], ["maxsize"])?;
-            let maxsize: i64 = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+            let maxsize: i64 = maxsize.map_or(Ok(0), basemanager::Pickle::to)?;
             Ok::<_, Exception>(Queue::bounded(usize::try_from(maxsize).unwrap_or(0)))
         })
         .bind("127.0.0.1:0")

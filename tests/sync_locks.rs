@@ -68,7 +68,7 @@ impl Shared {
         let condition_of = {
             let condition = condition.clone();
             move |call: &mut Call<'_>| {
-                if call.positional().len() > 0 {
+                if !call.positional().is_empty() {
                     return Condition::from_call(call);
                 }
                 Ok(condition.clone())

@@ -34,7 +34,6 @@ use connection::{Connection, connect_error};
 pub use proxy::Proxy;
 pub use put_each::PutEach;
 pub use queue::{Consumer, QueueIter, QueueProxy};
-use session::Session;
 
 /// A connection to a manager in another process. A clone is the same client.
 ///

@@ -15,7 +15,7 @@ use crate::limits::Budget;
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::{Caller, Patience};
-use crate::wire::message::{PickledProxy, Request, Token};
+use crate::wire::message::{Request, Token};
 
 /// Tells one connection from another; never used twice by a manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,7 @@ pub(crate) trait Context: Caller {
     /// One reference more to the object that a token names, if it is one of this manager's.
     fn hold(&self, token: &Token) -> Option<Reference>;
     /// The object that a token names, if it is one of this manager's.
+    #[cfg_attr(not(feature = "sync"), expect(dead_code))]
     fn object(&self, token: &Token) -> Option<Arc<dyn SharedObject>>;
     fn as_caller(&mut self) -> &mut dyn Caller;
 }
@@ -103,6 +104,7 @@ impl<'a> Call<'a> {
     }
 
     /// [`Call::watch_connection`] for an object that the called one works with.
+    #[cfg(feature = "sync")]
     pub(crate) fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
         self.context.watch(Some(object));
     }
@@ -151,6 +153,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
     /// that are kept already could grow without end.
+    #[cfg(feature = "sync")]
     pub(crate) fn hold(&self, data: Value) -> Result<Element, Exception> {
         let depth = self.request.limits.depth;
         if !data.fits(depth) {
@@ -168,9 +171,10 @@ impl<'a> Call<'a> {
     }
 
     /// The object of this manager that an argument, a proxy, stands for.
+    #[cfg(feature = "sync")]
     pub(crate) fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
-        self.context.object(&PickledProxy::read(proxy)?.token)
+        self.context.object(&crate::wire::message::PickledProxy::read(proxy)?.token)
     }
 
     /// Allows the call to make so many bytes beyond what its message spells out, such as a list from a
@@ -178,6 +182,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
+    #[cfg(feature = "sync")]
     pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exception> {
         self.request.budget.spend(bytes).map_err(unusable)
     }

@@ -1,5 +1,10 @@
-//! What is shared. [`SharedObject`] is the interface between the server and an object;
-//! [`Queue`](queue::Queue) is the first one.
+//! For implementors of shared objects.
+//!
+//! ```text
+//!  client ──► request ──► Call ──► SharedObject::call ──► Return ──► reply ──► client
+//! ```
+//! [`SharedObject`] is the interface between the manager and an object. A method reads its arguments from the [`Call`],
+//! waits, if it has to, with a [`Monitor`], and returns a [`Return`] or raises an [`Exception`].
 
 pub(crate) mod call;
 pub(crate) mod stored;
@@ -18,14 +23,14 @@ use crate::value::{IntoValue, Value, beginning};
 
 /// An object whose methods clients call.
 ///
-/// Many connections call at once, each on its own thread: the object locks what it needs. A method
-/// that has to wait does so with a [`Monitor`](crate::object::Monitor).
+/// Each connection calls on a thread of its own, so the object must lock its state. A method that waits must do so with
+/// a [`Monitor`].
 ///
 /// # Panics
-/// A method that panics costs its caller this call, which raises `RemoteError` there, if the program unwinds
-/// on panic, as is the default. A program built with `panic = "abort"` ends as a whole, with every object and
-/// every item in its queues: there, a method must not panic, whatever its arguments are. Read them with
-/// [`Arg::to`](crate::Arg::to) and [`Call::timeout`], which refuse what does not fit.
+/// If a method panics, the call raises `RemoteError` in the client, and the manager goes on. A program built with
+/// `panic = "abort"` ends instead, with all objects and queued items: there, a method must not panic, whatever its
+/// arguments are. Read them with [`Pickle::to`](crate::Pickle::to) and [`Call::timeout`], which return an error for an
+/// argument that does not fit.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};

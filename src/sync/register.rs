@@ -29,6 +29,7 @@ impl Manager {
     /// ```
     /// use basemanager::{Client, Manager};
     /// use basemanager::sync::DictProxy;
+    /// use basemanager::value::Args;
     /// let server = Manager::new("key").register_sync_types().bind("127.0.0.1:0")?;
     /// let handle = server.start()?;
     /// let client = Client::connect(handle.address(), "key")?;

@@ -15,7 +15,7 @@ use crate::wait::lock;
 
 /// A set that threads and clients share. A clone is the same set.
 ///
-/// Members are equal as the keys of a [`Dict`](crate::Dict) are. They stay in order of insertion, where
+/// Members are equal as the keys of a [`Dict`](super::dict::Dict) are. They stay in order of insertion, where
 /// Python's are in no order.
 ///
 /// ```

@@ -52,7 +52,7 @@ pub trait FromValue: Sized {
     /// As [`FromValue::from_value`].
     #[doc(hidden)]
     fn list_from_value(value: Value) -> Result<Vec<Self>> {
-        items(value, "list")?.into_iter().map(Self::from_value).collect()
+        items(value, "list")?.into_iter().map(Value::to).collect()
     }
 }
 
@@ -186,7 +186,7 @@ integer!(u8 {
     fn list_from_value(value: Value) -> Result<Vec<Self>> {
         match value {
             Value::Bytes(bytes) | Value::ByteArray(bytes) => Ok(bytes),
-            other => items(other, "bytes")?.into_iter().map(Self::from_value).collect(),
+            other => items(other, "bytes")?.into_iter().map(Value::to).collect(),
         }
     }
 });
@@ -335,45 +335,30 @@ impl<T: FromValue> FromValue for Vec<T> {
     }
 }
 
-macro_rules! from_set {
-    ($($set:ty where { $($bounds:tt)* })*) => {$(
-        impl<T: FromValue + $($bounds)*> FromValue for $set {
-            fn from_value(value: Value) -> Result<Self> {
-                match value {
-                    Value::Set(items) | Value::FrozenSet(items) => {
-                        items.into_iter().map(T::from_value).collect()
-                    }
-                    other => Err(mismatch("set", &other)),
-                }
-            }
-        }
-    )*};
+impl<T: FromValue + Ord> FromValue for BTreeSet<T> {
+    fn from_value(value: Value) -> Result<Self> {
+        set(value)
+    }
 }
 
-from_set! {
-    BTreeSet<T> where { Ord }
-    HashSet<T, S> where { Eq + Hash, S: BuildHasher + Default }
+impl<T: FromValue + Eq + Hash, S: BuildHasher + Default> FromValue for HashSet<T, S> {
+    fn from_value(value: Value) -> Result<Self> {
+        set(value)
+    }
 }
 
-macro_rules! from_dict {
-    ($($map:ty where { $($bounds:tt)* })*) => {$(
-        impl<V: FromValue, K: FromValue + $($bounds)*> FromValue for $map {
-            fn from_value(value: Value) -> Result<Self> {
-                match value {
-                    Value::Dict(pairs) => pairs
-                        .into_iter()
-                        .map(|(key, value)| Ok((key.to()?, value.to()?)))
-                        .collect(),
-                    other => Err(mismatch("dict", &other)),
-                }
-            }
-        }
-    )*};
+impl<K: FromValue + Ord, V: FromValue> FromValue for BTreeMap<K, V> {
+    fn from_value(value: Value) -> Result<Self> {
+        dict(value)
+    }
 }
 
-from_dict! {
-    BTreeMap<K, V> where { Ord }
-    HashMap<K, V, S> where { Eq + Hash, S: BuildHasher + Default }
+impl<K: FromValue + Eq + Hash, V: FromValue, S: BuildHasher + Default> FromValue
+    for HashMap<K, V, S>
+{
+    fn from_value(value: Value) -> Result<Self> {
+        dict(value)
+    }
 }
 
 macro_rules! tuples {
@@ -413,6 +398,22 @@ macro_rules! tuples {
 }
 
 tuples!(A B C D E F G H I J K L);
+
+fn set<T: FromValue, S: FromIterator<T>>(value: Value) -> Result<S> {
+    match value {
+        Value::Set(items) | Value::FrozenSet(items) => items.into_iter().map(Value::to).collect(),
+        other => Err(mismatch("set", &other)),
+    }
+}
+
+fn dict<K: FromValue, V: FromValue, D: FromIterator<(K, V)>>(value: Value) -> Result<D> {
+    match value {
+        Value::Dict(pairs) => {
+            pairs.into_iter().map(|(key, value)| Ok((key.to()?, value.to()?))).collect()
+        }
+        other => Err(mismatch("dict", &other)),
+    }
+}
 
 /// The members of a `list`, `tuple`, `set` or `frozenset`.
 fn items(value: Value, expected: &str) -> Result<Vec<Value>> {

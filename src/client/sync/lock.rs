@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::client::proxy::DROP_TIMEOUT;
-use crate::client::{Proxy, Session, seconds};
+use crate::client::session::Session;
+use crate::client::{Proxy, seconds};
 use crate::error::Result;
 use crate::value::Value;
 

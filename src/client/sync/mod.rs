@@ -65,7 +65,7 @@ macro_rules! typed {
             /// The item at a place as a Rust type; `None` beyond the ends.
             ///
             /// # Errors
-            /// [`Error::Conversion`] if the item is not of that type; else as `get`.
+            /// [`Error::Conversion`](crate::Error::Conversion) if the item is not of that type; else as `get`.
             pub fn get_as<T>(&self, index: i64) -> Result<Option<T>>
             where
                 T: crate::value::FromValue,

@@ -10,6 +10,7 @@ use crate::value::Value;
 /// ```
 /// # use basemanager::{Client, Manager};
 /// # use basemanager::sync::{Namespace, NamespaceProxy};
+/// use basemanager::value::Args;
 /// # let server = Manager::new("key").register("Namespace", Namespace::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
@@ -36,7 +37,7 @@ impl NamespaceProxy {
     /// An attribute as a Rust type; `None` if it is not there.
     ///
     /// # Errors
-    /// [`Error::Conversion`] if it is not of that type; else as [`NamespaceProxy::get`].
+    /// [`Error::Conversion`](crate::Error::Conversion) if it is not of that type; else as [`NamespaceProxy::get`].
     pub fn get_as<T>(&self, name: &str) -> Result<Option<T>>
     where
         T: crate::value::FromValue,

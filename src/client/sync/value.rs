@@ -34,7 +34,7 @@ impl ValueProxy {
     /// The value as a Rust type.
     ///
     /// # Errors
-    /// [`Error::Conversion`] if it is not of that type; else as [`ValueProxy::get`].
+    /// [`Error::Conversion`](crate::Error::Conversion) if it is not of that type; else as [`ValueProxy::get`].
     pub fn get_as<T>(&self) -> Result<T>
     where
         T: crate::value::FromValue,

@@ -10,7 +10,7 @@ use basemanager::{Client, Result};
 
 fn run() -> Result<()> {
     let client = Client::connect(common::address(), common::authkey())?;
-    client.create("close", &[], &[]).map(drop)
+    client.create("close", ()).map(drop)
 }
 
 fn main() -> ExitCode {

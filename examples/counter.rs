@@ -9,14 +9,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use basemanager::{Call, Exception, Manager, Result, Return, SharedObject};
+use basemanager::object::{Call, Exposed, Return, SharedObject};
+use basemanager::{Exception, Manager, Result};
 
 #[derive(Default)]
 struct Counter(AtomicI64);
 
 impl SharedObject for Counter {
-    fn exposed(&self) -> &[&str] {
-        &["increment", "value"]
+    fn exposed(&self) -> Exposed {
+        ["increment", "value"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -24,7 +25,7 @@ impl SharedObject for Counter {
             // def increment(by=1)
             "increment" => {
                 let ([], [by]) = call.args([], ["by"])?;
-                let by: i64 = by.map_or(Ok(1), |by| by.to())?;
+                let by: i64 = by.map_or(Ok(1), basemanager::Pickle::to)?;
                 Ok((self.0.fetch_add(by, Ordering::Relaxed).wrapping_add(by)).into())
             }
             // def value()

@@ -1,97 +1,119 @@
 //! What can go wrong, on this side of the wire and on the other.
 //!
-//! [`Error`] is what this crate's functions return. [`Exception`] is a Python exception as data: a
-//! shared object's method raises one, the wire carries it, and a client finds it in
+//! [`Error`] is what this crate's functions return. An exception that a method raised in the manager arrives as
 //! [`Error::Exception`].
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use crate::exception::Exception;
 use crate::limits::Budget;
-use crate::value::Value;
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation failed.
+///
+/// Before you repeat a call, ask [`Error::may_have_taken_effect`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused an operation; the text says which.
-    Io(Cow<'static, str>, io::Error),
-    /// Nobody answers at the manager's address, where somebody did before: the call was not sent.
-    Unreachable(io::Error),
-    /// The peer closed the connection, or it broke, with a call under way: see
-    /// [`Error::may_have_taken_effect`].
+    /// The operating system refused an operation, such as listening or connecting.
+    Io {
+        /// What was attempted, such as `connect to 127.0.0.1:5000`.
+        action: Cow<'static, str>,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A client that was connected before can no longer connect. The call was not sent.
+    Unreachable {
+        /// Why connecting failed.
+        source: io::Error,
+    },
+    /// The peer closed the connection, or it broke, during a call. The call may have taken effect.
     Disconnected,
-    /// The peer did not answer within the time allowed. The connection is thrown away; the call may have
-    /// taken effect, or may yet.
+    /// Reading or writing failed in another way than by a disconnection, during a call. The call may have taken
+    /// effect.
+    Connection {
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The peer did not answer in time. The client discards the connection; the call may still take effect.
     TimedOut,
-    /// The peer does not hold the same authkey, or speaks another protocol; the text says which.
-    Authentication(String),
-    /// The peer sent bytes that break the protocol. The connection is thrown away.
-    Protocol(String),
-    /// A limit was passed: its name, and the most it allows.
-    Limit(&'static str, u64),
+    /// The peer holds another authkey, or speaks another protocol.
+    Authentication {
+        /// Which of these, and what the peer sent.
+        reason: String,
+    },
+    /// The peer sent bytes that break the protocol. The connection is discarded.
+    Protocol {
+        /// What was wrong with them.
+        reason: String,
+    },
+    /// A resource limit was exceeded: see [`Limits`](crate::Limits).
+    Limit {
+        /// The limited quantity, such as `frame size`.
+        what: &'static str,
+        /// The largest allowed amount.
+        max: u64,
+    },
     /// A method raised this exception in the manager.
     Exception(Exception),
-    /// The manager could not carry out a request; its text says why (Python's `RemoteError`).
-    Remote(String),
-    /// A value is not of the wanted type, or does not fit it.
-    Conversion(String),
-    /// An address, a name or a setting makes no sense.
-    Invalid(String),
+    /// The manager could not carry out a request (Python's `RemoteError`).
+    Remote {
+        /// The manager's explanation, usually a Python traceback.
+        traceback: String,
+    },
+    /// A value has another type than expected, or does not fit the Rust type.
+    Conversion {
+        /// What was expected, and what was found.
+        reason: String,
+    },
+    /// An address, a name or a setting is invalid.
+    Invalid {
+        /// Which, and why.
+        reason: String,
+    },
 }
 
 impl Error {
-    /// Whether the manager is gone: a connection broke, it said that it ends, or nobody answers any more.
+    /// Whether the manager is gone: the connection broke, the manager is shutting down, or it is unreachable.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
         match self {
-            Self::Disconnected | Self::Unreachable(_) => true,
+            Self::Disconnected | Self::Unreachable { .. } => true,
             _ => self.raised("builtins", "EOFError"),
         }
     }
 
-    /// Whether the manager may have carried out the call that failed, or may yet: to repeat it could do it
-    /// twice. Otherwise it was not sent, or the manager answered that it failed.
+    /// Whether the manager may have carried out the failed call, or may still do so. Then repeating it could do
+    /// it twice. Otherwise the call was not sent, or the manager answered that it failed.
     #[must_use]
     pub fn may_have_taken_effect(&self) -> bool {
-        match self {
-            Self::Disconnected | Self::TimedOut | Self::Protocol(_) | Self::Limit(..) => true,
-            Self::Io(doing, _) => doing == UNDER_WAY,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Disconnected
+                | Self::Connection { .. }
+                | Self::TimedOut
+                | Self::Protocol { .. }
+                | Self::Limit { .. }
+        )
     }
 
-    /// Whether the time allowed ran out.
+    /// Whether a timeout elapsed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::TimedOut => true,
-            Self::Io(_, cause) | Self::Unreachable(cause) => cause.kind() == ErrorKind::TimedOut,
+            Self::Io { source, .. } | Self::Unreachable { source } => {
+                source.kind() == ErrorKind::TimedOut
+            }
             _ => false,
         }
     }
 
-    /// Whether nobody answered where a connection was to be made.
-    pub(crate) fn is_unanswered(&self) -> bool {
-        matches!(self, Self::Io(_, cause) if is_gone(cause.kind())) || self.is_timeout()
-    }
-
-    /// The same error, of a manager that was there before.
-    pub(crate) fn unreachable(self) -> Self {
-        match self {
-            Self::Io(_, cause) if is_gone(cause.kind()) || cause.kind() == ErrorKind::TimedOut => {
-                Self::Unreachable(cause)
-            }
-            other => other,
-        }
-    }
-
-    /// Whether a queue had nothing to give (`queue.Empty`).
+    /// Whether a queue was empty (`queue.Empty`).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.raised("_queue", "Empty") || self.raised("queue", "Empty")
@@ -109,7 +131,7 @@ impl Error {
         self.raised("queue", "ShutDown")
     }
 
-    /// Whether a barrier was broken, so that its parties did not meet (`threading.BrokenBarrierError`).
+    /// Whether a barrier is broken, so that its parties did not meet (`threading.BrokenBarrierError`).
     #[must_use]
     pub fn is_broken_barrier(&self) -> bool {
         self.raised("threading", "BrokenBarrierError")
@@ -119,36 +141,84 @@ impl Error {
         matches!(self, Self::Exception(exception) if exception.is(module, name))
     }
 
-    /// Why a connection ended, with the cause, for the log.
-    pub(crate) fn reason(&self) -> String {
-        match self {
-            Self::Authentication(why) => why.clone(),
-            Self::Io(_, cause) => format!("{self}: {cause}"),
-            other => other.to_string(),
-        }
+    /// [`Error::Conversion`].
+    pub fn conversion(reason: impl Into<String>) -> Self {
+        Self::Conversion { reason: reason.into() }
+    }
+
+    pub(crate) fn authentication(reason: impl Into<String>) -> Self {
+        Self::Authentication { reason: reason.into() }
+    }
+
+    pub(crate) fn protocol(reason: impl Into<String>) -> Self {
+        Self::Protocol { reason: reason.into() }
+    }
+
+    pub(crate) fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid { reason: reason.into() }
+    }
+
+    pub(crate) fn limit(what: &'static str, max: usize) -> Self {
+        Self::Limit { what, max: max as u64 }
     }
 
     /// Names the operation that an [`io::Error`] interrupted.
-    pub(crate) fn io(doing: impl Into<Cow<'static, str>>) -> impl FnOnce(io::Error) -> Self {
-        let doing = doing.into();
-        move |error| Self::Io(doing, error)
+    pub(crate) fn io(action: impl Into<Cow<'static, str>>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+
+    /// What an [`io::Error`] of a connection's socket means.
+    pub(crate) fn connection(source: io::Error) -> Self {
+        match source.kind() {
+            kind if is_gone(kind) || is_given_up(&source) => Self::Disconnected,
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
+            _ => Self::Connection { source },
+        }
+    }
+
+    /// Whether connecting failed because nothing answers at the address.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_gone(source.kind())) || self.is_timeout()
+    }
+
+    /// The same error, for a manager that was connected before.
+    pub(crate) fn unreachable(self) -> Self {
+        match self {
+            Self::Io { source, .. }
+                if is_gone(source.kind()) || source.kind() == ErrorKind::TimedOut =>
+            {
+                Self::Unreachable { source }
+            }
+            other => other,
+        }
+    }
+
+    /// The error with its cause, for the log.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Authentication { reason } => reason.clone(),
+            Self::Io { source, .. } | Self::Connection { source } => format!("{self}: {source}"),
+            other => other.to_string(),
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(doing, _) => write!(f, "cannot {doing}"),
-            Self::Unreachable(_) => f.write_str("the manager has gone"),
+            Self::Io { action, .. } => write!(f, "cannot {action}"),
+            Self::Unreachable { .. } => f.write_str("the manager is unreachable"),
             Self::Disconnected => f.write_str("the peer closed the connection"),
+            Self::Connection { .. } => f.write_str("the connection failed"),
             Self::TimedOut => f.write_str("the peer did not answer in time"),
-            Self::Authentication(why) => write!(f, "authentication failed: {why}"),
-            Self::Protocol(why) => write!(f, "protocol error: {why}"),
-            Self::Limit(what, most) => write!(f, "{what} exceeds the limit of {most}"),
+            Self::Authentication { reason } => write!(f, "authentication failed: {reason}"),
+            Self::Protocol { reason } => write!(f, "protocol error: {reason}"),
+            Self::Limit { what, max } => write!(f, "{what} exceeds the limit of {max}"),
             Self::Exception(exception) => write!(f, "the manager raised {exception}"),
-            Self::Remote(text) => write!(f, "the manager failed: {}", text.trim_end()),
-            Self::Conversion(why) => f.write_str(why),
-            Self::Invalid(why) => write!(f, "invalid {why}"),
+            Self::Remote { traceback } => write!(f, "the manager failed: {}", traceback.trim_end()),
+            Self::Conversion { reason } => f.write_str(reason),
+            Self::Invalid { reason } => write!(f, "invalid {reason}"),
         }
     }
 }
@@ -156,34 +226,42 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(_, error) | Self::Unreachable(error) => Some(error),
+            Self::Io { source, .. }
+            | Self::Unreachable { source }
+            | Self::Connection { source } => Some(source),
             _ => None,
         }
     }
 }
 
-impl From<io::Error> for Error {
-    /// Sorts what a socket reports into "gone", "too late" and the rest.
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            kind if is_gone(kind) || is_given_up(&error) => Self::Disconnected,
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
-            _ => Self::Io(Cow::Borrowed(UNDER_WAY), error),
-        }
+impl From<Exception> for Error {
+    fn from(exception: Exception) -> Self {
+        Self::Exception(exception)
     }
 }
 
-impl From<Infallible> for Error {
-    /// What cannot fail goes with what can: [`Value`] itself as a part of what a value is converted to.
-    fn from(never: Infallible) -> Self {
-        match never {}
+impl From<Error> for Exception {
+    /// What a client gets if a method that it calls fails with this error, so that `?` works in
+    /// [`SharedObject::call`](crate::object::SharedObject::call): `TypeError` for [`Error::Conversion`], `ValueError` or
+    /// `MemoryError` for a limit, and so on.
+    fn from(error: Error) -> Self {
+        let class = match error {
+            Error::Exception(exception) => return exception,
+            Error::Conversion { .. } => "TypeError",
+            Error::Limit { what: Budget::NAME, .. } => "MemoryError",
+            Error::Limit { .. } | Error::Invalid { .. } => "ValueError",
+            Error::TimedOut => "TimeoutError",
+            Error::Io { .. } | Error::Connection { .. } => "OSError",
+            Error::Disconnected | Error::Unreachable { .. } => "EOFError",
+            Error::Authentication { .. } | Error::Protocol { .. } | Error::Remote { .. } => {
+                "RuntimeError"
+            }
+        };
+        Self::builtin(class, error.to_string())
     }
 }
 
-/// What an operation was about that failed when a call may have been sent.
-const UNDER_WAY: &str = "use the connection";
-
-/// Whether an operation on a socket fails like this when nobody is at its other end.
+/// Whether a socket operation fails like this when nothing is at the other end.
 fn is_gone(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -200,170 +278,10 @@ fn is_gone(kind: ErrorKind) -> bool {
     )
 }
 
-/// Whether the kernel has given the connection up, because the peer acknowledges nothing any more (`ETIMEDOUT`).
+/// Whether the kernel has given the connection up because the peer no longer acknowledges anything (`ETIMEDOUT`).
 /// On Unix a read or write that exceeds the socket's own timeout fails with `EAGAIN` instead.
 fn is_given_up(error: &io::Error) -> bool {
     cfg!(unix) && error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_some()
-}
-
-/// A Python exception as data: where its class is defined, its name, and its arguments.
-///
-/// ```
-/// use basemanager::Exception;
-/// let error = Exception::value_error("'timeout' must be a non-negative number");
-/// assert_eq!(error.to_string(), "ValueError: 'timeout' must be a non-negative number");
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct Exception {
-    /// The module that defines the class, such as `builtins` or `queue`.
-    pub module: Cow<'static, str>,
-    /// The class's qualified name, such as `ValueError`.
-    pub name: Cow<'static, str>,
-    /// The exception's `args`. An exception whose `__reduce__` calls something else than its class is not rebuilt here:
-    /// then these are the texts in its pickle, and the pickle ([`Value::Opaque`]).
-    pub args: Vec<Value>,
-}
-
-impl Exception {
-    /// An exception of any class. The client must be able to import it: Python looks it up when the
-    /// reply arrives.
-    pub fn new(
-        module: impl Into<Cow<'static, str>>,
-        name: impl Into<Cow<'static, str>>,
-        args: Vec<Value>,
-    ) -> Self {
-        Self { module: module.into(), name: name.into(), args }
-    }
-
-    /// A built-in exception with one text argument.
-    pub fn builtin(name: &'static str, text: impl Into<String>) -> Self {
-        Self::new("builtins", name, vec![Value::Str(text.into())])
-    }
-
-    /// `ValueError`: an argument of the right type has no sense.
-    pub fn value_error(text: impl Into<String>) -> Self {
-        Self::builtin("ValueError", text)
-    }
-
-    /// `TypeError`: an argument is missing, unexpected or of the wrong type.
-    pub fn type_error(text: impl Into<String>) -> Self {
-        Self::builtin("TypeError", text)
-    }
-
-    /// `AttributeError`: there is no such method.
-    pub fn attribute_error(text: impl Into<String>) -> Self {
-        Self::builtin("AttributeError", text)
-    }
-
-    /// `RuntimeError`: the operation cannot be carried out.
-    pub fn runtime_error(text: impl Into<String>) -> Self {
-        Self::builtin("RuntimeError", text)
-    }
-
-    /// `queue.Empty`, pickled as `_queue.Empty`, the way CPython does.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self { module: Cow::Borrowed("_queue"), name: Cow::Borrowed("Empty"), args: Vec::new() }
-    }
-
-    /// `queue.Full`.
-    #[must_use]
-    pub const fn full() -> Self {
-        Self { module: Cow::Borrowed("queue"), name: Cow::Borrowed("Full"), args: Vec::new() }
-    }
-
-    /// `queue.ShutDown`, which Python has since 3.13.
-    #[must_use]
-    pub const fn shut_down() -> Self {
-        Self { module: Cow::Borrowed("queue"), name: Cow::Borrowed("ShutDown"), args: Vec::new() }
-    }
-
-    fn is_os_error(&self) -> bool {
-        self.module == "builtins" && OS_ERRORS.contains(&&*self.name)
-    }
-
-    /// Whether this is an exception of that class itself (subclasses are not known here).
-    #[must_use]
-    pub fn is(&self, module: &str, name: &str) -> bool {
-        self.module == module && self.name == name
-    }
-}
-
-/// `OSError` and the built-in classes derived from it.
-const OS_ERRORS: [&str; 16] = [
-    "BlockingIOError",
-    "BrokenPipeError",
-    "ChildProcessError",
-    "ConnectionAbortedError",
-    "ConnectionError",
-    "ConnectionRefusedError",
-    "ConnectionResetError",
-    "FileExistsError",
-    "FileNotFoundError",
-    "InterruptedError",
-    "IsADirectoryError",
-    "NotADirectoryError",
-    "OSError",
-    "PermissionError",
-    "ProcessLookupError",
-    "TimeoutError",
-];
-
-impl fmt::Display for Exception {
-    /// As the last line of a Python traceback.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.module != "builtins" {
-            write!(f, "{}.", self.module)?;
-        }
-        f.write_str(&self.name)?;
-        match self.args.as_slice() {
-            [] => Ok(()),
-            [Value::Str(text), Value::Opaque(_)] => write!(f, ": {text}"),
-            // These two have a `__str__` of their own.
-            [key] if self.is("builtins", "KeyError") => write!(f, ": {key}"),
-            [number, text, files @ ..] if self.is_os_error() => {
-                write!(f, ": [Errno {number}] ")?;
-                match text {
-                    Value::Str(text) => f.write_str(text)?,
-                    other => write!(f, "{other}")?,
-                }
-                match files {
-                    [] | [Value::None] => Ok(()),
-                    [file] | [file, _] => write!(f, ": {file}"),
-                    [file, _, second, ..] => write!(f, ": {file} -> {second}"),
-                }
-            }
-            [Value::Str(text)] => write!(f, ": {text}"),
-            [value] => write!(f, ": {value}"),
-            args => write!(f, ": {}", Value::Tuple(args.to_vec())),
-        }
-    }
-}
-
-impl std::error::Error for Exception {}
-
-impl From<Error> for Exception {
-    /// What a client is told of an error in a method that it calls.
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Exception(exception) => exception,
-            Error::Conversion(text) => Self::type_error(text),
-            Error::Limit(Budget::NAME, _) => Self::builtin("MemoryError", error.to_string()),
-            Error::Limit(..) | Error::Invalid(_) => Self::value_error(error.to_string()),
-            Error::TimedOut => Self::builtin("TimeoutError", error.to_string()),
-            Error::Io(..) => Self::builtin("OSError", error.to_string()),
-            Error::Disconnected | Error::Unreachable(_) => {
-                Self::builtin("EOFError", error.to_string())
-            }
-            _ => Self::runtime_error(error.to_string()),
-        }
-    }
-}
-
-impl From<Exception> for Error {
-    fn from(exception: Exception) -> Self {
-        Self::Exception(exception)
-    }
 }
 
 #[cfg(test)]
@@ -371,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_that_is_down_is_nobody_there() {
+    fn unreachable_host_is_a_disconnection() {
         for kind in [ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable] {
             let refused = || Error::io("connect")(kind.into());
             assert!(refused().is_unanswered(), "{kind}: it may come back");
@@ -382,14 +300,14 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn timeout_of_the_kernel_is_a_disconnection() {
+    fn kernel_timeout_is_a_disconnection() {
         let kernel = || io::Error::from_raw_os_error(110);
         assert_eq!(kernel().kind(), ErrorKind::TimedOut);
-        assert!(matches!(Error::from(kernel()), Error::Disconnected));
+        assert!(matches!(Error::connection(kernel()), Error::Disconnected));
         let connecting = Error::io("connect")(kernel()).unreachable();
         assert!(connecting.is_disconnected() && connecting.is_timeout(), "{connecting:?}");
         for ours in [ErrorKind::TimedOut, ErrorKind::WouldBlock] {
-            assert!(matches!(Error::from(io::Error::from(ours)), Error::TimedOut), "{ours}");
+            assert!(matches!(Error::connection(io::Error::from(ours)), Error::TimedOut), "{ours}");
         }
     }
 }

@@ -23,7 +23,7 @@
 //!
 //! // A consumer.
 //! let client = Client::connect(&address, "producer")?;
-//! let item: i64 = client.queue("task_queue")?.get()?.try_into()?;
+//! let item: i64 = client.queue("task_queue")?.get()?.to()?;
 //! assert_eq!(item, 7);
 //! # drop(handle);
 //! # Ok::<(), basemanager::Error>(())
@@ -31,44 +31,45 @@
 //!
 //! # Sharing and registering
 //!
-//! [`Manager::share`] shares one object, such as a queue, with all clients. [`Manager::register`] binds a name, the *typeid*, to a callable. A client that asks for the typeid
-//! gets what the callable returns: a proxy for a shared object, or a copy of a value. The callable sees
-//! the client's arguments.
+//! [`Manager::share`] shares one object, such as a queue, with all clients. [`Manager::register`] binds a name, the
+//! *typeid*, to a callable, which is called with the arguments of each client that creates an object of this typeid.
+//! The client gets a proxy for the object, or a copy of the value, that the callable returns.
 //!
 //! ```
-//! use basemanager::{Client, Manager};
+//! use basemanager::value::Args;
+//! use basemanager::{Client, Exception, Manager};
 //!
 //! let server = Manager::new("key")
 //!     .register("add", |call| {
 //!         let ([a, b], []) = call.args(["a", "b"], [])?;
-//!         Ok::<_, basemanager::Exception>(a.to::<i64>()? + b.to::<i64>()?)
+//!         Ok::<_, Exception>(a.to::<i64>()? + b.to::<i64>()?)
 //!     })
 //!     .bind("127.0.0.1:0")?;
 //! let handle = server.start()?;
 //! let client = Client::connect(handle.address(), "key")?;
-//! let sum = client.create("add", &[40.into()], &[("b", 2.into())])?;
+//! let sum = client.create("add", Args::new().arg(40).kwarg("b", 2))?; // or ("add", (40, 2))
 //! assert_eq!(sum.value()?, 42.into());
 //! # Ok::<(), basemanager::Error>(())
 //! ```
 //!
 //! # Sharing a type of your own
 //!
-//! Implement [`SharedObject`]; its documentation has a whole one. Methods run on the caller's
-//! connection's thread; one that waits does so with a [`Monitor`], which notices when its caller has
-//! gone and when the manager ends. A panic in a method costs its caller one call; in a program built with
+//! Implement [`SharedObject`](object::SharedObject); its documentation has an example. Methods run on the thread of the
+//! caller's connection. A method that waits uses a [`Monitor`](object::Monitor), which notices when the caller
+//! disconnects and when the manager shuts down. A panic in a method fails that call only; in a program built with
 //! `panic = "abort"` it ends the manager.
 //!
 //! # Python's own types
 //!
 //! With the feature `sync`, on by default, `Manager::register_sync_types` shares all that Python's
-//! `SyncManager` does: locks, events, conditions, barriers, lists, dicts, sets and more.
+//! `SyncManager` does (module `sync`): locks, events, conditions, barriers, lists, dicts, sets and more.
 //!
 //! # Blocking
 //!
-//! [`QueueProxy::get`] waits; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] give `None` when
-//! nothing came. Each call has a connection of its own while it lasts, so that clones of a proxy may
-//! wait on many threads at once. A consumer that dies while it waits takes no item with
-//! it; a `get` that finds an item at once does not look whether its caller is still there ([`Queue`]).
+//! [`QueueProxy::get`] waits forever; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] return `None` if no item
+//! came. Each call has a connection of its own while it lasts, so that clones of a proxy can wait on many threads
+//! at once. A consumer that dies while it waits takes no item with it. A `get` that finds an item at once does not
+//! check whether its caller is still connected ([`Queue`]).
 //!
 //! # Iteration
 //!
@@ -94,13 +95,23 @@
 //!
 //! # Values
 //!
-//! A [`Value`] is Python's plain data, with conversions to and from Rust's types. Whatever else a
-//! Python program puts, a dataclass or an array, is an opaque node here: it passes through unopened,
-//! byte for byte, and nothing in it is ever run.
+//! A [`Value`] is Python's plain data. [`From`] converts Rust's types, [`Value::to`] converts back. Any other object that
+//! a Python program puts, such as a dataclass, is an opaque [`Pickle`] here: it passes through unopened, byte for
+//! byte, and nothing in it is ever run.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use basemanager::Value;
+//! let value = Value::from((7, vec!["a", "b"], BTreeMap::from([("rate", Some(0.5))])));
+//! assert_eq!(value.to_string(), "(7, ['a', 'b'], {'rate': 0.5})");
+//! let (id, names, _): (u32, Vec<String>, Value) = value.to()?;
+//! assert_eq!((id, names.len()), (7, 2));
+//! # Ok::<(), basemanager::Error>(())
+//! ```
 //!
 //! # Ending
 //!
-//! [`ServerHandle::shutdown`], a callable that calls [`Call::shut_down_manager`], or a client's
+//! [`ServerHandle::shutdown`], a callable that calls [`Call::shut_down_manager`](object::Call::shut_down_manager), or a client's
 //! [`Client::shutdown`] begin the end: calls that wait are woken with an error for which
 //! [`Error::is_disconnected`] holds, connections are closed, and [`Server::serve_forever`] returns.
 //!
@@ -110,7 +121,7 @@
 //!
 //! | layer | path | holds |
 //! |---|---|---|
-//! | 0 | `error.rs`, `limits.rs`, `value/` | errors and exceptions; limits; Python's data |
+//! | 0 | `error.rs`, `exception.rs`, `limits.rs`, `value/` | errors; Python exceptions; limits; Python's data |
 //! | 1 | `pickle/` | the payload, as data |
 //! | 2 | `wire/`, `net.rs` | frames, handshake, messages; addresses and sockets |
 //! | 3 | `object/`, `wait/` | the interface of shared objects; all that blocks |
@@ -118,53 +129,34 @@
 //! | 5 | `server/`, `client/` | the two halves |
 //! | 6 | `manager.rs` | the owner's interface |
 
-mod client;
+pub mod client;
 mod error;
+mod exception;
 mod limits;
 mod manager;
 mod net;
-mod object;
+pub mod object;
 mod pickle;
 mod queue;
 mod server;
 #[cfg(feature = "sync")]
-mod sync;
-mod value;
+pub mod sync;
+pub mod value;
 mod wait;
 mod wire;
 
-#[cfg(feature = "sync")]
-pub use client::sync::{
-    ArrayProxy, BarrierProxy, ConditionGuard, ConditionProxy, DictIter, DictProxy, EventProxy,
-    ListIter, ListProxy, LockGuard, LockProxy, NamespaceProxy, SetProxy, ValueProxy,
-};
-pub use client::{Client, Connector, Consumer, Proxy, PutEach, QueueIter, QueueProxy};
-pub use error::{Error, Exception, Result};
+#[doc(inline)]
+pub use client::{Client, ClientBuilder, Consumer, Proxy, QueueProxy};
+pub use error::{Error, Result};
+pub use exception::Exception;
 pub use limits::Limits;
 pub use manager::{Manager, Server, ServerHandle};
 pub use net::{Address, BoundListener};
-pub use object::call::{Call, ConnectionId};
-pub use object::stored::{Element, Held, Item};
-pub use object::{IntoReturn, Return, SharedObject};
 pub use pickle::Pickle;
 pub use queue::{PutError, Queue, QueueOptions, QueueStats};
 pub use server::Registration;
-#[cfg(feature = "sync")]
-pub use sync::{
-    array::Array,
-    barrier::Barrier,
-    condition::Condition,
-    dict::Dict,
-    event::Event,
-    list::List,
-    lock::{Lock, RLock},
-    namespace::Namespace,
-    semaphore::{BoundedSemaphore, Semaphore},
-    set::Set,
-    value::SharedValue,
-};
+#[doc(inline)]
 pub use value::Value;
-pub use wait::{Monitor, Wait, WaitError};
 pub use wire::handshake::Authkey;
 
 /// Runs the README's Rust examples as tests.

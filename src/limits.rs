@@ -99,7 +99,7 @@ impl Budget {
     /// Allows so many bytes to be made.
     pub(crate) fn spend(&self, bytes: usize) -> Result<()> {
         let left = self.left.get().checked_sub(bytes);
-        self.left.set(left.ok_or(Error::Limit(Self::NAME, self.most as u64))?);
+        self.left.set(left.ok_or(Error::limit(Self::NAME, self.most))?);
         Ok(())
     }
 

@@ -294,7 +294,7 @@ impl Manager {
     fn serve_on(mut self, listen: impl FnOnce(u32) -> Result<Listener>) -> Result<Server> {
         let authkey = self.authkey.map_or_else(Authkey::process, Ok)?;
         if authkey.as_bytes().is_empty() && !self.allow_empty_authkey {
-            return Err(Error::Invalid("authkey: it is empty".to_owned()));
+            return Err(Error::invalid("authkey: it is empty"));
         }
         self.settings.authkey = authkey.as_bytes().to_vec();
         let listener = listen(self.socket_mode)?;
@@ -365,7 +365,7 @@ impl Server {
         }
         // With the thread the listener ends.
         let _ = thread.join();
-        Err(Error::Invalid("initializer: it panicked".to_owned()))
+        Err(Error::invalid("initializer: it panicked"))
     }
 }
 
@@ -410,7 +410,7 @@ impl ServerHandle {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             // No code of a user's runs on that thread.
-            Some(Err(_)) => Err(Error::Invalid("state: the serving thread panicked".to_owned())),
+            Some(Err(_)) => Err(Error::invalid("state: the serving thread panicked")),
             None => Ok(()),
         }
     }

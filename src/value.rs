@@ -7,6 +7,7 @@
 //! and back, `numpy.rs` reads `NumPy`'s numbers, `nesting.rs` bounds the depth of a value, `range.rs` counts
 //! through a `range`, and `repr.rs` prints a value as Python would.
 
+mod args;
 mod convert;
 mod nesting;
 mod numpy;
@@ -14,6 +15,8 @@ mod range;
 mod repr;
 
 use crate::pickle::Pickle;
+pub use args::{Args, IntoArgs};
+pub use convert::{FromValue, IntoValue};
 pub(crate) use range::Steps;
 #[cfg(feature = "sync")]
 pub(crate) use repr::Pair;
@@ -21,9 +24,8 @@ pub(crate) use repr::beginning;
 
 /// A Python value.
 ///
-/// Rust values become one with [`From`], and come back with [`TryFrom`], the items of a list one by one:
-/// `Vec<Value>` is for any, and `Vec<u8>` for `bytes`. Equality is structural: the
-/// same variant with equal parts in the same order. Printing gives Python's `repr()`.
+/// [`From`] converts Rust values, [`Value::to`] converts back. `Vec<u8>` is `bytes`, any other `Vec` a `list`.
+/// Equality is structural: the same variant with equal parts in the same order. Printing gives Python's `repr()`.
 ///
 /// ```
 /// use basemanager::Value;
@@ -31,11 +33,10 @@ pub(crate) use repr::beginning;
 /// let value = Value::from((1, "two", Some(3.0)));
 /// assert_eq!(value.to_string(), "(1, 'two', 3.0)");
 ///
-/// let number: u8 = Value::from(7).try_into()?;
+/// let number: u8 = Value::from(7).to()?;
 /// assert_eq!(number, 7);
-/// let (id, name): (u64, String) = Value::from((1, "one")).try_into()?;
-/// let items: Vec<Value> = ["a", "b"].into_iter().collect::<Value>().try_into()?;
-/// let words = items.into_iter().map(String::try_from).collect::<Result<Vec<_>, _>>()?;
+/// let (id, words): (u64, Vec<String>) = Value::from((1, ["a", "b"])).to()?;
+/// assert_eq!(words, ["a", "b"]);
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,15 +85,6 @@ impl Value {
             Self::Bool(truth) => Some(i64::from(*truth)),
             Self::Int(int) => i64::try_from(*int).ok(),
             Self::Opaque(pickle) => numpy::number(pickle)?.as_i64(),
-            _ => None,
-        }
-    }
-
-    /// The integer, if this is one. As in Python, `True` is 1.
-    pub(crate) fn as_int(&self) -> Option<i128> {
-        match self {
-            Self::Bool(truth) => Some(i128::from(*truth)),
-            Self::Int(int) => Some(*int),
             _ => None,
         }
     }

@@ -18,7 +18,7 @@ fn serve(address: impl Into<Address>) -> ServerHandle {
 
 fn invalid(result: Result<impl std::fmt::Debug, Error>, parts: &[&str]) {
     let error = result.unwrap_err();
-    assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
     for part in parts {
         assert!(error.to_string().contains(part), "{part:?} is not in {error}");
     }
@@ -115,7 +115,7 @@ fn abstract_socket_serves_clients_of_either_language() {
     let text = format!("@{name}");
     let handle = serve(text.as_str());
     assert_eq!(handle.address().to_string(), text);
-    assert!(matches!(Manager::new(KEY).bind(text.as_str()), Err(Error::Io(..))));
+    assert!(matches!(Manager::new(KEY).bind(text.as_str()), Err(Error::Io { .. })));
     for same in [text.clone(), format!("\0{name}")] {
         let client = Client::connect(same, KEY).unwrap();
         client.queue("tasks").unwrap().put(1).unwrap();
@@ -157,13 +157,13 @@ fn abstract_socket_is_written_with_a_nul_in_tokens() {
     let manager = Manager::new(KEY).register_sync_types();
     let handle = manager.bind(format!("@{name}")).unwrap().start().unwrap();
     let client = Client::connect(handle.address(), KEY).unwrap();
-    let outer = client.create("list", &[], &[]).unwrap();
-    let inner = client.create("list", &[], &[]).unwrap();
-    outer.call("append", &[(&inner).into()], &[]).unwrap();
+    let outer = client.create("list", ()).unwrap();
+    let inner = client.create("list", ()).unwrap();
+    outer.call("append", (&inner,)).unwrap();
     for python in pythons() {
         let mut client = python_with(python, &format!(r"'\0{name}'"), STORE_PROXY);
         assert_eq!(client.line(), format!(r"7 '\x00{name}'"), "{python}");
     }
-    let first = outer.call("__getitem__", &[0.into()], &[]).unwrap();
+    let first = outer.call("__getitem__", (0,)).unwrap();
     assert!(client.proxy_of(&first).unwrap().is_some());
 }

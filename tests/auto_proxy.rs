@@ -5,9 +5,8 @@
 
 mod support;
 
-use basemanager::{
-    Barrier, Client, Dict, DictProxy, List, Manager, Namespace, Registration, SharedValue, Value,
-};
+use basemanager::sync::{Barrier, Dict, DictProxy, List, Namespace, SharedValue};
+use basemanager::{Client, Manager, Registration, Value};
 use support::{PATIENCE, pythons, snippet};
 
 #[test]
@@ -34,7 +33,7 @@ fn auto_proxy_of_named_object_does_what_it_does_in_cpython() {
     ages.clear();
     ages.insert("Ada", 36).unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
-    let ages: DictProxy = client.create("typed", &[], &[]).unwrap().into();
+    let ages: DictProxy = client.create("typed", ()).unwrap().into();
     let names: Result<Vec<Value>, _> = ages.iter().collect();
     assert_eq!(names.unwrap(), ["Ada".into()]);
 }

@@ -13,9 +13,9 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use basemanager::object::{Call, ConnectionId, Exposed, Item, Monitor, Return, SharedObject};
 use basemanager::{
-    Call, Client, ConnectionId, Exception, Item, Limits, Manager, Monitor, Pickle, Queue,
-    QueueProxy, Return, ServerHandle, SharedObject, Value,
+    Client, Exception, Limits, Manager, Pickle, Queue, QueueProxy, ServerHandle, Value,
 };
 use raw::Raw;
 use support::{Log, PATIENCE, Peer, Process, Python, python_client, pythons, until, until_asleep};
@@ -226,15 +226,15 @@ struct Counts {
 static ITEM: [u8; 60_000] = [7; 60_000];
 
 impl SharedObject for Source {
-    fn exposed(&self) -> &[&str] {
-        &["get"]
+    fn exposed(&self) -> Exposed {
+        ["get"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         let may = |counts: &Counts| counts.may > counts.given;
         let mut counts = self.0.wait(&mut call.wait(None), may)?.unwrap();
         counts.given += 1;
-        Ok(Return::Item(Pickle::from(&Value::from(ITEM.to_vec())).into()))
+        Ok(Return::Item(Pickle::encode(&Value::from(ITEM.to_vec())).unwrap().into()))
     }
 
     fn delivered(&self, item: &Item, _: ConnectionId) {
@@ -284,12 +284,12 @@ fn write_timeout_within_a_reply_ends_the_connection() {
 struct Batch(Mutex<Vec<(Value, ConnectionId)>>);
 
 impl SharedObject for Batch {
-    fn exposed(&self) -> &[&str] {
-        &["get"]
+    fn exposed(&self) -> Exposed {
+        ["get"].into()
     }
 
     fn call(&self, _: &mut Call<'_>) -> Result<Return, Exception> {
-        let items = (1..=3).map(|number| Pickle::from(&Value::from(number)).into());
+        let items = (1..=3).map(|number| Pickle::encode(&Value::from(number)).unwrap().into());
         Ok(Return::Items(items.collect()))
     }
 
@@ -309,9 +309,9 @@ fn delivered_is_called_for_each_item_in_order_after_the_reply() {
     let handle = Manager::new(KEY).share("batch", batch.clone()).bind("127.0.0.1:0").unwrap();
     let handle = handle.start().unwrap();
     let client = Client::connect(handle.address(), KEY).unwrap();
-    let proxy = client.create("batch", &[], &[]).unwrap();
+    let proxy = client.create("batch", ()).unwrap();
     for calls in 1..=2 {
-        assert_eq!(proxy.call("get", &[], &[]).unwrap().to_string(), "[1, 2, 3]");
+        assert_eq!(proxy.call("get", ()).unwrap().to_string(), "[1, 2, 3]");
         until("all are delivered", PATIENCE, || batch.0.lock().unwrap().len() == 3 * calls);
     }
     let delivered = batch.0.lock().unwrap();

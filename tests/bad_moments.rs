@@ -11,10 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use basemanager::{
-    Address, Call, Client, ConnectionId, Error, Exception, Item, Manager, Queue, Return,
-    ServerHandle, SharedObject, Value,
-};
+use basemanager::object::{Call, ConnectionId, Exposed, Item, Return, SharedObject};
+use basemanager::{Address, Client, Error, Exception, Manager, Queue, ServerHandle, Value};
 use raw::Raw;
 use support::{Log, PATIENCE, TempDir, until};
 
@@ -61,8 +59,8 @@ impl Probe {
 }
 
 impl SharedObject for Probe {
-    fn exposed(&self) -> &[&str] {
-        &["gate", "hand_out", "watch"]
+    fn exposed(&self) -> Exposed {
+        ["gate", "hand_out", "watch"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -274,8 +272,8 @@ fn an_object_that_its_process_drops_last_is_gone() {
     }));
     let client = Client::connect(handle.address(), KEY).unwrap();
     for _ in 0..20 {
-        let proxy = client.create("probe", &[], &[]).unwrap();
-        proxy.call("watch", &[], &[]).unwrap();
+        let proxy = client.create("probe", ()).unwrap();
+        proxy.call("watch", ()).unwrap();
     }
     assert_eq!(client.number_of_objects().unwrap(), 0);
     let weak: Vec<_> = kept.lock().unwrap().drain(..).map(|kept| Arc::downgrade(&kept)).collect();
@@ -287,8 +285,8 @@ fn an_object_that_its_process_drops_last_is_gone() {
 struct Fragile(Arc<Probe>);
 
 impl SharedObject for Fragile {
-    fn exposed(&self) -> &[&str] {
-        &["another", "gate"]
+    fn exposed(&self) -> Exposed {
+        ["another", "gate"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -317,7 +315,7 @@ fn an_object_that_panics_as_it_goes_adds_no_reply() {
         start(Manager::new(KEY).register("fragile", move |_| Arc::new(Fragile(probe.clone()))));
     let client = Client::connect(handle.address(), KEY).unwrap();
     for method in ["gate", "__repr__"] {
-        let proxy = client.create("fragile", &[], &[]).unwrap();
+        let proxy = client.create("fragile", ()).unwrap();
         let mut raw = raw(&handle);
         raw.send(&request(proxy.id(), method, b""));
         assert_eq!(watcher.next(), "gate");
@@ -328,10 +326,10 @@ fn an_object_that_panics_as_it_goes_adds_no_reply() {
         assert_eq!(raw.reply().unwrap().0, "#RETURN", "{method}");
         raw.send(&request("nothing", "get", b""));
         let (_, why) = raw.reply().unwrap();
-        assert!(String::try_from(why).unwrap().contains("no object has the id 'nothing'"));
+        assert!(why.to::<String>().unwrap().contains("no object has the id 'nothing'"));
     }
     // The result that cannot be sent is such an object, too.
-    let proxy = client.create("fragile", &[], &[]).unwrap();
+    let proxy = client.create("fragile", ()).unwrap();
     let mut raw = raw(&handle);
     raw.send(&request(proxy.id(), "another", b"").repeat(2));
     (0..2).for_each(|_| watcher.gate.send(()).unwrap());
@@ -380,7 +378,7 @@ fn a_take_back_that_panics_is_called_for_every_item() {
 fn a_lock_goes_back_only_if_it_is_still_the_callers() {
     for taken_over in [false, true] {
         let (probe, watcher) = probe(false);
-        let lock = basemanager::Lock::new();
+        let lock = basemanager::sync::Lock::new();
         let handle = start(Manager::new(KEY).share("lock", &lock).share("probe", &probe));
         let mut consumer = careless(&handle, "probe");
         let calls = [("probe", "watch"), ("lock", "acquire"), ("probe", "gate")];
@@ -407,7 +405,7 @@ fn a_semaphore_counts_what_nobody_was_told_of_as_not_taken() {
     for bounded in [false, true] {
         let (probe, watcher) = probe(false);
         let (semaphore, bound) =
-            (basemanager::Semaphore::new(1), basemanager::BoundedSemaphore::new(1));
+            (basemanager::sync::Semaphore::new(1), basemanager::sync::BoundedSemaphore::new(1));
         let shared = if bounded { Return::from(&bound) } else { Return::from(&semaphore) };
         let handle = start(Manager::new(KEY).share("semaphore", shared).share("probe", &probe));
         let mut consumer = careless(&handle, "probe");
@@ -451,7 +449,7 @@ fn an_initializer_that_panics_frees_the_address() {
         let server = Manager::new(KEY).bind(address).unwrap();
         let bound = server.address().clone();
         let error = server.start_with(|| panic!("the initializer's fault")).unwrap_err();
-        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
         Manager::new(KEY).bind(bound).unwrap();
     }
 }
@@ -521,7 +519,7 @@ fn create_while_the_manager_stops_raises_eof_error() {
     let client = Client::connect(handle.address(), KEY).unwrap();
     // A second passes before the manager closes, because this client does not take its reference.
     Raw::create(&handle.address().to_string(), KEY, "close");
-    until("create is refused", PATIENCE, || match client.create("tasks", &[], &[]) {
+    until("create is refused", PATIENCE, || match client.create("tasks", ()) {
         Ok(_) => false,
         Err(error) => {
             let text = error.to_string();

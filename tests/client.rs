@@ -15,9 +15,11 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use basemanager::object::{Call, Exposed, Monitor, Return, SharedObject};
+use basemanager::value::Args;
 use basemanager::{
-    Call, Client, Connector, Error, Exception, Limits, Manager, Monitor, Queue, QueueProxy, Return,
-    ServerHandle, SharedObject, Value,
+    Authkey, Client, ClientBuilder, Error, Exception, Limits, Manager, Queue, QueueProxy,
+    ServerHandle, Value,
 };
 use support::{Process, Python, TempDir, dead_address, own_address, pythons, until};
 
@@ -37,7 +39,7 @@ fn manager_at(address: &str) -> ServerHandle {
     let manager = Manager::new(KEY).share("tasks", Queue::new());
     let manager = manager.register("Queue", |call| {
         let ([], [maxsize]) = call.args([], ["maxsize"])?;
-        let maxsize = maxsize.map_or(Ok(0), |maxsize| maxsize.to())?;
+        let maxsize = maxsize.map_or(Ok(0), basemanager::Pickle::to)?;
         Ok::<_, Exception>(Queue::bounded(maxsize))
     });
     manager.bind(address).unwrap().start().unwrap()
@@ -117,7 +119,7 @@ fn nobody_listens() {
     let (tcp, _guard) = dead_address();
     for address in [tcp, directory.path("none")] {
         let error = Client::connect(&address, KEY).unwrap_err();
-        assert!(matches!(error, Error::Io(..)), "{error:?}");
+        assert!(matches!(error, Error::Io { .. }), "{error:?}");
         assert_mentions(&error.to_string(), &["connect to", &address]);
         assert!(std::error::Error::source(&error).is_some());
         assert!(!error.is_timeout() && !error.is_empty());
@@ -128,7 +130,7 @@ fn nobody_listens() {
 fn an_address_that_makes_no_sense() {
     for address in ["nonsense", "127.0.0.1:", "127.0.0.1:99999"] {
         let error = Client::connect(address, KEY).unwrap_err();
-        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
         assert_mentions(&error.to_string(), &[address]);
     }
 }
@@ -138,7 +140,7 @@ fn a_wrong_key_is_told_at_once() {
     let refused = |address: &str, who: &str| {
         for key in ["wrong", "", "client2", "clien"] {
             let error = Client::connect(address, key).unwrap_err();
-            assert!(matches!(error, Error::Authentication(_)), "{who}: {error:?}");
+            assert!(matches!(error, Error::Authentication { .. }), "{who}: {error:?}");
             assert_mentions(&error.to_string(), &["authentication failed"]);
         }
         Client::connect(address, KEY).unwrap();
@@ -163,7 +165,7 @@ fn stranger(act: impl Fn(&mut TcpStream) + Send + 'static) -> String {
 fn whoever_listens_is_no_manager() {
     let hangs_up = stranger(|_| ());
     let error = Client::connect(hangs_up, KEY).unwrap_err();
-    assert!(matches!(error, Error::Io(..)) && !error.may_have_taken_effect(), "{error:?}");
+    assert!(matches!(error, Error::Io { .. }) && !error.may_have_taken_effect(), "{error:?}");
     assert_mentions(&error.to_string(), &["cannot connect to"]);
 
     let frame =
@@ -180,8 +182,8 @@ fn whoever_listens_is_no_manager() {
             stream.write_all(&bytes).unwrap();
             std::mem::forget(stream.try_clone());
         });
-        let error = Client::to(address, KEY).connect_timeout(SLACK).connect().unwrap_err();
-        assert!(matches!(error, Error::Authentication(_)), "{shown}: {error:?}");
+        let error = Client::builder(address, KEY).connect_timeout(SLACK).connect().unwrap_err();
+        assert!(matches!(error, Error::Authentication { .. }), "{shown}: {error:?}");
         assert!(!error.may_have_taken_effect(), "{shown}: {error:?}");
     }
 }
@@ -198,7 +200,7 @@ fn connect_to_another_protocol_names_it_and_shows_its_first_bytes() {
     for (bytes, shown) in cases {
         let address = stranger(move |stream| stream.write_all(bytes).unwrap());
         let error = Client::connect(address, KEY).unwrap_err();
-        assert!(matches!(error, Error::Authentication(_)), "{shown}: {error:?}");
+        assert!(matches!(error, Error::Authentication { .. }), "{shown}: {error:?}");
         assert_mentions(&error.to_string(), &["the peer speaks", shown]);
     }
 }
@@ -206,7 +208,7 @@ fn connect_to_another_protocol_names_it_and_shows_its_first_bytes() {
 #[test]
 fn connect_to_a_service_that_waits_for_its_client_costs_the_greeting_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = Client::to(listener.local_addr().unwrap(), KEY).greeting_timeout(BRIEF);
+    let client = Client::builder(listener.local_addr().unwrap(), KEY).greeting_timeout(BRIEF);
     let begun = Instant::now();
     let error = client.connect().unwrap_err();
     assert!(begun.elapsed() >= BRIEF && begun.elapsed() < SLACK, "{:?}", begun.elapsed());
@@ -220,7 +222,7 @@ fn a_listener_that_never_answers_costs_the_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let begun = Instant::now();
-    let error = Client::to(address, KEY).connect_timeout(BRIEF).connect().unwrap_err();
+    let error = Client::builder(address, KEY).connect_timeout(BRIEF).connect().unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
     assert!(begun.elapsed() >= BRIEF && begun.elapsed() < SLACK, "{:?}", begun.elapsed());
 }
@@ -242,7 +244,9 @@ while True:
         let address = process.address();
         let (say, word) = mpsc::channel();
         thread::spawn(move || {
-            say.send(Client::to(address, KEY).connect_timeout(Duration::from_secs(1)).connect())
+            say.send(
+                Client::builder(address, KEY).connect_timeout(Duration::from_secs(1)).connect(),
+            )
         });
         let error = word.recv_timeout(LONG).expect("it gives up").unwrap_err();
         assert!(error.is_timeout() && !error.may_have_taken_effect(), "{python}: {error:?}");
@@ -257,15 +261,15 @@ fn one_that_dribbles_does_not_last_longer() {
         }
     });
     let begun = Instant::now();
-    let error = Client::to(address, KEY).connect_timeout(BRIEF).connect().unwrap_err();
-    assert!(matches!(error, Error::TimedOut | Error::Authentication(_)), "{error:?}");
+    let error = Client::builder(address, KEY).connect_timeout(BRIEF).connect().unwrap_err();
+    assert!(matches!(error, Error::TimedOut | Error::Authentication { .. }), "{error:?}");
     assert!(begun.elapsed() < SLACK, "{:?}", begun.elapsed());
 }
 
 #[test]
 fn the_longest_timeouts() {
     let handle = manager();
-    let client = Client::to(handle.address(), KEY)
+    let client = Client::builder(handle.address(), KEY)
         .connect_timeout(Duration::MAX)
         .call_timeout(Duration::MAX)
         .connect()
@@ -314,8 +318,8 @@ impl Slow {
 }
 
 impl SharedObject for Slow {
-    fn exposed(&self) -> &[&str] {
-        &["qsize"]
+    fn exposed(&self) -> Exposed {
+        ["qsize"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -323,15 +327,15 @@ impl SharedObject for Slow {
     }
 }
 
-fn hasty(handle: &ServerHandle) -> Connector {
-    Client::to(handle.address(), KEY).call_timeout(BRIEF)
+fn hasty(handle: &ServerHandle) -> ClientBuilder {
+    Client::builder(handle.address(), KEY).call_timeout(BRIEF)
 }
 
 #[test]
 fn a_call_that_takes_too_long_costs_its_connection() {
     let (slow, handle) = Slow::manager();
     let client = hasty(&handle).connect().unwrap();
-    let proxy = QueueProxy::from(client.create("slow", &[], &[]).unwrap());
+    let proxy = QueueProxy::from(client.create("slow", ()).unwrap());
     let begun = Instant::now();
     let error = proxy.len().unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
@@ -347,10 +351,10 @@ fn a_call_that_takes_too_long_costs_its_connection() {
 fn so_does_a_callable_that_takes_too_long() {
     let (slow, handle) = Slow::manager();
     let client = hasty(&handle).connect().unwrap();
-    let error = client.create("answer", &[], &[]).unwrap_err();
+    let error = client.create("answer", ()).unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
     slow.go_on();
-    assert_eq!(client.create("answer", &[], &[]).unwrap().value().unwrap(), 1.into());
+    assert_eq!(client.create("answer", ()).unwrap().value().unwrap(), 1.into());
 }
 
 #[test]
@@ -375,7 +379,7 @@ fn a_wait_that_was_asked_for_is_no_delay() {
 fn a_call_timeout_applies_to_the_manager_of_any_language() {
     against_every_manager(|client, who| {
         let address = client.address();
-        let hasty = Client::to(address, KEY).call_timeout(SLACK).connect().unwrap();
+        let hasty = Client::builder(address, KEY).call_timeout(SLACK).connect().unwrap();
         let queue = hasty.queue("Queue").unwrap();
         queue.put(1).unwrap();
         assert_eq!(queue.get_timeout(BRIEF).unwrap(), Some(1.into()), "{who}");
@@ -412,7 +416,7 @@ fn clones_are_used_by_many_threads_at_once() {
             thread.join().unwrap();
         }
         let mut got: Vec<i64> =
-            (0..THREADS * 25).map(|_| shared.get().unwrap().try_into().unwrap()).collect();
+            (0..THREADS * 25).map(|_| shared.get().unwrap().to().unwrap()).collect();
         got.sort_unstable();
         let all = (0..THREADS).flat_map(|t| (0..25).map(move |i| t * 1000 + i));
         assert!(got.into_iter().eq(all), "{who}");
@@ -443,7 +447,7 @@ fn a_blocked_get_blocks_no_other_call() {
         assert!(!getters.iter().any(JoinHandle::is_finished), "{who}");
         (0..=count).for_each(|i| queue.put(i).unwrap());
         let mut got: Vec<i64> =
-            getters.into_iter().map(|getter| getter.join().unwrap().try_into().unwrap()).collect();
+            getters.into_iter().map(|getter| getter.join().unwrap().to().unwrap()).collect();
         got.sort_unstable();
         assert!(got.into_iter().eq(0..=count), "{who}");
     });
@@ -498,12 +502,12 @@ fn a_proxy_may_go_after_its_manager() {
 #[test]
 fn a_reply_over_the_limit_is_an_error_that_names_it() {
     let (handle, limits) = (manager(), Limits::default().frame_size(1000));
-    let client = Client::to(handle.address(), KEY).limits(limits).connect().unwrap();
+    let client = Client::builder(handle.address(), KEY).limits(limits).connect().unwrap();
     let tasks = client.queue("tasks").unwrap();
     let plain = Client::connect(handle.address(), KEY).unwrap().queue("tasks").unwrap();
     let refused = || {
         let error = tasks.get().unwrap_err();
-        assert!(matches!(error, Error::Limit("frame size", 1000)), "{error:?}");
+        assert!(matches!(error, Error::Limit { what: "frame size", max: 1000 }), "{error:?}");
         assert_mentions(&error.to_string(), &["frame size", "1000"]);
     };
     plain.put(vec![0_u8; 2000]).unwrap();
@@ -525,7 +529,7 @@ fn a_value_with_no_tree_within_the_limits_stays_opaque() {
     let plain = Client::connect(handle.address(), KEY).unwrap().queue("tasks").unwrap();
     let nested = (0..10).fold(Value::None, |inner, _| Value::List(vec![inner]));
     plain.put(nested.clone()).unwrap();
-    let limited = Client::to(handle.address(), KEY).limits(limits).connect().unwrap();
+    let limited = Client::builder(handle.address(), KEY).limits(limits).connect().unwrap();
     let limited = limited.queue("tasks").unwrap();
     let item = limited.get().unwrap();
     assert!(matches!(item, Value::Opaque(_)), "{item}");
@@ -542,13 +546,17 @@ fn what_a_queue_raises_is_told_apart() {
         [error.is_empty(), error.is_full(), error.is_shut_down(), error.is_disconnected()]
     };
     against_every_manager(|client, who| {
-        let queue = QueueProxy::from(client.create("Queue", &[1.into()], &[]).unwrap());
-        let call = |method: &str| queue.proxy().call(method, &[], &[]).unwrap_err();
+        let queue = QueueProxy::from(client.create("Queue", (1,)).unwrap());
+        let call = |method: &str| queue.proxy().call(method, ()).unwrap_err();
         assert_eq!(told(&call("get_nowait")), [true, false, false, false], "{who}");
         assert_eq!(queue.try_get().unwrap(), None, "{who}");
         queue.put(1).unwrap();
         let full = [queue.try_put(2), queue.put_timeout(2, BRIEF)].map(Result::unwrap_err);
         for error in full {
+            assert!(error.is_full(), "{who}: {error}");
+            let (shown, item) = (error.to_string(), error.into_inner());
+            assert_eq!(item, 2.into(), "{who}: {shown}");
+            let error = Error::from(queue.try_put(2).unwrap_err());
             assert_eq!(told(&error), [false, true, false, false], "{who}: {error}");
         }
         assert_eq!(queue.get().unwrap(), 1.into());
@@ -575,21 +583,21 @@ fn python_s_other_objects_are_used_too() {
         let (mut process, address) = python_manager(python);
         let client = Client::connect(address, KEY).unwrap();
 
-        let list = client.create("list", &[[1, 2].into()], &[]).unwrap();
-        list.call("append", &["three".into()], &[]).unwrap();
-        assert_eq!(list.call("__len__", &[], &[]).unwrap(), 3.into());
-        assert_eq!(list.call("__getitem__", &[(-1).into()], &[]).unwrap(), "three".into());
+        let list = client.create("list", ([1, 2],)).unwrap();
+        list.call("append", ("three",)).unwrap();
+        assert_eq!(list.call("__len__", ()).unwrap(), 3.into());
+        assert_eq!(list.call("__getitem__", (-1,)).unwrap(), "three".into());
         assert_eq!(list.value().unwrap().to_string(), "[1, 2, 'three']");
         assert_eq!(list.repr().unwrap(), "[1, 2, 'three']");
-        match list.call("__getitem__", &[9.into()], &[]) {
+        match list.call("__getitem__", (9,)) {
             Err(Error::Exception(error)) => assert!(error.is("builtins", "IndexError"), "{error}"),
             other => panic!("{other:?}"),
         }
 
         let pairs = Value::Dict(vec![("a".into(), 1.into())]);
-        let dict = client.create("dict", &[pairs], &[("b", 2.into())]).unwrap();
+        let dict = client.create("dict", Args::new().arg(pairs).kwarg("b", 2)).unwrap();
         assert_eq!(dict.value().unwrap().to_string(), "{'a': 1, 'b': 2}");
-        match dict.call("__getitem__", &["c".into()], &[]) {
+        match dict.call("__getitem__", ("c",)) {
             Err(Error::Exception(error)) => {
                 assert_eq!(error, Exception::new("builtins", "KeyError", vec!["c".into()]));
             }
@@ -597,25 +605,27 @@ fn python_s_other_objects_are_used_too() {
         }
 
         // A result that stays in the manager.
-        let keys = dict.call_proxy("__iter__", &[], &[]).unwrap();
+        let keys = dict.call_proxy("__iter__", ()).unwrap();
         assert_eq!(client.number_of_objects().unwrap(), 3);
-        assert_eq!(keys.call("__next__", &[], &[]).unwrap(), "a".into());
-        assert_eq!(keys.call("__next__", &[], &[]).unwrap(), "b".into());
-        match keys.call("__next__", &[], &[]) {
+        assert_eq!(keys.call("__next__", ()).unwrap(), "a".into());
+        assert_eq!(keys.call("__next__", ()).unwrap(), "b".into());
+        match keys.call("__next__", ()) {
             Err(Error::Exception(error)) => assert!(error.is("builtins", "StopIteration")),
             other => panic!("{other:?}"),
         }
 
-        match client.create("nothing", &[], &[]) {
-            Err(Error::Remote(text)) => assert_mentions(&text, &["KeyError", "'nothing'"]),
+        match client.create("nothing", ()) {
+            Err(Error::Remote { traceback: text }) => {
+                assert_mentions(&text, &["KeyError", "'nothing'"]);
+            }
             other => panic!("{other:?}"),
         }
-        match list.call("unknown", &[], &[]) {
-            Err(Error::Remote(text)) => assert_mentions(&text, &["'unknown'"]),
+        match list.call("unknown", ()) {
+            Err(Error::Remote { traceback: text }) => assert_mentions(&text, &["'unknown'"]),
             other => panic!("{other:?}"),
         }
         match client.queue("Queue").unwrap().proxy().value() {
-            Err(Error::Remote(text)) => assert_mentions(&text, &["pickle"]),
+            Err(Error::Remote { traceback: text }) => assert_mentions(&text, &["pickle"]),
             other => panic!("{other:?}"),
         }
 
@@ -694,7 +704,7 @@ print('equal')
         let items: Vec<Value> = (0..8).map(|_| tasks.get().unwrap()).collect();
         assert!(matches!(items[0], Value::Opaque(_)), "{}", items[0]);
         assert_eq!(items[0].type_name(), "object");
-        assert!(i64::try_from(items[0].clone()).is_err());
+        assert!(items[0].clone().to::<i64>().is_err());
         match &items[2] {
             Value::Dict(pairs) => {
                 assert!(matches!(pairs[0].1, Value::Opaque(_)), "{}", pairs[0].1);
@@ -715,4 +725,131 @@ print('equal')
         let (_process, address) = python_manager(python);
         through(&address, python);
     }
+}
+
+// Calls.
+
+/// Its methods' names are made at run time; each returns its arguments.
+struct Pins(Vec<String>);
+
+impl SharedObject for Pins {
+    fn exposed(&self) -> Exposed {
+        self.0.iter().collect()
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let mut all = Vec::new();
+        for arg in call.positional() {
+            all.push((String::new(), call.value(arg)?));
+        }
+        for (name, arg) in call.keywords() {
+            // The error of a conversion becomes a TypeError.
+            all.push((name.clone(), arg.to::<i64>()?.into()));
+        }
+        Ok(all.into())
+    }
+}
+
+#[test]
+fn arguments_arrive_in_every_form() {
+    let manager = Manager::new(KEY).register("pins", |_| {
+        Arc::new(Pins((0..3).map(|number| format!("pin_{number}")).collect()))
+    });
+    let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    let pins = client.create("pins", ()).unwrap();
+    assert_eq!(pins.exposed(), ["pin_0", "pin_1", "pin_2"]);
+    let call = |args: Args| pins.call("pin_1", args).unwrap().to_string();
+    assert_eq!(call(Args::new()), "[]");
+    assert_eq!(call(Args::new().arg(1).kwarg("by", 5)), "[('', 1), ('by', 5)]");
+    assert_eq!(pins.call("pin_0", ()).unwrap().to_string(), "[]");
+    assert_eq!(pins.call("pin_0", (7,)).unwrap().to_string(), "[('', 7)]");
+    assert_eq!(pins.call("pin_2", ("a", [1])).unwrap().to_string(), "[('', 'a'), ('', [1])]");
+    let many: Vec<Value> = (0..20).map(Value::from).collect();
+    let back: Vec<(String, i64)> = pins.call("pin_2", many.as_slice()).unwrap().to().unwrap();
+    assert!(back.into_iter().map(|(_, number)| number).eq(0..20));
+
+    let error = pins.call("pin_0", Args::new().kwarg("by", "five")).unwrap_err();
+    let Error::Exception(exception) = error else { panic!("{error:?}") };
+    assert_eq!(exception.to_string(), "TypeError: expected int, got str");
+    let error = pins.call("pin_3", ()).unwrap_err();
+    assert!(matches!(error, Error::Remote { .. }), "{error:?}");
+}
+
+#[test]
+fn call_timeout_applies_unless_the_call_waits() {
+    let (slow, handle) = Slow::manager();
+    let proxy = hasty(&handle).connect().unwrap().create("slow", ()).unwrap();
+    let error = proxy.call("qsize", ()).unwrap_err();
+    assert!(matches!(error, Error::TimedOut), "{error:?}");
+    *slow.1.lock() = false;
+    slow.0.store(0, Ordering::SeqCst);
+    let waiting = blocked(move || proxy.call_waiting("qsize", (), None));
+    thread::sleep(2 * BRIEF);
+    assert!(!waiting.is_finished());
+    slow.go_on();
+    assert_eq!(waiting.join().unwrap().unwrap(), 0.into());
+}
+
+#[test]
+#[cfg(all(unix, feature = "sync"))]
+fn drop_does_not_wait_for_a_manager_that_is_stopped() {
+    use basemanager::sync::LockProxy;
+    use support::Peer;
+    const LIMIT: Duration = Duration::from_millis(2500);
+    let (process, address) = Peer::Rust.serve("sync_manager", &["127.0.0.1:0"]);
+    let client = Client::connect(&address, "producer").unwrap();
+    let proxies: Vec<_> = (0..5).map(|_| client.create("list", ()).unwrap()).collect();
+    let lock = LockProxy::from(client.create("Lock", ()).unwrap());
+    let guard = lock.lock().unwrap();
+    let elapsed = |drop: &mut dyn FnMut()| {
+        let begun = Instant::now();
+        drop();
+        begun.elapsed()
+    };
+    process.signal("STOP");
+    let mut guard = Some(guard);
+    let took = elapsed(&mut || drop(guard.take()));
+    assert!(took < LIMIT, "{took:?}");
+    // The first one waits, the others know.
+    let mut proxies = proxies.into_iter();
+    let last = proxies.next_back().unwrap();
+    let took = elapsed(&mut || proxies.by_ref().for_each(drop));
+    assert!(took < LIMIT, "{took:?}");
+    let error = last.close().unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
+    let mut lock = Some(lock);
+    let took = elapsed(&mut || drop(lock.take()));
+    assert!(took < LIMIT, "{took:?}");
+    process.signal("CONT");
+}
+
+#[test]
+fn close_releases_the_object_and_reports_errors() {
+    let handle = manager();
+    let client = Client::connect(handle.address(), KEY).unwrap();
+    let (queue, other) = (client.queue("Queue").unwrap(), client.queue("Queue").unwrap());
+    let clone = queue.proxy().clone();
+    assert_eq!(client.number_of_objects().unwrap(), 2);
+    drop(queue);
+    clone.close().unwrap();
+    assert_eq!(client.number_of_objects().unwrap(), 1);
+    let proxy = other.proxy().clone();
+    proxy.close().unwrap();
+    // `other` is a clone that still uses it.
+    assert_eq!(other.len().unwrap(), 0);
+    let last = other.proxy().clone();
+    drop(other);
+    handle.shutdown();
+    assert!(handle.join_timeout(LONG));
+    let error = last.close().unwrap_err();
+    assert!(!error.is_timeout(), "{error:?}");
+}
+
+#[test]
+fn authkey_comes_from_the_environment() {
+    let name = "CARGO_PKG_NAME";
+    assert_eq!(Authkey::from_env(name).unwrap().as_bytes(), env!("CARGO_PKG_NAME").as_bytes());
+    let error = Authkey::from_env("NO_SUCH_VARIABLE").unwrap_err();
+    assert_mentions(&error.to_string(), &["NO_SUCH_VARIABLE", "not set"]);
 }

@@ -160,7 +160,7 @@ fn any_int() -> impl Strategy<Value = Value> {
         edge(32),
         edge(63),
         edge(64),
-        edge(31).prop_map(|int| Value::from(-i64::try_from(int).unwrap())),
+        edge(31).prop_map(|int| Value::from(-int.to::<i64>().unwrap())),
         edge(100),
     ]
 }
@@ -244,7 +244,7 @@ fn may_be_equal(a: &Value, b: &Value) -> bool {
         }
         (Value::FrozenSet(a), Value::FrozenSet(b)) => a.len() == b.len(),
         _ => {
-            let number = |value: &Value| f64::try_from(value.clone()).ok();
+            let number = |value: &Value| value.clone().to::<f64>().ok();
             a == b || number(a).is_some_and(|a| number(b) == Some(a))
         }
     }
@@ -257,7 +257,7 @@ fn python_and_we_read_each_others_values() {
         let mut runner =
             TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(CASES) });
         let result = runner.run(&any_value(), |value| {
-            let picture = oracle.picture(&Pickle::from(&value).to_bytes());
+            let picture = oracle.picture(&Pickle::encode(&value).unwrap().to_bytes());
             for (pickle, protocol) in picture.pickles.iter().zip(2..) {
                 let back =
                     Pickle::from_bytes(pickle, &limits()).unwrap().decode(&limits()).unwrap();
@@ -283,7 +283,7 @@ fn python_and_we_read_each_others_values() {
 fn values_survive_without_python() {
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
     let result = runner.run(&any_value(), |value| {
-        let pickle = Pickle::from(&value);
+        let pickle = Pickle::encode(&value).unwrap();
         prop_assert!(identical(&value, &pickle.decode(&limits()).unwrap()));
         let again = Pickle::from_bytes(&pickle.to_bytes(), &limits()).unwrap();
         prop_assert_eq!(again, pickle);
@@ -299,7 +299,7 @@ fn integers_of_128_bits_are_the_same_in_python() {
     let oracle = Oracle::new(python);
     for bits in 0..127 {
         for int in [1_i128 << bits, -(1_i128 << bits), (1 << bits) - 1] {
-            let picture = oracle.picture(&Pickle::from(&Value::from(int)).to_bytes());
+            let picture = oracle.picture(&Pickle::encode(&Value::from(int)).unwrap().to_bytes());
             assert_eq!(int.to_string(), picture.repr);
         }
     }
@@ -336,7 +336,7 @@ fn the_corpus_can_be_opened() {
                 let value = value.unwrap_or(Value::Opaque(pickle));
                 let opaque = matches!(value, Value::Opaque(_));
                 *sorts.entry(if opaque { "opaque" } else { &sample.sort }).or_default() += 1;
-                named.push((sample.name(), Pickle::from(&value).to_bytes()));
+                named.push((sample.name(), Pickle::encode(&value).unwrap().to_bytes()));
             }
             let opened: Vec<Sample> = opened.into_iter().cloned().collect();
             check(&oracle, sharing, &opened, &named);

@@ -7,7 +7,8 @@
 mod programs;
 mod support;
 
-use basemanager::{Client, Dict, Error, Limits, List, Manager, Namespace, Set, SharedValue, Value};
+use basemanager::sync::{Dict, List, Namespace, Set, SharedValue};
+use basemanager::{Client, Error, Limits, Manager, Value};
 use programs::memory;
 
 const PARTS: u32 = 16;
@@ -40,17 +41,17 @@ fn refused_call_copies_no_container() {
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
     let names = ["list", "dict", "set", "namespace", "value", "plain"];
-    let large = names.map(|name| client.create(&format!("large_{name}"), &[], &[]).unwrap());
-    let small = client.create("list", &[], &[]).unwrap();
+    let large = names.map(|name| client.create(&format!("large_{name}"), ()).unwrap());
+    let small = client.create("list", ()).unwrap();
     let (into_dict, into_set) =
-        (client.create("dict", &[], &[]).unwrap(), client.create("set", &[], &[]).unwrap());
+        (client.create("dict", ()).unwrap(), client.create("set", ()).unwrap());
 
     let before = memory("VmHWM");
     for (large, name) in large.iter().zip(names) {
         for (target, method) in
             [(&small, "extend"), (&small, "__iadd__"), (&into_dict, "update"), (&into_set, "union")]
         {
-            let error = target.call(method, &[large.into()], &[]).unwrap_err();
+            let error = target.call(method, (large,)).unwrap_err();
             let Error::Exception(exception) = error else { unreachable!("{error:?}") };
             let refused = exception.to_string();
             assert!(refused.starts_with("MemoryError"), "{method} of {name}: {refused}");

@@ -7,7 +7,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use basemanager::{Client, List, ListProxy, Manager, ServerHandle, Value};
+use basemanager::sync::{List, ListProxy};
+use basemanager::value::Args;
+use basemanager::{Client, Manager, ServerHandle, Value};
 
 fn serve() -> (ServerHandle, List, ListProxy) {
     let list = List::new();
@@ -15,7 +17,7 @@ fn serve() -> (ServerHandle, List, ListProxy) {
     let manager = manager.register("shared", move |_| shared.clone());
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
-    let proxy = client.create("shared", &[], &[]).unwrap().into();
+    let proxy = client.create("shared", ()).unwrap().into();
     (handle, list, proxy)
 }
 
@@ -40,7 +42,7 @@ fn comparing_deep_sets_takes_time_by_their_depth_only() {
         list.push(deep(wrap, levels, 1));
         let start = Instant::now();
         for (last, found) in [(2, 0), (1, 1)] {
-            let count = proxy.proxy().call("count", &[deep(wrap, levels, last)], &[]);
+            let count = proxy.proxy().call("count", (deep(wrap, levels, last),));
             assert_eq!(count.unwrap(), found.into());
         }
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
@@ -53,11 +55,10 @@ fn beginning_of_an_object_is_the_beginning_of_its_repr() {
     let client = Client::connect(handle.address(), "key").unwrap();
     let pairs = Value::Dict((0..40).map(|n| (n.into(), "it's\n".into())).collect());
     let items: Value = (0..40).map(|n| Value::from((n, "é"))).collect();
-    let bare = |typeid: &str| client.create(typeid, &[], &[]).unwrap();
-    let with = |typeid: &str, value: &Value| {
-        client.create(typeid, std::slice::from_ref(value), &[]).unwrap()
-    };
-    let attributes = [("a", items.clone()), ("a1", 1.into()), ("_hidden", 2.into())];
+    let bare = |typeid: &str| client.create(typeid, ()).unwrap();
+    let with =
+        |typeid: &str, value: &Value| client.create(typeid, std::slice::from_ref(value)).unwrap();
+    let attributes = Args::new().kwarg("a", items.clone()).kwarg("a1", 1).kwarg("_hidden", 2);
     list.push("first");
     let objects = [
         proxy.proxy().clone(),
@@ -68,11 +69,11 @@ fn beginning_of_an_object_is_the_beginning_of_its_repr() {
         with("list", &items),
         with("dict", &pairs),
         with("set", &items),
-        client.create("Namespace", &[], &attributes).unwrap(),
-        client.create("Value", &["i".into(), items.clone()], &[]).unwrap(),
-        client.create("Array", &["i".into(), Value::List(vec![])], &[]).unwrap(),
-        client.create("Array", &["i".into(), (0..40).collect()], &[]).unwrap(),
-        client.create("Array", &["u".into(), "text".into()], &[]).unwrap(),
+        client.create("Namespace", attributes).unwrap(),
+        client.create("Value", ("i", items.clone())).unwrap(),
+        client.create("Array", ("i", Value::List(vec![]))).unwrap(),
+        client.create("Array", ("i", (0..40).collect::<Value>())).unwrap(),
+        client.create("Array", ("u", "text")).unwrap(),
     ];
     let shown = client.debug_info().unwrap();
     for object in &objects {

@@ -212,7 +212,7 @@ fn consumer_after_untyped_get_acknowledges_its_own_item() {
     put(&queue, 1..=3);
     let tasks = client.queue("queue").unwrap();
     // By a pooled connection: no consumer can acknowledge this item.
-    assert_eq!(tasks.proxy().call("get", &[], &[]).unwrap(), 1.into());
+    assert_eq!(tasks.proxy().call("get", ()).unwrap(), 1.into());
     let mut consumer = tasks.consumer();
     assert_eq!(consumer.get().unwrap(), 2.into());
     consumer.task_done().unwrap();

@@ -9,10 +9,9 @@ mod support;
 
 use std::sync::Arc;
 
-use basemanager::{
-    Call, Client, Dict, Error, Exception, Limits, List, ListProxy, Manager, Pickle, Queue, Return,
-    ServerHandle, SharedObject, Value,
-};
+use basemanager::object::{Call, Exposed, Return, SharedObject};
+use basemanager::sync::{Dict, List, ListProxy};
+use basemanager::{Client, Error, Exception, Limits, Manager, Pickle, Queue, ServerHandle, Value};
 use raw::Raw;
 
 /// A manager with a list that lasts, a proxy of it, and a client that says what it likes.
@@ -22,7 +21,7 @@ fn serve(limits: Limits) -> (ServerHandle, List, ListProxy, Caller) {
     let manager = manager.share("shared", list.clone()).limits(limits);
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
-    let proxy = client.create("shared", &[], &[]).unwrap().into();
+    let proxy = client.create("shared", ()).unwrap().into();
     let address = handle.address().to_string();
     let id = Raw::create(&address, "key", "shared");
     let caller = Caller { raw: Raw::accepted(&address, "key"), id };
@@ -53,7 +52,7 @@ fn call(caller: &mut Caller, method: &str, arguments: &[&[u8]]) -> Result<(), St
 }
 
 fn ops(value: impl Into<Value>) -> Vec<u8> {
-    let bytes = Pickle::from(&value.into()).to_bytes();
+    let bytes = Pickle::encode(&value.into()).unwrap().to_bytes();
     bytes[2..bytes.len() - 1].to_vec()
 }
 
@@ -126,7 +125,7 @@ fn too_deep_argument_is_an_error_and_the_connection_goes_on() {
     let (_handle, _, proxy, _) = serve(Limits::default());
     proxy.push(nests(900)).unwrap();
     let error = proxy.push(nests(1001)).unwrap_err();
-    assert!(matches!(error, Error::Conversion(_)), "{error:?}");
+    assert!(matches!(error, Error::Conversion { .. }), "{error:?}");
     assert!(!error.may_have_taken_effect());
     assert_eq!(proxy.len().unwrap(), 1);
 }
@@ -140,7 +139,7 @@ fn puts_before_a_too_deep_item_are_carried_out() {
     let proxy = Client::connect(handle.address(), "key").unwrap().queue("queue").unwrap();
     let items = [1.into(), 2.into(), nests(1001), 3.into()];
     let results: Vec<_> = proxy.put_each(items).collect();
-    assert!(matches!(results[..], [Ok(()), Ok(()), Err(Error::Conversion(_))]), "{results:?}");
+    assert!(matches!(results[..], [Ok(()), Ok(()), Err(Error::Conversion { .. })]), "{results:?}");
     assert_eq!(queue.len(), 2);
     proxy.put(4).unwrap();
 }
@@ -149,8 +148,8 @@ fn puts_before_a_too_deep_item_are_carried_out() {
 struct Deep;
 
 impl SharedObject for Deep {
-    fn exposed(&self) -> &[&str] {
-        &["make"]
+    fn exposed(&self) -> Exposed {
+        ["make"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -163,9 +162,9 @@ impl SharedObject for Deep {
 fn too_deep_result_is_an_error_and_the_connection_goes_on() {
     let manager = Manager::new("key").register("deep", |_| Arc::new(Deep));
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let proxy = Client::connect(handle.address(), "key").unwrap().create("deep", &[], &[]).unwrap();
-    proxy.call("make", &[900.into()], &[]).unwrap();
-    let error = proxy.call("make", &[1001.into()], &[]).unwrap_err();
+    let proxy = Client::connect(handle.address(), "key").unwrap().create("deep", ()).unwrap();
+    proxy.call("make", (900,)).unwrap();
+    let error = proxy.call("make", (1001,)).unwrap_err();
     assert!(error.to_string().contains("nests deeper than 1000 levels"), "{error}");
-    assert_eq!(proxy.call("make", &[0.into()], &[]).unwrap(), 1.into());
+    assert_eq!(proxy.call("make", (0,)).unwrap(), 1.into());
 }

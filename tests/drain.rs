@@ -42,7 +42,7 @@ impl Draining {
     }
 
     fn close(&self) {
-        Client::connect(&self.address, KEY).unwrap().create("close", &[], &[]).unwrap();
+        Client::connect(&self.address, KEY).unwrap().create("close", ()).unwrap();
         self.until_draining();
     }
 
@@ -165,7 +165,7 @@ fn drain_with_unacknowledged_item_ends_after_timeout() {
     assert_eq!(consumer.get().unwrap(), 1.into());
     manager.close();
     manager.end();
-    assert!(matches!(consumer.task_done(), Err(Error::Disconnected | Error::Io(..))));
+    assert!(matches!(consumer.task_done(), Err(Error::Disconnected | Error::Io { .. })));
     until("it is back, and its owner has it", PATIENCE, || queue.len() == 1);
 }
 

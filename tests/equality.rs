@@ -5,7 +5,8 @@
 
 mod support;
 
-use basemanager::{Client, Dict, DictProxy, Limits, List, Manager, Pickle, Value};
+use basemanager::sync::{Dict, DictProxy, List};
+use basemanager::{Client, Limits, Manager, Pickle, Value};
 use support::{PATIENCE, pythons, snippet};
 
 #[test]
@@ -79,7 +80,7 @@ fn deeply_nested_object_as_key_fits_the_stack_of_a_connection() {
     let manager = Manager::new("key").register_sync_types();
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
-    let dict: DictProxy = client.create("dict", &[], &[]).unwrap().into();
+    let dict: DictProxy = client.create("dict", ()).unwrap().into();
     for levels in [1, 10, 99, 199, 201, 20_000] {
         dict.insert(nested(levels), levels).unwrap();
         assert_eq!(dict.get_as(nested(levels)).unwrap(), Some(levels));

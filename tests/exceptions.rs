@@ -106,8 +106,8 @@ fn against_every_python(test: impl Fn(&Client, &Python)) {
 
 #[track_caller]
 fn raised(client: &Client, name: &str) -> Exception {
-    let failing = client.create("failing", &[], &[]).unwrap();
-    match failing.call("fail", &[name.into()], &[]).unwrap_err() {
+    let failing = client.create("failing", ()).unwrap();
+    match failing.call("fail", (name,)).unwrap_err() {
         Error::Exception(exception) => exception,
         other => panic!("{name}: {other:?}"),
     }
@@ -129,7 +129,7 @@ fn exception_with_unusual_reduce_keeps_class_text_and_pickle() {
             let shown = exception.to_string();
             assert!(shown.contains("the disk is full"), "{python}, {name}: {shown}");
             assert!(!shown.contains("opaque"), "{python}, {name}: {shown}");
-            let Some(Value::Opaque(pickle)) = exception.args.last() else {
+            let Some(Value::Opaque(pickle)) = exception.args().last() else {
                 panic!("{python}, {name}: {exception:?}");
             };
             assert!(pickle.to_bytes().windows(16).any(|part| part == b"the disk is full"));
@@ -142,7 +142,7 @@ fn exception_with_unusual_reduce_keeps_class_text_and_pickle() {
         assert_eq!(raised(client, "state"), expected, "{python}");
         // Within narrow limits, too.
         let limits = Limits::default().depth(2);
-        let client = Client::to(client.address(), KEY).limits(limits).connect().unwrap();
+        let client = Client::builder(client.address(), KEY).limits(limits).connect().unwrap();
         assert!(raised(&client, "deep").is("__main__", "Deep"), "{python}");
     });
 }
@@ -150,12 +150,11 @@ fn exception_with_unusual_reduce_keeps_class_text_and_pickle() {
 #[test]
 fn exception_text_is_the_last_line_of_python_s_traceback() {
     against_every_python(|client, python| {
-        let failing = client.create("failing", &[], &[]).unwrap();
-        let names = Vec::<Value>::try_from(failing.call("names", &[], &[]).unwrap()).unwrap();
-        let names: Vec<String> = names.into_iter().map(|name| name.try_into().unwrap()).collect();
+        let failing = client.create("failing", ()).unwrap();
+        let names = failing.call("names", ()).unwrap().to::<Vec<String>>().unwrap();
         for name in names.iter().skip_while(|name| *name != "key") {
-            let text = failing.call("text", &[name.as_str().into()], &[]).unwrap();
-            let text = String::try_from(text).unwrap();
+            let text = failing.call("text", (name.as_str(),)).unwrap();
+            let text = text.to::<String>().unwrap();
             assert_eq!(raised(client, name).to_string(), text, "{python}, {name}");
         }
     });

@@ -88,7 +88,7 @@ impl Clients {
 
     /// Ends the manager in order, and gives what it logged.
     fn end(self, mut manager: Process) -> String {
-        Client::connect(&self.address, KEY).unwrap().create("close", &[], &[]).unwrap();
+        Client::connect(&self.address, KEY).unwrap().create("close", ()).unwrap();
         manager.end(PATIENCE).well().stderr
     }
 }

@@ -94,7 +94,7 @@ fn programs_mean_the_same_to_cpython() {
         for at in 0..count {
             let theirs = program(&mut rng, if at % 4 == 0 { 30 } else { 1000 });
             let (ours, value) = match put_through(&theirs) {
-                Ok((ours, Ok(value))) => (ours, Pickle::from(&value).to_bytes()),
+                Ok((ours, Ok(value))) => (ours, Pickle::encode(&value).unwrap().to_bytes()),
                 Ok((ours, Err(_))) => (ours, Vec::new()),
                 // CPython would overlook them.
                 Err(error) if error.to_string().ends_with("too many objects") => continue,
@@ -144,7 +144,11 @@ fn memo_keys_are_those_of_cpython() {
     let put_through = |program: &&[u8]| {
         let theirs = whole(&[program]);
         let (ours, value) = put_through(&theirs).unwrap();
-        [theirs, ours, value.map(|value| Pickle::from(&value).to_bytes()).unwrap_or_default()]
+        [
+            theirs,
+            ours,
+            value.map(|value| Pickle::encode(&value).unwrap().to_bytes()).unwrap_or_default(),
+        ]
     };
     let programs: Vec<_> = programs.iter().map(put_through).collect();
     for (verdict, [program, ..]) in oracle.judge(&programs).iter().zip(&programs) {

@@ -152,10 +152,10 @@ fn objects_go_with_those_who_made_them() {
     let threads = 3;
     let part = |rounds: usize| {
         for _ in 0..rounds {
-            let made = client.create("list", &[vec![1, 2, 3].into()], &[]).unwrap();
-            made.call("append", &[vec![7_u8; 10_000].into()], &[]).unwrap();
-            let made = client.create("Lock", &[], &[]).unwrap();
-            made.call("acquire", &[], &[]).unwrap();
+            let made = client.create("list", (vec![1, 2, 3],)).unwrap();
+            made.call("append", (vec![7_u8; 10_000],)).unwrap();
+            let made = client.create("Lock", ()).unwrap();
+            made.call("acquire", ()).unwrap();
         }
         for python in pythons() {
             let code = "m = connect('list', 'dict', 'Event')

@@ -39,7 +39,8 @@ fn blocked_log_delays_no_client() {
     let locked = lines.lock().unwrap();
     let strangers: Vec<_> = (0..20).map(|_| Raw::stranger(&address)).collect();
     drop(strangers);
-    let connect = || Client::to(&address, KEY).connect_timeout(Duration::from_secs(2)).connect();
+    let connect =
+        || Client::builder(&address, KEY).connect_timeout(Duration::from_secs(2)).connect();
     until("there is room", PATIENCE, || connect().is_ok());
     let queue = connect().unwrap().queue("queue").unwrap();
     queue.put(1).unwrap();

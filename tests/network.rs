@@ -86,7 +86,7 @@ fn fill_pool(tasks: &QueueProxy) {
 fn pool_after_one_timeout_is_dropped() {
     let (_manager, address) = Rust.serve("manager", &[&own_address()]);
     let router = Router::start(&address);
-    let client = Client::to(&router.address, KEY).call_timeout(TIMEOUT).connect().unwrap();
+    let client = Client::builder(&router.address, KEY).call_timeout(TIMEOUT).connect().unwrap();
     let tasks = client.queue("task_queue").unwrap();
     fill_pool(&tasks);
     router.forget();
@@ -98,7 +98,7 @@ fn pool_after_one_timeout_is_dropped() {
 #[test]
 fn many_proxies_of_a_silent_host_cost_one_timeout() {
     let (manager, address) = Rust.serve("manager", &[&own_address()]);
-    let client = Client::to(&address, KEY).connect_timeout(TIMEOUT).connect().unwrap();
+    let client = Client::builder(&address, KEY).connect_timeout(TIMEOUT).connect().unwrap();
     let proxies: Vec<_> = (0..20).map(|_| client.queue("task_queue").unwrap()).collect();
     let last = client.queue("task_queue").unwrap();
     manager.signal("STOP");

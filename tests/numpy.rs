@@ -7,17 +7,16 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use basemanager::{
-    Client, Dict, DictProxy, Limits, ListProxy, Manager, Pickle, Queue, QueueProxy, ServerHandle,
-    Value,
-};
+use basemanager::sync::{Dict, DictProxy, ListProxy};
+use basemanager::value::Args;
+use basemanager::{Client, Limits, Manager, Pickle, Queue, QueueProxy, ServerHandle, Value};
 use support::{PATIENCE, snippet, with_packages};
 
 fn serve() -> (ServerHandle, Client) {
     let many = Queue::new();
     let manager = Manager::new("key").register_sync_types().register("many", move |_| many.clone());
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let client = Client::to(handle.address(), "key").call_timeout(PATIENCE).connect().unwrap();
+    let client = Client::builder(handle.address(), "key").call_timeout(PATIENCE).connect().unwrap();
     (handle, client)
 }
 
@@ -83,37 +82,37 @@ fn scalar_of_each_type_is_its_number() {
         ] {
             assert!(are_equal(&scalar, &number) && are_equal(&number, &scalar), "{number}");
             assert_eq!(scalar.truthy(), number.truthy(), "{number}");
-            let floats = [scalar, number].map(|value| f64::try_from(value).unwrap().to_bits());
+            let floats = [scalar, number].map(|value| value.to::<f64>().unwrap().to_bits());
             assert_eq!(floats[0], floats[1]);
         }
     }
     assert_eq!(int(7).as_i64(), Some(7));
-    assert_eq!(u8::try_from(int(7)).unwrap(), 7);
-    assert!(!bool::try_from(scalar("b1", &[0])).unwrap());
+    assert_eq!(int(7).to::<u8>().unwrap(), 7);
+    assert!(!scalar("b1", &[0]).to::<bool>().unwrap());
     // Of another type, or cut short.
     for other in
         [scalar("c16", &[0; 16]), scalar("i8", &[0; 4]), scalar("b1", &[]), scalar("f8", &[0; 4])]
     {
         assert!(!are_equal(&other, &0.into()));
-        assert!(other.truthy() && i64::try_from(other).is_err());
+        assert!(other.truthy() && other.to::<i64>().is_err());
     }
 }
 
 #[test]
 fn scalar_as_argument_is_read_as_its_number() {
     let (_handle, client) = serve();
-    let queue: QueueProxy = client.create("Queue", &[int(1)], &[]).unwrap().into();
+    let queue: QueueProxy = client.create("Queue", (int(1),)).unwrap().into();
     let begin = Instant::now();
     let timeout = scalar("f8", &0.05_f64.to_le_bytes());
-    let error = queue.proxy().call("get", &[], &[("timeout", timeout)]).unwrap_err();
+    let error = queue.proxy().call("get", Args::new().kwarg("timeout", timeout)).unwrap_err();
     assert!(error.is_empty() && begin.elapsed() >= Duration::from_millis(40), "{error}");
-    let error = queue.proxy().call("get", &[scalar("b1", &[0])], &[]).unwrap_err();
+    let error = queue.proxy().call("get", (scalar("b1", &[0]),)).unwrap_err();
     assert!(error.is_empty(), "{error}");
 
-    let list: ListProxy = client.create("list", &[["a", "b", "c"].into()], &[]).unwrap().into();
-    assert_eq!(list.proxy().call("__getitem__", &[int(1)], &[]).unwrap(), "b".into());
+    let list: ListProxy = client.create("list", (["a", "b", "c"],)).unwrap().into();
+    assert_eq!(list.proxy().call("__getitem__", (int(1),)).unwrap(), "b".into());
 
-    let dict: DictProxy = client.create("dict", &[], &[]).unwrap().into();
+    let dict: DictProxy = client.create("dict", ()).unwrap().into();
     dict.insert(2, "two").unwrap();
     dict.insert(int(2), "zwei").unwrap();
     assert_eq!(dict.items().unwrap(), [(2.into(), "zwei".into())]);
@@ -125,12 +124,12 @@ fn scalar_as_argument_is_read_as_its_number() {
 #[test]
 fn scalar_as_item_is_forwarded_unopened() {
     let (_handle, client) = serve();
-    let queue: QueueProxy = client.create("Queue", &[], &[]).unwrap().into();
+    let queue: QueueProxy = client.create("Queue", ()).unwrap().into();
     queue.put(int(7)).unwrap();
     let Value::Opaque(item) = queue.get().unwrap() else { panic!("it was opened") };
     let Value::Opaque(sent) = int(7) else { unreachable!() };
     assert_eq!(item.to_bytes(), sent.to_bytes());
-    let list: ListProxy = client.create("list", &[[int(7)].into()], &[]).unwrap().into();
+    let list: ListProxy = client.create("list", ([int(7)],)).unwrap().into();
     assert!(matches!(list.get(0).unwrap(), Some(Value::Opaque(_))));
 }
 

@@ -5,7 +5,8 @@
 
 mod support;
 
-use basemanager::{Manager, Namespace, Queue, SharedValue, Value};
+use basemanager::sync::{Namespace, SharedValue};
+use basemanager::{Manager, Queue, Value};
 use support::{PATIENCE, snippet, with_packages};
 
 fn fork_works_as_multiprocessing_does(name: &str) {

@@ -10,8 +10,9 @@ use std::sync::{Arc, Barrier, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use basemanager::object::Return;
 use basemanager::{
-    Client, Error, Exception, Manager, Queue, QueueProxy, Result, Return, ServerHandle, Value,
+    Client, Error, Exception, Manager, Queue, QueueProxy, Result, ServerHandle, Value,
 };
 
 /// Longer than any operation here takes.
@@ -95,7 +96,7 @@ fn remote(maxsize: usize) -> QueueProxy {
         let client = Client::connect(handle.address(), "queue").unwrap();
         (handle, client)
     });
-    client.create("Queue", &[maxsize.into()], &[]).unwrap().into()
+    client.create("Queue", (maxsize,)).unwrap().into()
 }
 
 macro_rules! of_both {
@@ -190,7 +191,7 @@ fn all<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {
 }
 
 fn int(value: Value) -> i64 {
-    value.try_into().unwrap()
+    value.to().unwrap()
 }
 
 fn get_all<Q: Fifo>(queue: &Q) -> Vec<i64> {

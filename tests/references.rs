@@ -7,10 +7,13 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use basemanager::object::{Call, Element, Exposed, Return, SharedObject};
+use basemanager::sync::{
+    Dict, DictProxy, List, ListProxy, Namespace, NamespaceProxy, Set, SetProxy, SharedValue,
+    ValueProxy,
+};
 use basemanager::{
-    Call, Client, Dict, DictProxy, Element, Exception, Limits, List, ListProxy, Manager, Namespace,
-    NamespaceProxy, Pickle, Proxy, Queue, QueueProxy, Return, ServerHandle, Set, SetProxy,
-    SharedObject, SharedValue, Value, ValueProxy,
+    Client, Exception, Limits, Manager, Pickle, Proxy, Queue, QueueProxy, ServerHandle, Value,
 };
 use support::{PATIENCE, pythons, snippet, until};
 
@@ -27,7 +30,7 @@ fn connect(handle: &ServerHandle) -> Client {
 }
 
 fn create<P: From<Proxy>>(client: &Client, typeid: &str) -> P {
-    client.create(typeid, &[], &[]).unwrap().into()
+    client.create(typeid, ()).unwrap().into()
 }
 
 /// The only item of a list or dict, or the item itself.
@@ -63,7 +66,7 @@ fn what_a_copy_names_lives_until_the_client_has_it() {
 #[test]
 fn what_a_copy_of_a_value_names_lives_until_the_client_has_it() {
     let (handle, client) = serve();
-    let value: ValueProxy = client.create("Value", &["i".into(), 0.into()], &[]).unwrap().into();
+    let value: ValueProxy = client.create("Value", ("i", 0)).unwrap().into();
     let inner: ListProxy = create(&client, "list");
     value.set(inner.proxy()).unwrap();
     let stored = value.get().unwrap();
@@ -87,7 +90,7 @@ fn what_a_union_names_lives_until_the_client_has_it() {
             dict.insert("inner", inner).unwrap();
             let nothing = Value::Dict(Vec::new());
             // Its end is told by a connection of its own.
-            dict.proxy().call(method, &[nothing], &[]).unwrap()
+            dict.proxy().call(method, (nothing,)).unwrap()
         });
     }
 }
@@ -96,7 +99,7 @@ fn what_a_union_names_lives_until_the_client_has_it() {
 fn what_fromkeys_names_lives_until_the_client_has_it() {
     read_then_emptied(|client, shared| {
         let dict: DictProxy = create(client, "dict");
-        let made = dict.proxy().call("fromkeys", &[shared.proxy().into()], &[]).unwrap();
+        let made = dict.proxy().call("fromkeys", (shared.proxy(),)).unwrap();
         let Value::Dict(mut pairs) = made else { panic!("{made:?}") };
         pairs.remove(0).0
     });
@@ -114,7 +117,7 @@ fn kept_by_callable(keep: impl Fn(Element) + Send + Sync + 'static, forget: impl
     let client = connect(&handle);
     let inner: ListProxy = create(&client, "list");
     let stored = Value::from(inner.proxy());
-    client.create("keep", std::slice::from_ref(&stored), &[]).unwrap();
+    client.create("keep", std::slice::from_ref(&stored)).unwrap();
     drop(inner);
     let inner: ListProxy = client.proxy_of(&stored).unwrap().expect("a proxy").into();
     inner.push("alive").unwrap();
@@ -199,8 +202,8 @@ struct Curious {
 }
 
 impl SharedObject for Curious {
-    fn exposed(&self) -> &[&str] {
-        &[]
+    fn exposed(&self) -> Exposed {
+        Exposed::default()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -224,22 +227,22 @@ fn what_goes_with_its_container_goes_without_the_lock() {
     let manager = manager.register("dict", move |_| dict.clone());
     let manager = manager.register("queue", move |_| queue.clone());
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let client = Client::to(handle.address(), "key").call_timeout(PATIENCE).connect().unwrap();
+    let client = Client::builder(handle.address(), "key").call_timeout(PATIENCE).connect().unwrap();
     let dict: DictProxy = create(&client, "dict");
     let queue: QueueProxy = create(&client, "queue");
 
-    let proxy = client.create("curious", &[], &[]).unwrap();
+    let proxy = client.create("curious", ()).unwrap();
     let key = Value::from(&proxy);
     dict.insert(key.clone(), 1).unwrap();
     drop(proxy);
     let now = Some(Duration::ZERO);
-    assert_eq!(dict.proxy().call_waiting("pop", &[key], &[], now).unwrap(), 1.into());
+    assert_eq!(dict.proxy().call_waiting("pop", (key,), now).unwrap(), 1.into());
     assert_eq!(client.number_of_objects().unwrap(), 2);
 
-    let proxy = client.create("curious", &[], &[]).unwrap();
+    let proxy = client.create("curious", ()).unwrap();
     queue.put(&proxy).unwrap();
     drop(proxy);
-    queue.proxy().call_waiting("shutdown", &[true.into()], &[], now).unwrap();
+    queue.proxy().call_waiting("shutdown", (true,), now).unwrap();
     assert_eq!(client.number_of_objects().unwrap(), 2);
 }
 
@@ -323,7 +326,7 @@ fn shared_object_of_another_manager_is_not_taken_for_ours() {
     list.push(theirs.proxy()).unwrap();
     assert_eq!(references(), 0, "held by a proxy of another's");
     list.clear().unwrap();
-    let error = list.proxy().call("extend", &[theirs.proxy().into()], &[]).unwrap_err();
+    let error = list.proxy().call("extend", (theirs.proxy(),)).unwrap_err();
     assert!(error.to_string().contains("object is not iterable"), "{error}");
     assert_eq!(list.to_vec().unwrap(), []);
 
@@ -332,7 +335,7 @@ fn shared_object_of_another_manager_is_not_taken_for_ours() {
         let port = handle.address().to_string().rsplit_once(':').unwrap().1.to_owned();
         let client = Client::connect(format!("{host}:{port}"), "key").unwrap();
         let shared: ListProxy = create(&client, "shared");
-        list.proxy().call("extend", &[shared.proxy().into()], &[]).unwrap();
+        list.proxy().call("extend", (shared.proxy(),)).unwrap();
         assert_eq!(list.to_vec().unwrap(), ["ours".into()]);
         list.clear().unwrap();
     }
@@ -345,7 +348,7 @@ fn shared_object_of_another_manager_is_not_taken_for_ours() {
 fn rounds<P: From<Proxy>>(typeid: &str, pass: impl Fn(&P, &Value) -> Value) {
     let (handle, client) = serve();
     let args: &[Value] = if typeid == "Value" { &["i".into(), 0.into()] } else { &[] };
-    let container: P = client.create(typeid, args, &[]).unwrap().into();
+    let container: P = client.create(typeid, args).unwrap().into();
     for round in 0..1_000 {
         let inner: ListProxy = create(&client, "list");
         let stored = Value::from(inner.proxy());
@@ -377,7 +380,7 @@ fn ten_thousand_rounds_through_a_dict() {
 fn ten_thousand_rounds_through_a_set() {
     rounds("set", |set: &SetProxy, inner| {
         set.insert(inner.clone()).unwrap();
-        set.proxy().call("pop", &[], &[]).unwrap()
+        set.proxy().call("pop", ()).unwrap()
     });
 }
 

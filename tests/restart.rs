@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use basemanager::{Client, Connector, Error, Manager, Queue, ServerHandle};
+use basemanager::{Client, ClientBuilder, Error, Manager, Queue, ServerHandle};
 use support::Peer::Rust;
 use support::{
     PATIENCE, Process, TempDir, dead_address, own_address, python_client, pythons, until,
@@ -39,8 +39,8 @@ impl Mortal {
     }
 
     /// One that tries for as long as anything may take.
-    fn patient(&self) -> Connector {
-        Client::to(&self.address, KEY).reconnect(3000, Duration::from_millis(10))
+    fn patient(&self) -> ClientBuilder {
+        Client::builder(&self.address, KEY).reconnect(3000, Duration::from_millis(10))
     }
 }
 
@@ -93,7 +93,7 @@ fn a_call_that_could_not_be_sent_has_taken_no_effect() {
                 tasks.consumer().get().unwrap_err(),
             ];
             for error in errors {
-                assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+                assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
                 assert!(error.is_disconnected() && !error.may_have_taken_effect(), "{error:?}");
             }
         }
@@ -103,8 +103,8 @@ fn a_call_that_could_not_be_sent_has_taken_no_effect() {
         assert_eq!(tasks.get().unwrap(), 3.into());
     });
     let (nowhere, _kept) = dead_address();
-    let error = Client::to(nowhere, KEY).reconnect(3, Duration::ZERO).connect().unwrap_err();
-    assert!(matches!(error, Error::Io(..)) && !error.may_have_taken_effect(), "{error:?}");
+    let error = Client::builder(nowhere, KEY).reconnect(3, Duration::ZERO).connect().unwrap_err();
+    assert!(matches!(error, Error::Io { .. }) && !error.may_have_taken_effect(), "{error:?}");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_consumer_works_again() {
 
 /// The README's loop, word for word.
 fn consume(address: &str) -> Result<(), Error> {
-    let client = Client::to(address, "producer")
+    let client = Client::builder(address, "producer")
         .reconnect(100, std::time::Duration::from_millis(200)) // while no manager is there
         .connect()?;
     let mut consumer = client.queue("task_queue")?.consumer();
@@ -138,7 +138,7 @@ fn consume(address: &str) -> Result<(), Error> {
         });
         match done {
             // It did not come back within the 20 s.
-            Err(error @ Error::Unreachable(_)) => return Err(error),
+            Err(error @ Error::Unreachable { .. }) => return Err(error),
             // It is gone, and an item that was not done is delivered again: get() connects anew.
             Err(error) if error.is_disconnected() => {}
             done => done?,
@@ -162,7 +162,7 @@ fn readme_consumer_survives_kills_and_restarts_of_the_manager() {
             }
             if turn == 3 {
                 // An orderly end is no different.
-                client.create("close", &[], &[]).unwrap();
+                client.create("close", ()).unwrap();
                 manager.process.end(PATIENCE).well();
             } else {
                 manager.kill();
@@ -178,7 +178,7 @@ fn readme_consumer_survives_kills_and_restarts_of_the_manager() {
 #[test]
 fn letting_go_of_a_proxy_waits_for_no_manager() {
     by_every_transport(|mut manager| {
-        let client = Client::to(&manager.address, KEY).reconnect(1000, PATIENCE * 2);
+        let client = Client::builder(&manager.address, KEY).reconnect(1000, PATIENCE * 2);
         let tasks = client.connect().unwrap().queue("task_queue").unwrap();
         manager.kill();
         let (say, word) = mpsc::channel();
@@ -235,7 +235,7 @@ fn what_was_handed_out_is_not_marked_done_in_the_next_manager() {
     let queue = Queue::options().at_least_once().build();
     let first = serve(&own_address(), &queue);
     let address = first.address().to_string();
-    let client = Client::to(&address, KEY).reconnect(3000, Duration::from_millis(10));
+    let client = Client::builder(&address, KEY).reconnect(3000, Duration::from_millis(10));
     let tasks = client.connect().unwrap().queue("task_queue").unwrap();
     (1..=2).for_each(|item| queue.put(item).unwrap());
     let mut consumer = tasks.consumer();

@@ -8,6 +8,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use basemanager::value::Args;
 use basemanager::{Client, Manager, Queue, Registration, ServerHandle, Value};
 use raw::Raw;
 use support::{PATIENCE, own_address, python_client, pythons, until};
@@ -154,8 +155,8 @@ fn shared_object_is_the_same_for_all_clients_and_counted_while_referenced() {
 #[test]
 fn create_of_shared_typeid_with_arguments_raises_type_error() {
     let (handle, client) = start(Manager::new(KEY).share("tasks", Queue::new()));
-    for (args, kwargs) in [(&[Value::from(1)][..], &[][..]), (&[], &[("maxsize", 1.into())])] {
-        let refused = client.create("tasks", args, kwargs).unwrap_err().to_string();
+    for args in [Args::new().arg(1), Args::new().kwarg("maxsize", 1)] {
+        let refused = client.create("tasks", args).unwrap_err().to_string();
         assert!(refused.contains("TypeError: tasks() "), "{refused}");
     }
     for python in pythons() {
@@ -179,7 +180,7 @@ fn shared_registration_exposes_what_it_names() {
 #[test]
 fn shared_value_is_read_as_a_copy() {
     let (_handle, client) = start(Manager::new(KEY).share("version", "1.2"));
-    assert_eq!(client.create("version", &[], &[]).unwrap().value().unwrap(), "1.2".into());
+    assert_eq!(client.create("version", ()).unwrap().value().unwrap(), "1.2".into());
 }
 
 #[test]

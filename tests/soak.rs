@@ -33,10 +33,8 @@ mod soak {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use basemanager::{
-        Client, Consumer, Dict, DictProxy, ListProxy, Lock, LockProxy, Manager, Queue, QueueProxy,
-        Value,
-    };
+    use basemanager::sync::{Dict, DictProxy, ListProxy, Lock, LockProxy};
+    use basemanager::{Client, Consumer, Manager, Queue, QueueProxy, Value};
 
     use crate::programs::Rng;
     use crate::support::{PATIENCE, Process, Python, pythons, say, snippet, until};
@@ -128,13 +126,13 @@ mod soak {
     }
 
     fn number(item: Value) -> String {
-        let text: String = item.try_into().unwrap();
+        let text: String = item.to().unwrap();
         text.split(' ').next().unwrap().to_owned()
     }
 
     /// Holds the lock now and then. That it is exclusive is for the counters to see.
     fn locker(address: &str) {
-        let lock = Client::connect(address, KEY).unwrap().create("lock", &[], &[]).unwrap();
+        let lock = Client::connect(address, KEY).unwrap().create("lock", ()).unwrap();
         let lock: LockProxy = lock.into();
         loop {
             let guard = lock.lock().unwrap();
@@ -379,10 +377,10 @@ mod soak {
             idle: Vec::new(),
             account: Account::default(),
         };
-        let counts: DictProxy = run.client.create("counts", &[], &[]).unwrap().into();
+        let counts: DictProxy = run.client.create("counts", ()).unwrap().into();
         counts.insert("count", 0).unwrap();
         let [tasks, plain] = ["tasks", "plain"].map(|typeid| run.client.queue(typeid).unwrap());
-        let lock: LockProxy = run.client.create("lock", &[], &[]).unwrap().into();
+        let lock: LockProxy = run.client.create("lock", ()).unwrap().into();
         drop(lock.lock().unwrap());
         assert_eq!((tasks.len().unwrap(), plain.len().unwrap()), (0, 0));
         // What it was started with may be open, too, and so may be more files than it opened itself.
@@ -456,7 +454,7 @@ mod soak {
         /// A client that comes, makes objects, and goes in order.
         fn visit(&mut self) {
             let client = Client::connect(&self.address, KEY).unwrap();
-            let list: ListProxy = client.create("list", &[], &[]).unwrap().into();
+            let list: ListProxy = client.create("list", ()).unwrap().into();
             list.push("item").unwrap();
             client.queue("Queue").unwrap().put("x".repeat(20_000)).unwrap();
         }

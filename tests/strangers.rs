@@ -193,7 +193,7 @@ fn clients_beyond_the_limit_disturb_none_within() {
         others.len() + clients.count() == MOST
     });
     for _ in 0..20 {
-        assert!(matches!(Client::connect(&address, KEY), Err(Error::Io(..))));
+        assert!(matches!(Client::connect(&address, KEY), Err(Error::Io { .. })));
         clients.go_on();
     }
     log.until(&format!(": number of connections exceeds the limit of {MOST}"));
@@ -241,7 +241,7 @@ obey()";
     flood.kill();
     until("all are gone", PATIENCE, || manager.threads() == 3 && manager.files() == files);
     assert_eq!(client.ask("q.qsize()"), "0");
-    Client::connect(&address, "producer").unwrap().create("close", &[], &[]).unwrap();
+    Client::connect(&address, "producer").unwrap().create("close", ()).unwrap();
     let ended = manager.end(PATIENCE).well();
     let eviction = "the oldest unauthenticated connection was closed to admit another";
     let evicted = ended.stderr.lines().filter(|line| line.contains(eviction)).count();
@@ -292,7 +292,8 @@ obey()";
         assert_eq!(flood.ask(attack), "None");
         let (begun, before) = (Instant::now(), flood.ask("opened"));
         let served = (0..TRIED).filter(|_| {
-            let client = Client::to(&address, "producer").connect_timeout(Duration::from_secs(5));
+            let client =
+                Client::builder(&address, "producer").connect_timeout(Duration::from_secs(5));
             let queue = client.connect().and_then(|client| client.queue("task_queue"));
             queue.and_then(|queue| queue.len()).is_ok()
         });

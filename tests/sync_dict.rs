@@ -6,7 +6,9 @@
 use std::sync::Barrier;
 use std::thread;
 
-use basemanager::{Client, Dict, DictProxy, Manager, ServerHandle, Set, SetProxy, Value};
+use basemanager::sync::{Dict, DictProxy, Set, SetProxy};
+use basemanager::value::Args;
+use basemanager::{Client, Manager, ServerHandle, Value};
 
 fn serve() -> (ServerHandle, Client) {
     let manager = Manager::new("key").register_sync_types();
@@ -16,11 +18,11 @@ fn serve() -> (ServerHandle, Client) {
 }
 
 fn dict(client: &Client) -> DictProxy {
-    client.create("dict", &[], &[]).unwrap().into()
+    client.create("dict", ()).unwrap().into()
 }
 
 fn set(client: &Client) -> SetProxy {
-    client.create("set", &[], &[]).unwrap().into()
+    client.create("set", ()).unwrap().into()
 }
 
 #[test]
@@ -51,7 +53,7 @@ fn smoke() {
     set.remove(true).unwrap();
     set.remove("none").unwrap();
     assert_eq!((set.len().unwrap(), set.contains("a").unwrap()), (1, true));
-    let union = set.proxy().call("union", &[[5].into()], &[]).unwrap();
+    let union = set.proxy().call("union", ([5],)).unwrap();
     assert_eq!(union, Value::Set(vec!["a".into(), 5.into()]));
     set.clear().unwrap();
     assert!(set.is_empty().unwrap());
@@ -88,10 +90,10 @@ fn nothing_is_left_when_the_proxies_are_gone() {
     // An iterator goes on when the dict's proxy has gone.
     let dict = dict(&client);
     dict.insert(1, 2).unwrap();
-    let keys = dict.proxy().call_proxy("__iter__", &[], &[]).unwrap();
+    let keys = dict.proxy().call_proxy("__iter__", ()).unwrap();
     drop(dict);
     assert_eq!(client.number_of_objects().unwrap(), 1);
-    assert_eq!(keys.call("__next__", &[], &[]).unwrap(), 1.into());
+    assert_eq!(keys.call("__next__", ()).unwrap(), 1.into());
     drop(keys);
     assert_eq!(client.number_of_objects().unwrap(), 0);
 }
@@ -143,7 +145,7 @@ fn set_relations_with_an_unhashable_item_raise_type_error() {
     set.insert(2).unwrap();
     let unhashable = Value::List(vec![2.into(), Value::List(vec![])]);
     for method in ["issubset", "issuperset", "isdisjoint", "union", "update"] {
-        let error = set.proxy().call(method, std::slice::from_ref(&unhashable), &[]);
+        let error = set.proxy().call(method, std::slice::from_ref(&unhashable));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("TypeError: unhashable type: 'list'"), "{method}: {error}");
     }
@@ -155,7 +157,8 @@ fn failed_update_changes_nothing() {
     let (_handle, client) = serve();
     let dict = dict(&client);
     let pairs = Value::from([Value::from((1, 2)), (1, 2, 3).into()]);
-    let error = dict.proxy().call("update", &[pairs], &[("x", 1.into())]).unwrap_err().to_string();
+    let error =
+        dict.proxy().call("update", Args::new().arg(pairs).kwarg("x", 1)).unwrap_err().to_string();
     assert!(error.contains("ValueError: expected pairs of key and value, got 3 items"), "{error}");
     assert!(dict.is_empty().unwrap());
 }

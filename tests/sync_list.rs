@@ -8,10 +8,11 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use basemanager::{
-    ArrayProxy, Client, DictProxy, Error, EventProxy, Limits, List, ListProxy, Manager,
-    NamespaceProxy, Pickle, Proxy, QueueProxy, ServerHandle, Value, ValueProxy,
+use basemanager::sync::{
+    ArrayProxy, DictProxy, EventProxy, List, ListProxy, NamespaceProxy, ValueProxy,
 };
+use basemanager::value::Args;
+use basemanager::{Client, Error, Limits, Manager, Pickle, Proxy, QueueProxy, ServerHandle, Value};
 use support::{PATIENCE, newest_python, pythons, snippet};
 
 fn serve() -> (ServerHandle, Client) {
@@ -22,7 +23,7 @@ fn serve() -> (ServerHandle, Client) {
 }
 
 fn list(client: &Client) -> ListProxy {
-    client.create("list", &[], &[]).unwrap().into()
+    client.create("list", ()).unwrap().into()
 }
 
 /// A proxy that was stored.
@@ -72,8 +73,7 @@ fn a_list_from_rust() {
 #[test]
 fn an_array_from_rust() {
     let (_handle, client) = serve();
-    let args = ["i".into(), [3, 1, 2].into()];
-    let array: ArrayProxy = client.create("Array", &args, &[]).unwrap().into();
+    let array: ArrayProxy = client.create("Array", ("i", [3, 1, 2])).unwrap().into();
     assert_eq!(array.get_as::<i32>(-1).unwrap(), Some(2));
     array.set(0, true).unwrap();
     assert_eq!(array.to_vec().unwrap(), [1.into(), 1.into(), 2.into()]);
@@ -88,13 +88,13 @@ fn an_array_from_rust() {
 #[test]
 fn a_value_and_a_namespace_from_rust() {
     let (_handle, client) = serve();
-    let value: ValueProxy = client.create("Value", &["i".into(), 5.into()], &[]).unwrap().into();
+    let value: ValueProxy = client.create("Value", ("i", 5)).unwrap().into();
     value.set("any").unwrap();
     assert_eq!(value.get_as::<String>().unwrap(), "any");
     assert_eq!(value.proxy().repr().unwrap(), "Value('i', 'any')");
 
-    let keywords = [("b", "x".into()), ("_hidden", 1.into())];
-    let names: NamespaceProxy = client.create("Namespace", &[], &keywords).unwrap().into();
+    let keywords = Args::new().kwarg("b", "x").kwarg("_hidden", 1);
+    let names: NamespaceProxy = client.create("Namespace", keywords).unwrap().into();
     names.set("a", 1).unwrap();
     assert_eq!(names.get_as::<u8>("_hidden").unwrap(), Some(1));
     assert_eq!(names.get("c").unwrap(), None);
@@ -124,7 +124,7 @@ fn a_container_alone_keeps_what_is_in_it() {
     let inner = list(&client);
     outer.push(inner.proxy()).unwrap();
     outer.push([Value::from(inner.proxy()), 1.into()]).unwrap();
-    let value: ValueProxy = client.create("Value", &["i".into(), 0.into()], &[]).unwrap().into();
+    let value: ValueProxy = client.create("Value", ("i", 0)).unwrap().into();
     value.set(outer.proxy()).unwrap();
     drop((outer, inner));
     assert_eq!(client.number_of_objects().unwrap(), 3);
@@ -134,7 +134,7 @@ fn a_container_alone_keeps_what_is_in_it() {
     let outer: ListProxy = stored(&client, Some(value.get().unwrap()));
     let inner: ListProxy = stored(&client, outer.get(0).unwrap());
     inner.push("deep").unwrap();
-    let items = Vec::<Value>::try_from(outer.get(1).unwrap().unwrap()).unwrap();
+    let items = outer.get(1).unwrap().unwrap().to::<Vec<Value>>().unwrap();
     let same: ListProxy = stored(&client, items.into_iter().next());
     assert_eq!(same.to_vec().unwrap(), ["deep".into()]);
     assert!(client.proxy_of(&1.into()).unwrap().is_none());
@@ -166,14 +166,14 @@ fn proxies_cross_from_one_language_to_the_other() {
         Manager::new("key").register_sync_types().register("outer", move |_| shared.clone());
     let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), "key").unwrap();
-    let proxy: ListProxy = client.create("outer", &[], &[]).unwrap().into();
+    let proxy: ListProxy = client.create("outer", ()).unwrap().into();
     let mine = list(&client);
     proxy.push(mine.proxy()).unwrap();
     let deep = Value::from([Value::from(mine.proxy())]);
-    let queue: QueueProxy = client.create("Queue", &[], &[]).unwrap().into();
+    let queue: QueueProxy = client.create("Queue", ()).unwrap().into();
     let queued = ("queue".into(), queue.proxy().into());
     proxy.push(Value::Dict(vec![("deep".into(), deep), queued])).unwrap();
-    let event: EventProxy = client.create("Event", &[], &[]).unwrap().into();
+    let event: EventProxy = client.create("Event", ()).unwrap().into();
     proxy.push(event.proxy()).unwrap();
 
     let address = handle.address().to_string();
@@ -184,7 +184,7 @@ fn proxies_cross_from_one_language_to_the_other() {
     // The Python process is gone; what it made is not.
     let theirs: ListProxy = stored(&client, proxy.get(3).unwrap());
     assert_eq!(theirs.to_vec().unwrap(), ["from Python".into()]);
-    let pair = Vec::<Value>::try_from(proxy.get(4).unwrap().unwrap()).unwrap();
+    let pair = proxy.get(4).unwrap().unwrap().to::<Vec<Value>>().unwrap();
     let value: ValueProxy = stored(&client, pair.first().cloned());
     assert_eq!(value.get_as::<i64>().unwrap(), 7);
     let dict: DictProxy = stored(&client, pair.last().cloned());
@@ -219,7 +219,7 @@ fn nothing_leaks_in_ten_thousand_rounds() {
                         0 => drop(outer.pop().unwrap()),
                         1 => outer.set(0, inner.proxy()).unwrap(),
                         2 => outer.clear().unwrap(),
-                        _ => drop(outer.proxy().call("__imul__", &[2.into()], &[]).unwrap()),
+                        _ => drop(outer.proxy().call("__imul__", (2,)).unwrap()),
                     }
                 }
             });
@@ -251,7 +251,7 @@ fn no_item_is_lost_or_doubled_among_many_clients() {
                 while taken.load(Ordering::Relaxed) < ALL {
                     if let Some(item) = list.remove(0).unwrap() {
                         taken.fetch_add(1, Ordering::Relaxed);
-                        sum.fetch_add(usize::try_from(item).unwrap(), Ordering::Relaxed);
+                        sum.fetch_add(item.to().unwrap(), Ordering::Relaxed);
                     }
                 }
             });
@@ -274,11 +274,11 @@ fn extend_with_an_iterator_suggests_list() {
     let list = list(&client);
     for function in ["builtins\niter", "builtins\nzip", "builtins\nreversed", "collections\ndeque"]
     {
-        let extended = list.proxy().call("extend", &[iterator(function)], &[]);
+        let extended = list.proxy().call("extend", (iterator(function),));
         let error = raised(extended.unwrap_err());
         assert!(error.starts_with("TypeError"), "{error}");
         assert!(error.contains("is not iterable in this manager: pass list(...)"), "{error}");
-        let made = client.create("dict", &[iterator(function)], &[]).unwrap_err().to_string();
+        let made = client.create("dict", (iterator(function),)).unwrap_err().to_string();
         assert!(
             made.contains("TypeError") && made.contains("pass list(...) or dict(...)"),
             "{made}"
@@ -295,16 +295,16 @@ fn count_beyond_32_bits_is_as_many_as_there_can_be() {
     list.extend([1, 2, 3]).unwrap();
     for times in [(1 << 62) + 1, 1 << 32, (1 << 32) + 1, i64::MAX] {
         for method in ["__mul__", "__imul__"] {
-            let error = list.proxy().call(method, &[times.into()], &[]).unwrap_err();
+            let error = list.proxy().call(method, (times,)).unwrap_err();
             assert!(raised(error).starts_with("MemoryError"), "{method} {times}");
         }
         assert_eq!(list.len().unwrap(), 3);
-        let queue: QueueProxy = client.create("Queue", &[times.into()], &[]).unwrap().into();
+        let queue: QueueProxy = client.create("Queue", (times,)).unwrap().into();
         assert!(!queue.is_full().unwrap());
         queue.put_many([1, 2]).unwrap();
-        let many = queue.proxy().call("get_many", &[times.into()], &[]).unwrap();
+        let many = queue.proxy().call("get_many", (times,)).unwrap();
         assert_eq!(many, [1, 2].into());
     }
-    list.proxy().call("__imul__", &[(-1_i64 << 33).into()], &[]).unwrap();
+    list.proxy().call("__imul__", (-1_i64 << 33,)).unwrap();
     assert!(list.is_empty().unwrap());
 }

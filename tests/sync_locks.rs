@@ -10,11 +10,12 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use basemanager::{
-    Barrier, BarrierProxy, BoundedSemaphore, Call, Client, Condition, ConditionProxy, Event,
-    EventProxy, Exception, Lock, LockProxy, Manager, Proxy, RLock, Return, Semaphore, ServerHandle,
-    SharedObject,
+use basemanager::object::{Call, Exposed, Return, SharedObject};
+use basemanager::sync::{
+    Barrier, BarrierProxy, BoundedSemaphore, Condition, ConditionProxy, Event, EventProxy, Lock,
+    LockProxy, RLock, Semaphore,
 };
+use basemanager::{Client, Exception, Manager, Proxy, ServerHandle};
 use support::{PATIENCE, Process, Python, newest_python, pythons, snippet, until};
 
 /// A number that nothing keeps two clients from writing at once.
@@ -22,8 +23,8 @@ use support::{PATIENCE, Process, Python, newest_python, pythons, snippet, until}
 struct Cell(AtomicI64);
 
 impl SharedObject for Cell {
-    fn exposed(&self) -> &[&str] {
-        &["get", "set"]
+    fn exposed(&self) -> Exposed {
+        ["get", "set"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -94,7 +95,7 @@ impl Shared {
     }
 
     fn proxy<P: From<Proxy>>(&self, typeid: &str) -> P {
-        self.client().create(typeid, &[], &[]).unwrap().into()
+        self.client().create(typeid, ()).unwrap().into()
     }
 
     fn python(&self, python: &Python, what: &str, typeid: &str) -> Process {
@@ -137,8 +138,8 @@ fn one_at_a_time() {
                     let cell: Proxy = shared.proxy("Cell");
                     for _ in 0..50 {
                         let guard = lock.lock().unwrap();
-                        let value: i64 = cell.call("get", &[], &[]).unwrap().try_into().unwrap();
-                        cell.call("set", &[(value + 1).into()], &[]).unwrap();
+                        let value: i64 = cell.call("get", ()).unwrap().to().unwrap();
+                        cell.call("set", (value + 1,)).unwrap();
                         drop(guard);
                     }
                 });
@@ -158,10 +159,10 @@ fn lock_guard_after_untyped_acquire_is_another_owner() {
     let untyped: Proxy = shared.proxy("RLock");
     let lock = LockProxy::from(untyped.clone());
     // By a connection that serves any call, and owns the lock from now on.
-    assert_eq!(untyped.call("acquire", &[], &[]).unwrap(), true.into());
+    assert_eq!(untyped.call("acquire", ()).unwrap(), true.into());
     assert!(lock.try_lock().unwrap().is_none());
     assert!(shared.rlock.is_locked());
-    untyped.call("release", &[], &[]).unwrap();
+    untyped.call("release", ()).unwrap();
     assert!(lock.try_lock().unwrap().is_some());
     // Nor does a guard leave its connection, and what that owns, to the next.
     lock.lock().unwrap().forget();
@@ -500,13 +501,12 @@ fn a_lock_taken_through_a_condition_that_is_gone_is_released_with_its_owner() {
     let manager = basemanager::Manager::new("key").register_sync_types();
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let other = basemanager::Client::connect(handle.address(), "key").unwrap();
-    let lock = other.create("RLock", &[], &[]).unwrap();
+    let lock = other.create("RLock", ()).unwrap();
 
     let owner = basemanager::Client::connect(handle.address(), "key").unwrap();
-    let condition = owner.create("Condition", &[(&lock).into()], &[]).unwrap();
-    assert_eq!(condition.call("acquire", &[], &[]).unwrap(), true.into());
-    let other_has =
-        |timeout: f64| lock.call("acquire", &[true.into(), timeout.into()], &[]).unwrap();
+    let condition = owner.create("Condition", (&lock,)).unwrap();
+    assert_eq!(condition.call("acquire", ()).unwrap(), true.into());
+    let other_has = |timeout: f64| lock.call("acquire", (true, timeout)).unwrap();
     assert_eq!(other_has(0.01), false.into());
     // The condition goes first, then the connection that acquired its lock.
     drop(condition);

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Connector, failure};
+use super::{ClientBuilder, failure};
 use crate::error::{Error, Result};
 use crate::net::{Stream, Timed, deadline};
 use crate::pickle::Index;
@@ -13,8 +13,12 @@ use crate::wire::frame::{Frame, FrameReader};
 use crate::wire::handshake;
 use crate::wire::message::{Reply, Request};
 
-/// A reply buffer larger than this is given back after the call.
+/// A request buffer larger than this is freed after the call.
 const KEEP: usize = 64 * 1024;
+
+/// A connection that was used this recently is taken to be open: checking costs three system calls, which matters only to
+/// calls in quick succession.
+const FRESH: Duration = Duration::from_micros(100);
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -24,30 +28,34 @@ pub(super) struct Connection {
     out: Vec<u8>,
     /// Whether the socket has a timeout that the next call must lift.
     timed: bool,
+    last_reply: Instant,
 }
 
 impl Connection {
     /// Connects, for one call of the manager's own functions.
-    pub(super) fn open(settings: &Connector) -> Result<Self> {
-        Self::persist(settings, Self::try_open)
+    pub(super) fn open(settings: &ClientBuilder) -> Result<Self> {
+        Self::retry(settings, Self::try_open)
     }
 
     /// Connects, for calls of objects' methods.
-    pub(super) fn accepted(settings: &Connector) -> Result<Self> {
-        Self::persist(settings, |settings| {
+    pub(super) fn accepted(settings: &ClientBuilder) -> Result<Self> {
+        Self::retry(settings, |settings| {
             let mut connection = Self::try_open(settings)?;
-            let name = thread::current().name().unwrap_or("rust").into();
-            let wait = Some(settings.first_wait());
-            let reply = connection.call(settings, None, "accept_connection", &[name], &[], wait);
-            match reply.map_err(unsent(settings))? {
+            let name = [thread::current().name().unwrap_or("rust").into()];
+            let timeout = Some(settings.reply_timeout());
+            let reply = connection.call(settings, None, "accept_connection", &name, &[], timeout);
+            match reply.map_err(connect_error(settings))? {
                 Reply::Return(_) => Ok(connection),
                 other => Err(failure(other)),
             }
         })
     }
 
-    /// Again and again, if that is wished, while nobody is there.
-    fn persist(settings: &Connector, connect: impl Fn(&Connector) -> Result<Self>) -> Result<Self> {
+    /// Connects again while nothing answers, as often as [`ClientBuilder::reconnect`] says.
+    fn retry(
+        settings: &ClientBuilder,
+        connect: impl Fn(&ClientBuilder) -> Result<Self>,
+    ) -> Result<Self> {
         let mut left = settings.reconnects;
         loop {
             match connect(settings) {
@@ -60,53 +68,55 @@ impl Connection {
         }
     }
 
-    /// Connects, if somebody listens there now.
-    pub(super) fn try_open(settings: &Connector) -> Result<Self> {
-        let until = deadline(settings.connect_timeout);
+    /// Connects, without retries.
+    pub(super) fn try_open(settings: &ClientBuilder) -> Result<Self> {
+        let deadline = deadline(settings.connect_timeout);
         let stream = Stream::connect(&settings.address, Some(settings.connect_timeout))?;
         let mut reader = FrameReader::new();
-        greeting(settings, &mut reader, &stream, until)?;
+        greeting(settings, &mut reader, &stream, deadline)?;
         let key = settings.authkey.as_bytes();
-        handshake::connect(&mut reader, &mut Timed(&stream, until), key)
-            .map_err(unsent(settings))?;
-        Ok(Self { stream, reader, index: Index::default(), out: Vec::new(), timed: true })
+        handshake::connect(&mut reader, &mut Timed(&stream, deadline), key)
+            .map_err(connect_error(settings))?;
+        let (index, out, last_reply) = (Index::default(), Vec::new(), Instant::now());
+        Ok(Self { stream, reader, index, out, timed: true, last_reply })
     }
 
-    /// Sends a request and reads its reply, which may take as long as `wait`.
+    /// Sends a request and reads its reply, which may take as long as `timeout`.
     ///
-    /// After an error the connection may be out of step, and is of no more use.
+    /// After an error the connection may be out of step, and must not be used again.
     pub(super) fn call(
         &mut self,
-        settings: &Connector,
+        settings: &ClientBuilder,
         ident: Option<&str>,
         method: &str,
         args: &[Value],
-        kwargs: &[(&str, Value)],
-        wait: Option<Duration>,
+        kwargs: &[(String, Value)],
+        timeout: Option<Duration>,
     ) -> Result<Reply> {
         Request::append(&mut self.out, ident, method, args, kwargs)?;
-        let Some(wait) = wait else {
+        let Some(timeout) = timeout else {
             self.send(usize::MAX)?;
             return self.receive(settings);
         };
         self.timed = true;
-        let mut timed = Timed(&self.stream, deadline(wait));
+        let mut timed = Timed(&self.stream, deadline(timeout));
         write(&mut self.out, &mut timed)?;
         let frame = self.reader.read(&mut timed, settings.limits.frame_size)?;
+        self.last_reply = Instant::now();
         parse(&mut self.index, frame, settings)
     }
 
-    /// Adds a request to those that [`send`](Self::send) sends, and gives its size.
+    /// Appends a request, for [`send`](Self::send), and returns its size.
     pub(super) fn request(&mut self, ident: &str, method: &str, args: &[Value]) -> Result<usize> {
         let before = self.out.len();
         Request::append(&mut self.out, Some(ident), method, args, &[])?;
         Ok(self.out.len() - before)
     }
 
-    /// Sends the first so many bytes of what was requested.
+    /// Sends the first `bytes` of the appended requests.
     pub(super) fn send(&mut self, bytes: usize) -> Result<()> {
         if std::mem::take(&mut self.timed) {
-            self.stream.set_timeout(None)?;
+            self.stream.set_timeout(None).map_err(Error::connection)?;
         }
         let rest = self.out.split_off(bytes.min(self.out.len()));
         let sent = write(&mut self.out, &mut &self.stream);
@@ -114,14 +124,18 @@ impl Connection {
         sent
     }
 
-    /// The reply to the oldest request that has none yet, whenever it comes.
-    pub(super) fn receive(&mut self, settings: &Connector) -> Result<Reply> {
+    /// The reply to the oldest request that has none yet, without a timeout.
+    pub(super) fn receive(&mut self, settings: &ClientBuilder) -> Result<Reply> {
         let frame = self.reader.read(&mut &self.stream, settings.limits.frame_size)?;
+        self.last_reply = Instant::now();
         parse(&mut self.index, frame, settings)
     }
 
-    /// Whether the manager has closed it, or sent what was not asked for.
+    /// Whether the manager has neither closed the connection nor sent anything unexpected, as far as is known.
     pub(super) fn is_open(&self) -> bool {
+        if self.last_reply.elapsed() < FRESH {
+            return true;
+        }
         let silent = || -> io::Result<bool> {
             self.stream.set_nonblocking(true)?;
             let read = (&self.stream).read(&mut [0]);
@@ -134,14 +148,14 @@ impl Connection {
 
 /// Waits for the first bytes of the manager, which speaks first.
 fn greeting(
-    settings: &Connector,
+    settings: &ClientBuilder,
     reader: &mut FrameReader,
     stream: &Stream,
-    until: Instant,
+    connect_deadline: Instant,
 ) -> Result<()> {
-    let greeted = until.min(deadline(settings.greeting_timeout));
+    let greeted = connect_deadline.min(deadline(settings.greeting_timeout));
     match reader.fill(&mut Timed(stream, greeted)) {
-        Ok(0) => Err(unsent(settings)(Error::Disconnected)),
+        Ok(0) => Err(connect_error(settings)(Error::Disconnected)),
         Ok(_) => Ok(()),
         Err(Error::TimedOut) => {
             let waited = settings.greeting_timeout.min(settings.connect_timeout);
@@ -151,34 +165,33 @@ fn greeting(
             let cause = io::Error::new(ErrorKind::TimedOut, why);
             Err(Error::io(format!("connect to {}", settings.address))(cause))
         }
-        Err(error) => Err(unsent(settings)(error)),
+        Err(error) => Err(connect_error(settings)(error)),
     }
 }
 
-/// Writes what was requested, once, whatever comes of it.
+/// Writes the requests, and empties the buffer even if that fails.
 fn write(out: &mut Vec<u8>, sink: &mut impl Write) -> Result<()> {
     let written = sink.write_all(out);
     out.clear();
     out.shrink_to(KEEP);
-    Ok(written?)
+    written.map_err(Error::connection)
 }
 
-fn parse(index: &mut Index, frame: Frame<'_>, settings: &Connector) -> Result<Reply> {
+fn parse(index: &mut Index, frame: Frame<'_>, settings: &ClientBuilder) -> Result<Reply> {
     let reply = Reply::parse(index, frame, &settings.limits);
     index.trim();
     reply
 }
 
-/// Nothing that the user asked for was sent yet: that is told from a call that broke.
-pub(super) fn unsent(settings: &Connector) -> impl FnOnce(Error) -> Error {
+/// Turns an error of the first exchange, when no call was sent yet, into one of connecting.
+pub(super) fn connect_error(settings: &ClientBuilder) -> impl FnOnce(Error) -> Error {
     let address = &settings.address;
     let connecting = move |kind: ErrorKind| Error::io(format!("connect to {address}"))(kind.into());
     move |error| match error {
         Error::Disconnected => connecting(ErrorKind::ConnectionReset),
         Error::TimedOut => connecting(ErrorKind::TimedOut),
-        // Another service listens there, of whatever kind.
-        error @ (Error::Protocol(_) | Error::Limit(..)) => {
-            Error::Authentication(format!("the peer speaks another protocol: {error}"))
+        error @ (Error::Protocol { .. } | Error::Limit { .. }) => {
+            Error::authentication(format!("the peer speaks another protocol: {error}"))
         }
         error => error,
     }

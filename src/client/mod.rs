@@ -1,9 +1,20 @@
-//! The clients' half: a [`Client`] knows the manager, a [`Proxy`] one object in it.
+//! The client: calls the objects in a manager.
+//!
+//! ```text
+//!  Client ── call_server ──► a new connection          the manager's own functions: create, decref, ...
+//!    │
+//!  Proxy ─── call_on ──► Session ── call ──► Connection  methods of one object
+//!                          │
+//!                          ├─ from the pool, and back to it: calls that leave nothing behind
+//!                          └─ a connection of its own: Consumer, LockGuard
+//! ```
 
+mod builder;
 mod connection;
 mod proxy;
 mod put_each;
 mod queue;
+pub(super) mod session;
 #[cfg(feature = "sync")]
 pub(crate) mod sync;
 
@@ -13,27 +24,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::limits::Limits;
 use crate::net::Address;
-use crate::value::Value;
+use crate::value::{Args, IntoArgs, Value};
 use crate::wait::lock;
 use crate::wire::handshake::Authkey;
 use crate::wire::message::{Reply, names};
-use connection::{Connection, unsent};
+pub use builder::ClientBuilder;
+use connection::{Connection, connect_error};
 pub use proxy::Proxy;
 pub use put_each::PutEach;
 pub use queue::{Consumer, QueueIter, QueueProxy};
 
-/// More than CPython can wait is refused there.
-const LONGEST: Duration = Duration::from_secs(1 << 33);
-
-/// Connections that are kept for the next call.
-const KEEP_IDLE: usize = 16;
-
-/// A manager, as seen from another process. A clone is the same client.
+/// A connection to a manager in another process. A clone is the same client.
 ///
-/// Each call uses a connection of its own while it lasts, so that clients and proxies may be used from
-/// many threads at once, and a call that waits holds up no other.
+/// Clients and proxies can be shared by threads. Each call uses a connection of its own while it lasts, so that a
+/// call that waits does not hold up others.
 ///
 /// ```no_run
 /// use basemanager::Client;
@@ -43,13 +48,14 @@ const KEEP_IDLE: usize = 16;
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client(Arc<ClientInner>);
 
-struct Shared {
-    settings: Connector,
+struct ClientInner {
+    settings: ClientBuilder,
+    /// Connections that are ready for the next call.
     idle: Mutex<Vec<Connection>>,
     /// Whether the manager did not answer when a proxy was dropped, and has not answered since.
-    silent: AtomicBool,
+    unresponsive: AtomicBool,
 }
 
 impl fmt::Debug for Client {
@@ -58,121 +64,28 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What a client needs to connect.
-///
-/// ```no_run
-/// use std::time::Duration;
-/// use basemanager::Client;
-/// let client = Client::to("127.0.0.1:5000", "producer")
-///     .connect_timeout(Duration::from_secs(2))
-///     .call_timeout(Duration::from_secs(5))
-///     .connect()?;
-/// # Ok::<(), basemanager::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Connector {
-    address: Address,
-    authkey: Authkey,
-    connect_timeout: Duration,
-    greeting_timeout: Duration,
-    call_timeout: Option<Duration>,
-    reconnects: u32,
-    reconnect_pause: Duration,
-    limits: Limits,
-}
-
-impl Connector {
-    /// How long connecting and the handshake may take, and as long again the manager's first word after it,
-    /// or its last to a proxy that is dropped, if no [`call_timeout`](Self::call_timeout) says how long. The
-    /// system does not let this bound the wait for a place in a Unix socket's queue of connections, when that
-    /// is full. Defaults to 20 s.
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How long the manager may take to send its first byte once the connection is there. A manager speaks first; most
-    /// other services wait for their clients to, so that without a bound both sides would wait for all of the
-    /// [`connect_timeout`](Self::connect_timeout). Defaults to 5 s, and is never longer than that.
-    #[must_use]
-    pub fn greeting_timeout(mut self, timeout: Duration) -> Self {
-        self.greeting_timeout = timeout;
-        self
-    }
-
-    /// How long the manager may take to answer, beyond the time that a call itself may wait: with 5 s here a
-    /// `get_timeout` of 1 s has 6 s. What may wait for ever, such as `get` or `put`, has no limit: where the
-    /// manager's host may vanish, call `get_timeout` again and again. Defaults to no limit.
-    #[must_use]
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = Some(timeout);
-        self
-    }
-
-    /// How often to try again, and after which pause, when nobody listens at the manager's address: it may
-    /// be about to start, or to come back. Each call connects if it has to, and only before it has sent
-    /// anything; one that was under way when its connection broke is never repeated
-    /// ([`Error::may_have_taken_effect`]). Defaults to not at all.
-    #[must_use]
-    pub fn reconnect(mut self, times: u32, pause: Duration) -> Self {
-        (self.reconnects, self.reconnect_pause) = (times, pause);
-        self
-    }
-
-    /// What one message may cost. Defaults to [`Limits::default`].
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// How long the answer may take to what nobody asked for by name.
-    fn first_wait(&self) -> Duration {
-        self.call_timeout.unwrap_or(self.connect_timeout)
-    }
-
-    /// Connects, and checks the key.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if nobody listens there, or nobody answers; [`Error::Authentication`] if the keys
-    /// differ, or another service answers: the text names its protocol.
-    pub fn connect(self) -> Result<Client> {
-        let connection = Connection::open(&self)?;
-        let client = Client(Arc::new(Shared {
-            settings: self,
-            idle: Mutex::default(),
-            silent: AtomicBool::new(false),
-        }));
-        let settings = &client.0.settings;
-        let answer = client.ask(connection, "dummy", &[], &[], Some(settings.first_wait()));
-        answer.map_err(unsent(settings))?;
-        Ok(client)
-    }
-}
-
 impl Client {
-    /// Connects to a manager, and checks the key. Python's `connect()`.
+    /// Connects to a manager, and proves the key. Python's `connect()`.
     ///
     /// # Errors
-    /// See [`Connector::connect`].
+    /// See [`ClientBuilder::connect`].
     pub fn connect(address: impl Into<Address>, authkey: impl Into<Authkey>) -> Result<Self> {
-        Self::to(address, authkey).connect()
+        Self::builder(address, authkey).connect()
     }
 
-    /// What [`Client::connect`] does, with settings.
-    #[must_use]
-    pub fn to(address: impl Into<Address>, authkey: impl Into<Authkey>) -> Connector {
-        Connector {
-            address: address.into(),
-            authkey: authkey.into(),
-            connect_timeout: Duration::from_secs(20),
-            greeting_timeout: Duration::from_secs(5),
-            call_timeout: None,
-            reconnects: 0,
-            reconnect_pause: Duration::ZERO,
-            limits: Limits::default(),
-        }
+    /// Like [`Client::connect`], with settings.
+    pub fn builder(address: impl Into<Address>, authkey: impl Into<Authkey>) -> ClientBuilder {
+        ClientBuilder::new(address.into(), authkey.into())
+    }
+
+    fn new(settings: ClientBuilder) -> Result<Self> {
+        let connection = Connection::open(&settings)?;
+        let (idle, unresponsive) = (Mutex::default(), AtomicBool::new(false));
+        let client = Self(Arc::new(ClientInner { settings, idle, unresponsive }));
+        let timeout = Some(client.0.settings.reply_timeout());
+        let answer = client.call_server_on(connection, "dummy", (), timeout);
+        answer.map_err(connect_error(&client.0.settings))?;
+        Ok(client)
     }
 
     /// The manager's address.
@@ -181,243 +94,146 @@ impl Client {
         &self.0.settings.address
     }
 
-    /// Has the manager call what is registered as `typeid`, and gives a proxy for the result. Python's
-    /// `manager.typeid(*args, **kwargs)`.
+    /// Has the manager call what is registered as `typeid`, and returns a proxy for the result; for a shared object,
+    /// returns a proxy for it. Python's `manager.typeid(*args, **kwargs)`.
+    ///
+    /// ```no_run
+    /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;
+    /// let barrier = client.create("Barrier", (2,))?;
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Remote`] if there is no such typeid, or the callable failed; else what went wrong with
-    /// the connection.
-    pub fn create(&self, typeid: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Proxy> {
-        let mut all = vec![Value::from(typeid)];
-        all.extend_from_slice(args);
-        let made = self.function("create", &all, kwargs)?;
-        let made = match made {
-            Value::Tuple(parts) => <[Value; 2]>::try_from(parts).ok(),
-            _ => None,
-        };
-        match made {
-            Some([Value::Str(id), exposed]) => {
+    /// [`Error::Remote`] if there is no such typeid, or the callable failed; else an error of the connection.
+    pub fn create(&self, typeid: &str, args: impl IntoArgs) -> Result<Proxy> {
+        match self.call_server("create", Args::prepend(typeid, args))?.to() {
+            Ok((id, exposed)) => {
                 Ok(Proxy::adopt(self.clone(), typeid, id, names(exposed).unwrap_or_default()))
             }
-            _ => Err(Error::Protocol("create() gave no id and methods".to_owned())),
+            Err(_) => Err(Error::protocol("create() must return an id and the exposed methods")),
         }
     }
 
-    /// A proxy for the queue that is registered as `typeid`.
+    /// A proxy for the queue that is shared or registered as `typeid`.
     ///
     /// # Errors
     /// See [`Client::create`].
     pub fn queue(&self, typeid: &str) -> Result<QueueProxy> {
-        self.create(typeid, &[], &[]).map(QueueProxy::from)
+        self.create(typeid, ()).map(QueueProxy::from)
     }
 
-    /// How many objects the manager shares (`_number_of_objects()`).
+    /// The number of objects that the manager holds for clients (`_number_of_objects()`).
     ///
     /// # Errors
-    /// What went wrong with the connection.
+    /// An error of the connection.
     pub fn number_of_objects(&self) -> Result<usize> {
-        self.function("number_of_objects", &[], &[])?.try_into()
+        self.call_server("number_of_objects", ())?.to()
     }
 
-    /// The objects' ids, references and representations, as text (`_debug_info()`). This crate's manager
-    /// abridges the ids: whoever knows an id can call the object.
+    /// The ids, reference counts and representations of the objects, as text (`_debug_info()`). This crate's
+    /// manager abbreviates the ids, because an id is enough to call an object.
     ///
     /// # Errors
-    /// What went wrong with the connection.
+    /// An error of the connection.
     pub fn debug_info(&self) -> Result<String> {
-        self.function("debug_info", &[], &[])?.try_into()
+        self.call_server("debug_info", ())?.to()
     }
 
-    /// Asks the manager to end, as Python's own `shutdown()` does.
+    /// Shuts the manager down, as Python's own `shutdown()` does.
     ///
     /// # Errors
-    /// What went wrong with the connection.
+    /// An error of the connection.
     pub fn shutdown(&self) -> Result<()> {
-        self.function("shutdown", &[], &[]).map(drop)
+        self.call_server("shutdown", ()).map(drop)
     }
 
-    /// Calls a function of the manager itself, on a connection for this one call.
-    fn function(&self, name: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Value> {
+    /// Calls a function of the manager itself, on a new connection.
+    fn call_server(&self, function: &str, args: impl IntoArgs) -> Result<Value> {
         let connection = Connection::open(&self.0.settings).map_err(Error::unreachable)?;
-        self.ask(connection, name, args, kwargs, self.0.settings.call_timeout)
+        self.call_server_on(connection, function, args, self.0.settings.call_timeout)
     }
 
-    /// Lets go of a reference. A manager that is gone holds none: nobody waits for it to come back. Nor does
-    /// each of many proxies wait for a host that does not answer: only the first one does.
-    fn release(&self, id: &str) -> Result<()> {
-        if self.0.silent.load(Ordering::Relaxed) {
-            return Err(Error::TimedOut);
-        }
-        let wait = Some(self.0.settings.first_wait());
-        Connection::try_open(&self.0.settings)
-            .and_then(|connection| self.ask(connection, "decref", &[id.into()], &[], wait))
-            .inspect_err(|error| self.0.silent.store(error.is_timeout(), Ordering::Relaxed))
-            .map(drop)
-    }
-
-    fn ask(
+    fn call_server_on(
         &self,
         mut connection: Connection,
-        name: &str,
-        args: &[Value],
-        kwargs: &[(&str, Value)],
-        wait: Option<Duration>,
+        function: &str,
+        args: impl IntoArgs,
+        timeout: Option<Duration>,
     ) -> Result<Value> {
-        let reply = connection.call(&self.0.settings, None, name, args, kwargs, wait)?;
-        self.answered();
+        let reply = args.with_args(|args, kwargs| {
+            connection.call(&self.0.settings, None, function, args, kwargs, timeout)
+        })?;
+        self.note_answer();
         match reply {
             Reply::Return(value) => Ok(value),
             other => Err(failure(other)),
         }
     }
 
-    /// Calls a method of an object. `wait` is how long the call itself may wait; `None` is for ever.
-    fn method(
-        &self,
-        id: &str,
-        method: &str,
-        args: &[Value],
-        kwargs: &[(&str, Value)],
-        wait: Option<Duration>,
-    ) -> Result<Reply> {
-        self.session()?.method(id, method, args, kwargs, wait)
+    /// Releases a reference, without retries: a manager that is gone holds none. When many proxies are dropped, only
+    /// the first waits for a manager that does not answer.
+    fn release(&self, id: &str) -> Result<()> {
+        if self.0.unresponsive.load(Ordering::Relaxed) {
+            return Err(Error::TimedOut);
+        }
+        let timeout = Some(self.0.settings.reply_timeout());
+        Connection::try_open(&self.0.settings)
+            .and_then(|connection| self.call_server_on(connection, "decref", (id,), timeout))
+            .inspect_err(|error| self.note_unresponsive(error.is_timeout()))
+            .map(drop)
     }
 
-    /// A connection for several calls, which serves others afterwards.
-    fn session(&self) -> Result<Session> {
-        Ok(Session { client: self.clone(), connection: Some(self.checkout()?), pooled: true })
+    fn note_unresponsive(&self, unresponsive: bool) {
+        self.0.unresponsive.store(unresponsive, Ordering::Relaxed);
     }
 
-    /// A connection for calls that leave it something in the manager, such as an item that is not done or
-    /// a lock: a new one, so that it owns nothing yet, and never used for anything else.
-    fn own_session(&self) -> Result<Session> {
-        let connection = self.connect_for_calls()?;
-        Ok(Session { client: self.clone(), connection: Some(connection), pooled: false })
+    fn note_answer(&self) {
+        if self.0.unresponsive.load(Ordering::Relaxed) {
+            self.note_unresponsive(false);
+        }
     }
 
-    /// A connection to call methods on: one that is idle and still open, or a new one.
+    /// A connection to call methods on: an idle one that is still open, or a new one.
     fn checkout(&self) -> Result<Connection> {
-        while let Some(connection) = self.idle() {
-            if connection.is_open() {
-                return Ok(connection);
+        loop {
+            let idle = lock(&self.0.idle).pop();
+            match idle {
+                Some(connection) if connection.is_open() => return Ok(connection),
+                Some(_) => {}
+                None => return self.accepted(),
             }
         }
-        self.connect_for_calls()
     }
 
-    fn connect_for_calls(&self) -> Result<Connection> {
+    fn accepted(&self) -> Result<Connection> {
         Connection::accepted(&self.0.settings).map_err(Error::unreachable)
     }
 
-    fn idle(&self) -> Option<Connection> {
-        lock(&self.0.idle).pop()
-    }
-
-    /// Notes that the manager has answered.
-    fn answered(&self) {
-        if self.0.silent.load(Ordering::Relaxed) {
-            self.0.silent.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Drops the idle connections after one has failed. A router may have forgotten them all, and then each would
+    /// Closes the idle connections after one has failed. A router may have forgotten them all, and then each would
     /// cost a timeout of its own.
     fn drop_idle(&self, error: &Error) {
-        if matches!(error, Error::TimedOut | Error::Disconnected | Error::Io(..)) {
+        if matches!(error, Error::TimedOut | Error::Disconnected | Error::Connection { .. }) {
             lock(&self.0.idle).clear();
         }
     }
 }
 
-/// A connection that several calls have to themselves: to the manager they are one owner's.
-#[derive(Debug)]
-struct Session {
-    client: Client,
-    /// Gone once a call has failed: it may be out of step.
-    connection: Option<Connection>,
-    /// Whether the connection serves other calls afterwards.
-    pooled: bool,
-}
-
-impl Session {
-    /// Adds a call with one argument to those that [`send`](Self::send) sends, and gives its size.
-    fn request(&mut self, id: &str, method: &str, arg: &Value) -> Result<usize> {
-        let args = std::slice::from_ref(arg);
-        self.connection.as_mut().map_or(Ok(0), |connection| connection.request(id, method, args))
-    }
-
-    /// Sends the first so many bytes of what was requested. If that fails so does
-    /// [`receive`](Self::receive), in its turn.
-    fn send(&mut self, bytes: usize) {
-        if let Some(connection) = &mut self.connection {
-            // Replies to earlier calls may have come all the same.
-            let _ = connection.send(bytes);
-        }
-    }
-
-    /// The reply to the oldest call under way.
-    fn receive(&mut self) -> Result<Reply> {
-        let mut connection = self.connection.take().ok_or(Error::Disconnected)?;
-        let reply = connection.receive(&self.client.0.settings);
-        let reply = reply.inspect_err(|error| self.client.drop_idle(error))?;
-        self.connection = Some(connection);
-        Ok(reply)
-    }
-
-    /// Whether no call has failed so far.
-    fn is_open(&self) -> bool {
-        self.connection.is_some()
-    }
-
-    /// Ends the connection, which would serve other calls otherwise.
-    fn close(mut self) {
-        self.connection = None;
-    }
-
-    /// See [`Client::method`].
-    fn method(
-        &mut self,
-        id: &str,
-        method: &str,
-        args: &[Value],
-        kwargs: &[(&str, Value)],
-        wait: Option<Duration>,
-    ) -> Result<Reply> {
-        let settings = &self.client.0.settings;
-        let mut connection = self.connection.take().ok_or(Error::Disconnected)?;
-        let wait = wait.and_then(|wait| Some(settings.call_timeout?.saturating_add(wait)));
-        let reply = connection.call(settings, Some(id), method, args, kwargs, wait);
-        let reply = reply.inspect_err(|error| self.client.drop_idle(error))?;
-        self.client.answered();
-        self.connection = Some(connection);
-        Ok(reply)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if !self.pooled {
-            return;
-        }
-        let mut idle = lock(&self.client.0.idle);
-        if idle.len() < KEEP_IDLE {
-            idle.extend(self.connection.take());
-        }
-    }
-}
-
-/// What a reply that is no result means.
+/// The error of a reply that carries no result.
 fn failure(reply: Reply) -> Error {
     match reply {
         Reply::Error(exception) => Error::Exception(exception),
-        Reply::Traceback(text) | Reply::Unserializable(text) => Error::Remote(text),
+        Reply::Traceback(traceback) | Reply::Unserializable(traceback) => {
+            Error::Remote { traceback }
+        }
         Reply::Return(_) | Reply::Proxy(..) => {
-            Error::Protocol("a reply of another kind than was asked for".to_owned())
+            Error::protocol("the reply is of another kind than the call expects")
         }
     }
 }
 
 /// A timeout as Python takes it.
 fn seconds(timeout: Option<Duration>) -> Value {
+    /// CPython refuses to wait longer.
+    const LONGEST: Duration = Duration::from_secs(1 << 33);
     timeout.map(|timeout| timeout.min(LONGEST).as_secs_f64()).into()
 }

@@ -2,28 +2,35 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
-use super::{Client, Session, failure};
+use super::session::Session;
+use super::{Client, failure};
 use crate::error::{Error, Result};
 use crate::pickle::Pickle;
-use crate::value::Value;
+use crate::value::{IntoArgs, Value};
 use crate::wire::message::{PickledProxy, Reply, Token, names};
 
-/// Stands for an object in the manager: its methods are called from here. A clone stands for the same
-/// object; when the last one is dropped the manager is told.
+/// How long dropping a proxy or a guard may block.
+pub(super) const DROP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Stands for an object in the manager, whose methods it calls. A clone stands for the same object. Dropping the last
+/// clone releases the object in the manager, and waits for that for at most 2 s; [`Proxy::close`] reports errors.
 ///
 /// A typed proxy, such as [`QueueProxy`](crate::QueueProxy), is any type that is `From<Proxy>`
 /// (Python's `proxytype`).
 #[derive(Clone)]
-pub struct Proxy(Arc<Reference>);
+pub struct Proxy(Arc<ProxyInner>);
 
-struct Reference {
+struct ProxyInner {
     client: Client,
     typeid: String,
+    /// Empty once the object has been released.
     id: String,
     exposed: Vec<String>,
-    /// What it was stored as, if it came from there: it goes back with the same Python class.
+    /// The pickle that the proxy was made from, if any: it goes back with the same Python class.
     stored: Option<Pickle>,
 }
 
@@ -34,19 +41,19 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// A proxy that owns a reference which the manager has counted already.
+    /// A proxy that takes over a reference which the manager has counted already.
     pub(super) fn adopt(client: Client, typeid: &str, id: String, exposed: Vec<String>) -> Self {
         let typeid = typeid.to_owned();
-        Self(Arc::new(Reference { client, typeid, id, exposed, stored: None }))
+        Self(Arc::new(ProxyInner { client, typeid, id, exposed, stored: None }))
     }
 
-    /// The manager that the object is in.
+    /// The client that the proxy belongs to.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.0.client
     }
 
-    /// The methods that may be called.
+    /// The methods that can be called.
     #[must_use]
     pub fn exposed(&self) -> &[String] {
         &self.0.exposed
@@ -58,109 +65,117 @@ impl Proxy {
         &self.0.id
     }
 
-    /// Calls a method and waits for its result, a copy. Python's `_callmethod`. It may take as long as
-    /// it likes: a [`call_timeout`](crate::Connector::call_timeout) is for calls that say how long they
-    /// wait.
+    /// Calls a method and returns a copy of its result. Python's `_callmethod`.
     ///
-    /// Which of the client's connections carries a call is not specified. Where the manager remembers
-    /// something of a connection (an item that is not done, the owner of a lock), use the types that have a
-    /// connection of their own: [`Consumer`](crate::Consumer), `LockGuard`, `ConditionGuard`.
+    /// The reply must come within the [`call_timeout`](crate::ClientBuilder::call_timeout), if one is set. For a
+    /// method that waits, use [`Proxy::call_waiting`].
+    ///
+    /// Any of the client's connections may carry the call. Where the manager keeps something for a connection (an
+    /// unacknowledged item, a lock), use the types that have a connection of their own, such as
+    /// [`Consumer`](crate::Consumer) and `LockGuard`.
     ///
     /// ```no_run
+    /// use basemanager::value::Args;
     /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;
-    /// let counter = client.create("counter", &[], &[])?;
-    /// let now = counter.call("increment", &[], &[("by", 5.into())])?;
+    /// let counter = client.create("counter", ())?;
+    /// counter.call("increment", (2,))?;
+    /// let now: i64 = counter.call("increment", Args::new().kwarg("by", 5))?.to()?;
     /// # Ok::<(), basemanager::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::Exception`] if the method raised, [`Error::Remote`] if it could not be called;
-    /// [`Error::Disconnected`] if the connection broke, when the call may have taken effect.
-    pub fn call(&self, method: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Value> {
-        self.call_waiting(method, args, kwargs, None)
+    /// [`Error::Exception`] if the method raised; [`Error::Remote`] if it could not be called;
+    /// [`Error::Disconnected`] if the connection broke, when the call may have taken effect; [`Error::TimedOut`].
+    pub fn call(&self, method: &str, args: impl IntoArgs) -> Result<Value> {
+        self.call_waiting(method, args, Some(Duration::ZERO))
     }
 
-    /// Calls a method whose result stays in the manager, and gives a proxy for it.
+    /// Calls a method that itself may wait as long as `wait`; `None` is forever.
+    ///
+    /// The reply must come within `wait` and the [`call_timeout`](crate::ClientBuilder::call_timeout) together, if
+    /// both are set. Otherwise there is no limit.
     ///
     /// # Errors
     /// As [`Proxy::call`].
-    pub fn call_proxy(
+    pub fn call_waiting(
         &self,
         method: &str,
-        args: &[Value],
-        kwargs: &[(&str, Value)],
-    ) -> Result<Proxy> {
-        match self.0.client.method(&self.0.id, method, args, kwargs, None)? {
+        args: impl IntoArgs,
+        wait: Option<Duration>,
+    ) -> Result<Value> {
+        self.call_on(&mut self.session()?, method, args, wait)
+    }
+
+    /// Calls a method whose result stays in the manager, and returns a proxy for it.
+    ///
+    /// # Errors
+    /// As [`Proxy::call`].
+    pub fn call_proxy(&self, method: &str, args: impl IntoArgs) -> Result<Self> {
+        match self.session()?.call(&self.0.id, method, args, Some(Duration::ZERO))? {
             Reply::Proxy(exposed, token) => Ok(self.nested(exposed, token)),
             Reply::Return(value) => {
                 let got = value.type_name();
-                Err(Error::Conversion(format!("{method}() gave a {got}, not a proxy")))
+                Err(Error::conversion(format!(
+                    "{method}() returned {got}, not a proxy; use call()"
+                )))
             }
             other => Err(failure(other)),
         }
     }
 
-    /// A copy of the object, if it can be had. Python's `_getvalue()`.
+    /// A copy of the object, if it can be copied. Python's `_getvalue()`.
     ///
     /// # Errors
     /// As [`Proxy::call`].
     pub fn value(&self) -> Result<Value> {
-        self.ask("#GETVALUE", &[])
+        self.call("#GETVALUE", ())
     }
 
-    /// What Python's `str(proxy)` shows.
+    /// The text that Python's `str(proxy)` shows.
     ///
     /// # Errors
     /// As [`Proxy::call`].
     pub fn repr(&self) -> Result<String> {
-        self.ask("__repr__", &[])?.try_into()
+        self.call("__repr__", ())?.to()
     }
 
-    /// [`Proxy::call`] of a method that itself waits at most this long; `None` is for ever.
+    /// Releases the object in the manager, unless another clone of the proxy still uses it. Dropping the proxy does
+    /// the same, but hides errors and waits for at most 2 s.
     ///
     /// # Errors
-    /// As [`Proxy::call`]; [`Error::TimedOut`] if the manager takes longer than that and the
-    /// [`call_timeout`](crate::Connector::call_timeout).
-    pub fn call_waiting(
-        &self,
-        method: &str,
-        args: &[Value],
-        kwargs: &[(&str, Value)],
-        wait: Option<Duration>,
-    ) -> Result<Value> {
-        self.call_in(&mut self.session()?, method, args, kwargs, wait)
+    /// An error of the connection. [`Error::TimedOut`] at once if the manager has not answered when another proxy
+    /// was released, and not since.
+    pub fn close(self) -> Result<()> {
+        match Arc::into_inner(self.0) {
+            Some(mut last) => last.client.release(&std::mem::take(&mut last.id)),
+            None => Ok(()),
+        }
     }
 
-    /// [`Proxy::call`] of a method that does not wait.
-    pub(super) fn ask(&self, method: &str, args: &[Value]) -> Result<Value> {
-        self.call_waiting(method, args, &[], Some(Duration::ZERO))
-    }
-
-    /// A connection for several calls, which serves others afterwards.
+    /// A connection that returns to the pool after the calls.
     pub(super) fn session(&self) -> Result<Session> {
         self.0.client.session()
     }
 
-    /// A connection for calls that leave it something in the manager.
+    /// A connection for calls that leave something behind in the manager.
     pub(super) fn own_session(&self) -> Result<Session> {
         self.0.client.own_session()
     }
 
     /// [`Proxy::call_waiting`] on this connection.
-    pub(super) fn call_in(
+    pub(super) fn call_on(
         &self,
         session: &mut Session,
         method: &str,
-        args: &[Value],
-        kwargs: &[(&str, Value)],
+        args: impl IntoArgs,
         wait: Option<Duration>,
     ) -> Result<Value> {
-        match session.method(&self.0.id, method, args, kwargs, wait)? {
+        match session.call(&self.0.id, method, args, wait)? {
             Reply::Return(value) => Ok(value),
             Reply::Proxy(exposed, token) => {
-                // Nobody wants the object: its reference goes.
+                // Releases the object.
                 drop(self.nested(exposed, token));
-                Err(Error::Conversion(format!("{method}() gives a proxy: use call_proxy")))
+                Err(Error::conversion(format!("{method}() returned a proxy; use call_proxy()")))
             }
             other => Err(failure(other)),
         }
@@ -171,48 +186,68 @@ impl Proxy {
     }
 }
 
+impl Drop for ProxyInner {
+    /// Releases the object on another thread: looking a host name up, or waiting for a place in the backlog of a
+    /// Unix socket, has no timeout of its own.
+    fn drop(&mut self) {
+        let (client, id) = (self.client.clone(), std::mem::take(&mut self.id));
+        if id.is_empty() {
+            return;
+        }
+        let (tx, rx) = mpsc::channel::<()>();
+        let release = move || {
+            // There is nowhere to report an error.
+            let _ = client.release(&id);
+            drop(tx);
+        };
+        let thread = thread::Builder::new().name("release".to_owned()).spawn(release);
+        if thread.is_ok() && rx.recv_timeout(DROP_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+            self.client.note_unresponsive(true);
+        }
+    }
+}
+
 impl Client {
-    /// The proxy that a value is: one that was stored in a container or a queue, or passed on. `None` if
-    /// the value is something else.
+    /// A proxy of the object that a value, a pickled proxy, stands for; `None` if the value is something else.
+    /// Pickled proxies come from containers and queues.
     ///
-    /// The value alone does not keep the object: whatever it came from must, until this has returned.
+    /// The value alone does not keep the object alive. Keep its container until this has returned.
     ///
     /// ```no_run
     /// # let client = basemanager::Client::connect("127.0.0.1:5000", "producer")?;
-    /// let outer = client.create("list", &[], &[])?;
-    /// let inner = client.create("list", &[], &[])?;
-    /// outer.call("append", &[(&inner).into()], &[])?;
+    /// let outer = client.create("list", ())?;
+    /// let inner = client.create("list", ())?;
+    /// outer.call("append", (&inner,))?;
     /// drop(inner); // outer keeps it
     ///
-    /// let first = outer.call("__getitem__", &[0.into()], &[])?;
+    /// let first = outer.call("__getitem__", (0,))?;
     /// let inner = client.proxy_of(&first)?.expect("a proxy was put in");
     /// # Ok::<(), basemanager::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::Remote`] if there is no such object any more, or it is in another manager; else what
-    /// went wrong with the connection.
+    /// [`Error::Remote`] if the object no longer exists, or is in another manager; else an error of the connection.
     pub fn proxy_of(&self, value: &Value) -> Result<Option<Proxy>> {
         let Value::Opaque(pickle) = value else { return Ok(None) };
         let Some(proxy) = PickledProxy::read(pickle) else { return Ok(None) };
         let PickledProxy { token, exposed, .. } = proxy;
         let exposed = match exposed {
             Some(exposed) => exposed,
-            None => names(self.function("get_methods", &[Value::from(&token)], &[])?)
-                .ok_or_else(|| Error::Protocol("get_methods() gave no names".to_owned()))?,
+            None => names(self.call_server("get_methods", (&token,))?)
+                .ok_or_else(|| Error::protocol("get_methods() must return names"))?,
         };
-        self.function("incref", &[token.id.as_str().into()], &[])?;
+        self.call_server("incref", (&token.id,))?;
         let Token { typeid, id, .. } = token;
         let (client, stored) = (self.clone(), Some(pickle.clone()));
-        Ok(Some(Proxy(Arc::new(Reference { client, typeid, id, exposed, stored }))))
+        Ok(Some(Proxy(Arc::new(ProxyInner { client, typeid, id, exposed, stored }))))
     }
 }
 
 impl From<&Proxy> for Value {
-    /// The proxy as Python pickles it: to be stored in a container or a queue, or passed on. Keep the
-    /// proxy until it has arrived there; a container of the same manager keeps the object from then on.
+    /// The proxy as Python pickles it, for a container or a queue. Keep the proxy until the value has arrived there; a
+    /// container of the same manager keeps the object alive from then on.
     fn from(proxy: &Proxy) -> Self {
-        let Reference { client, typeid, id, exposed, stored } = &*proxy.0;
+        let ProxyInner { client, typeid, id, exposed, stored } = &*proxy.0;
         if let Some(stored) = stored {
             return stored.clone().into();
         }
@@ -240,12 +275,5 @@ fn python_class(typeid: &str) -> &'static str {
         "Lock" | "RLock" | "Semaphore" | "BoundedSemaphore" => "AcquirerProxy",
         // It takes any methods. Before Python 3.14 there was no SetProxy.
         _ => "AutoProxy",
-    }
-}
-
-impl Drop for Reference {
-    fn drop(&mut self) {
-        // There is nobody to tell of a failure.
-        let _ = self.client.release(&self.id);
     }
 }

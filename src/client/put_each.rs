@@ -1,32 +1,33 @@
-//! Puts that are under way together, on one connection.
+//! Pipelined puts on one connection.
 
 use std::collections::VecDeque;
 
+use super::failure;
 use super::queue::QueueProxy;
-use super::{Session, failure};
+use super::session::Session;
 use crate::error::{Error, Result};
 use crate::limits::PIPELINED;
 use crate::value::Value;
 use crate::wire::message::Reply;
 
-/// The most puts that are under way at once.
+/// The most puts in flight at once.
 const WINDOW: usize = 64;
 
-/// The results of puts that are under way together: [`QueueProxy::put_each`].
+/// The results of pipelined puts: [`QueueProxy::put_each`].
 #[derive(Debug)]
-#[must_use = "items are put as the results are asked for"]
+#[must_use = "items are sent only as the iterator is advanced"]
 pub struct PutEach<I> {
     queue: QueueProxy,
-    /// `None` once no more are sent.
+    /// `None` once no further item is sent.
     items: Option<I>,
     session: Option<Session>,
-    /// The sizes of the requests that were sent and whose reply has not been read.
-    under_way: VecDeque<usize>,
+    /// The sizes of the requests in flight.
+    in_flight: VecDeque<usize>,
     /// Their sum.
     bytes: usize,
-    /// The size of a request that is too large to be sent behind those.
-    held: Option<usize>,
-    /// Why the next item cannot be sent: told after the results of those before it.
+    /// The size of a request that is too large to be sent now.
+    delayed: Option<usize>,
+    /// Why the next item cannot be sent: reported after the results of the items before it.
     unsendable: Option<Error>,
 }
 
@@ -39,26 +40,26 @@ where
             queue,
             items: Some(items),
             session: None,
-            under_way: VecDeque::new(),
+            in_flight: VecDeque::new(),
             bytes: 0,
-            held: None,
+            delayed: None,
             unsendable: None,
         }
     }
 
-    /// Sends further items: up to [`WINDOW`] under way, and no more behind the oldest, which may wait for
-    /// room, than a manager takes.
+    /// Sends further items: up to [`WINDOW`] in flight, and no more bytes behind the oldest, which may block, than a
+    /// manager accepts behind a blocked call.
     fn fill(&mut self) {
         let mut fresh = 0;
-        while self.under_way.len() < WINDOW {
-            let Some(size) = self.held.take().or_else(|| self.request_next()) else { break };
-            if let Some(oldest) = self.under_way.front()
+        while self.in_flight.len() < WINDOW {
+            let Some(size) = self.delayed.take().or_else(|| self.request_next()) else { break };
+            if let Some(oldest) = self.in_flight.front()
                 && self.bytes - oldest + size > PIPELINED
             {
-                self.held = Some(size);
+                self.delayed = Some(size);
                 break;
             }
-            self.under_way.push_back(size);
+            self.in_flight.push_back(size);
             self.bytes += size;
             fresh += size;
         }
@@ -67,7 +68,7 @@ where
         }
     }
 
-    /// Makes the request of the next item, and returns its size; `None` if there is no other to send.
+    /// Appends the request for the next item, and returns its size; `None` if there is no further item.
     fn request_next(&mut self) -> Option<usize> {
         let size = self.items.as_mut()?.next().map(|item| self.request(&item.into()));
         match size.transpose() {
@@ -103,13 +104,13 @@ where
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.session.as_ref().is_some_and(|session| !session.is_open()) {
-            (self.items, self.held) = (None, None);
+            (self.items, self.delayed) = (None, None);
         }
-        // Not at each reply: requests that go together cost one write.
-        if self.under_way.len() <= WINDOW / 2 {
+        // Not after each reply: several requests in one write cost less.
+        if self.in_flight.len() <= WINDOW / 2 {
             self.fill();
         }
-        let Some(size) = self.under_way.pop_front() else {
+        let Some(size) = self.in_flight.pop_front() else {
             return self.unsendable.take().map(Err);
         };
         self.bytes -= size;
@@ -119,10 +120,10 @@ where
 
 impl<I> Drop for PutEach<I> {
     fn drop(&mut self) {
-        if !self.under_way.is_empty()
+        if !self.in_flight.is_empty()
             && let Some(session) = self.session.take()
         {
-            // Replies are still to come.
+            // Replies are outstanding, so the connection cannot return to the pool.
             session.close();
         }
     }

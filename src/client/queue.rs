@@ -1,14 +1,19 @@
-//! The proxy of a queue, in the manager of either language.
+//! The proxy of a queue, in a manager of either language.
 
 use std::time::Duration;
 
 use super::proxy::Proxy;
 use super::put_each::PutEach;
-use super::{Session, seconds};
+use super::seconds;
+use super::session::Session;
 use crate::error::{Error, Result};
-use crate::value::Value;
+use crate::queue::PutError;
+use crate::value::{IntoArgs, Value};
 
 /// A queue in a manager. A clone is the same queue.
+///
+/// `get`, `put`, `join`, and the batches may wait forever or as long as their own timeout, to which the
+/// [`call_timeout`](crate::ClientBuilder::call_timeout) is added.
 #[derive(Clone, Debug)]
 pub struct QueueProxy(Proxy);
 
@@ -19,43 +24,65 @@ impl From<Proxy> for QueueProxy {
 }
 
 impl QueueProxy {
-    /// Puts an item at the end, and waits while the queue is full.
+    /// Appends an item, and waits forever while the queue is full. `call_timeout` does not apply.
     ///
     /// # Errors
-    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give.
+    /// `queue.ShutDown` ([`Error::is_shut_down`]), and the errors of [`Proxy::call`].
     pub fn put(&self, item: impl Into<Value>) -> Result<()> {
-        self.0.call("put", &[item.into()], &[]).map(drop)
+        self.0.call_waiting("put", (item,), None).map(drop)
     }
 
-    /// Puts an item at the end, if there is room.
+    /// Appends an item if the queue is not full.
     ///
     /// # Errors
-    /// `queue.Full` ([`Error::is_full`]), else as [`QueueProxy::put`].
+    /// The item, with `queue.Full` ([`PutError::is_full`]) or an error of [`QueueProxy::put`].
     #[doc(alias = "put_nowait")]
-    pub fn try_put(&self, item: impl Into<Value>) -> Result<()> {
+    pub fn try_put(&self, item: impl Into<Value>) -> Result<(), PutError<Value>> {
         self.put_timeout(item, Duration::ZERO)
     }
 
-    /// Puts an item at the end, and waits for room no longer than `timeout`.
+    /// Appends an item, and waits at most `timeout` while the queue is full.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use basemanager::{Client, Manager, Queue};
+    /// # let tasks = Queue::bounded(1);
+    /// # let server = Manager::new("key").share("tasks", &tasks);
+    /// # let handle = server.bind("127.0.0.1:0")?.start()?;
+    /// # let client = Client::connect(handle.address(), "key")?;
+    /// let queue = client.queue("tasks")?;
+    /// queue.put("first")?;
+    /// if let Err(error) = queue.put_timeout("second", Duration::from_millis(10)) {
+    ///     assert!(error.is_full());
+    ///     println!("kept for later: {}", error.into_inner());
+    /// }
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// `queue.Full` ([`Error::is_full`]), else as [`QueueProxy::put`].
-    pub fn put_timeout(&self, item: impl Into<Value>, timeout: Duration) -> Result<()> {
-        self.call("put", &[item.into(), true.into(), seconds(Some(timeout))], timeout).map(drop)
+    /// As [`QueueProxy::try_put`].
+    pub fn put_timeout(
+        &self,
+        item: impl Into<Value>,
+        timeout: Duration,
+    ) -> Result<(), PutError<Value>> {
+        let args = [item.into(), true.into(), seconds(Some(timeout))];
+        let result = self.0.call_waiting("put", args.as_slice(), Some(timeout));
+        let [item, ..] = args;
+        result.map(drop).map_err(|error| PutError::new(error, item))
     }
 
-    /// Takes the first item, and waits while there is none.
+    /// Removes and returns the first item, and waits forever while there is none. `call_timeout` does not apply.
     ///
     /// # Errors
-    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give;
-    /// [`Error::Invalid`] if the queue is an [at-least-once](crate::QueueOptions::at_least_once) one (it
-    /// exposes `nack`): items of those are taken by a [`consumer`](Self::consumer), which has a connection of
-    /// its own.
+    /// `queue.ShutDown` ([`Error::is_shut_down`]), and the errors of [`Proxy::call`]. [`Error::Invalid`] if the queue
+    /// is [at-least-once](crate::QueueOptions::at_least_once) (it exposes `nack`): its items must be taken by a
+    /// [`consumer`](Self::consumer), which has a connection of its own.
     pub fn get(&self) -> Result<Value> {
-        self.take("get", &[], None)
+        self.take("get", (), None)
     }
 
-    /// Takes the first item; `None` if there is none.
+    /// Removes and returns the first item; `None` if there is none.
     ///
     /// # Errors
     /// As [`QueueProxy::get`].
@@ -64,41 +91,42 @@ impl QueueProxy {
         self.get_timeout(Duration::ZERO)
     }
 
-    /// Takes the first item, and waits for one no longer than `timeout`; `None` if none came.
+    /// Removes and returns the first item, and waits at most `timeout` for it; `None` if none came.
     ///
     /// # Errors
     /// As [`QueueProxy::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        unless_empty(self.take("get", &[true.into(), seconds(Some(timeout))], Some(timeout)))
+        none_if_empty(self.take("get", (true, seconds(Some(timeout))), Some(timeout)))
     }
 
-    /// Puts many items with one call, a message for all, and waits while the queue is full. Gives how many
-    /// were put: fewer only if it was shut down meanwhile. A manager of this crate offers it to Python
-    /// clients too (`put_many(items, timeout=None)`); CPython's does not.
+    /// Appends many items in one message, and waits forever while the queue is full. Returns how many were put:
+    /// fewer only if the queue was shut down meanwhile.
+    ///
+    /// This crate's manager offers `put_many(items, timeout=None)` to Python clients too; `CPython`'s has no such method.
     ///
     /// # Errors
-    /// `queue.ShutDown` if none was put, and whatever [`Proxy::call`] may give.
+    /// `queue.ShutDown` if none was put, and the errors of [`Proxy::call`].
     pub fn put_many<T: Into<Value>>(&self, items: impl IntoIterator<Item = T>) -> Result<usize> {
-        let items: Vec<Value> = items.into_iter().map(Into::into).collect();
-        self.0.call("put_many", &[items.into()], &[])?.try_into()
+        let items: Value = items.into_iter().collect();
+        self.0.call_waiting("put_many", (items,), None)?.to()
     }
 
-    /// Takes up to `max` items with one call: waits for the first as long as `timeout` (`None` is for ever),
-    /// and takes what else is there, up to 1 MiB. None if none came. A manager of this crate offers it to
-    /// Python clients too (`get_many(max, timeout=None)`, which raises `queue.Empty`); CPython's does not.
+    /// Removes and returns up to `max` items in one message, at most 1 MiB: waits up to `timeout` (`None` is forever)
+    /// for the first, and does not wait for others. Returns no items if none came.
+    ///
+    /// This crate's manager offers `get_many(max, timeout=None)`, which raises `queue.Empty`, to Python clients too;
+    /// `CPython`'s has no such method.
     ///
     /// # Errors
     /// As [`QueueProxy::get`].
     pub fn get_many(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Value>> {
-        several(self.take("get_many", &many(max, timeout), timeout))
+        batch(self.take("get_many", (max, seconds(timeout)), timeout))
     }
 
-    /// Puts items by a call each, many of which are under way at once: a reply is not waited for before the
-    /// next calls are sent, up to 64 of them, and 1 MiB. Gives the result for each item, in order, while the
-    /// iterator is gone through.
+    /// Pipelines a `put` for each item: up to 64 calls and 1 MiB are sent before the first reply is awaited. The
+    /// iterator yields the result for each item, in order, and sends as it is advanced.
     ///
-    /// When the connection breaks, the items that were under way have an error each, and those that have
-    /// no result were not sent.
+    /// If the connection breaks, each item in flight yields an error, and items without a result were not sent.
     ///
     /// ```
     /// # use basemanager::{Client, Manager, Queue};
@@ -120,68 +148,68 @@ impl QueueProxy {
         PutEach::new(self.clone(), items.into_iter())
     }
 
-    /// A consumer with a new connection of its own, which a queue that takes back what is not done needs
-    /// ([`QueueOptions::at_least_once`](crate::QueueOptions::at_least_once)).
+    /// A consumer with a connection of its own, which an
+    /// [at-least-once](crate::QueueOptions::at_least_once) queue needs.
     #[must_use]
     pub fn consumer(&self) -> Consumer {
         Consumer { queue: self.clone(), session: None }
     }
 
-    /// The items as they come, for ever: each `next` is a [`QueueProxy::get`]. Ends after an error.
+    /// Iterates over the items as they come, forever: each `next` is a [`QueueProxy::get`]. Ends after an error.
     #[must_use]
     pub fn iter(&self) -> QueueIter<'_> {
         QueueIter { queue: self, ended: false }
     }
 
-    /// The items in the queue.
+    /// The number of items in the queue.
     ///
     /// # Errors
-    /// Whatever [`Proxy::call`] may give.
+    /// The errors of [`Proxy::call`].
     #[doc(alias = "qsize")]
     pub fn len(&self) -> Result<usize> {
-        self.plain("qsize")?.try_into()
+        self.0.call("qsize", ())?.to()
     }
 
-    /// Whether there is none.
+    /// Whether the queue has no items.
     ///
     /// # Errors
-    /// Whatever [`Proxy::call`] may give.
+    /// The errors of [`Proxy::call`].
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> Result<bool> {
-        self.plain("empty")?.try_into()
+        self.0.call("empty", ())?.to()
     }
 
-    /// Whether there is no room for another.
+    /// Whether the queue has as many items as it may hold.
     ///
     /// # Errors
-    /// Whatever [`Proxy::call`] may give.
+    /// The errors of [`Proxy::call`].
     #[doc(alias = "full")]
     pub fn is_full(&self) -> Result<bool> {
-        self.plain("full")?.try_into()
+        self.0.call("full", ())?.to()
     }
 
-    /// Says that an item taken earlier has been dealt with.
+    /// Marks an item that was taken earlier as done.
     ///
     /// # Errors
-    /// `ValueError` if that was said of more items than were put; else as [`QueueProxy::get`].
+    /// `ValueError` if more items were marked than put; else as [`QueueProxy::get`].
     pub fn task_done(&self) -> Result<()> {
-        self.take("task_done", &[], Some(Duration::ZERO)).map(drop)
+        self.take("task_done", (), Some(Duration::ZERO)).map(drop)
     }
 
-    /// Waits until every item put has been taken and said to be done.
+    /// Waits forever until every item has been taken and marked as done. `call_timeout` does not apply.
     ///
     /// # Errors
-    /// Whatever [`Proxy::call`] may give.
+    /// The errors of [`Proxy::call`].
     pub fn join(&self) -> Result<()> {
-        self.0.call("join", &[], &[]).map(drop)
+        self.0.call_waiting("join", (), None).map(drop)
     }
 
-    /// Refuses items from now on; `immediate` also drops those that are there. In Python since 3.13.
+    /// Refuses further items; `immediate` also discards those in the queue. In Python since 3.13.
     ///
     /// # Errors
-    /// Whatever [`Proxy::call`] may give.
+    /// The errors of [`Proxy::call`].
     pub fn shutdown(&self, immediate: bool) -> Result<()> {
-        self.call("shutdown", &[immediate.into()], Duration::ZERO).map(drop)
+        self.0.call("shutdown", (immediate,)).map(drop)
     }
 
     /// The untyped proxy.
@@ -190,23 +218,15 @@ impl QueueProxy {
         &self.0
     }
 
-    /// Takes items, or says that they are done, by whichever connection: not if it matters which.
-    fn take(&self, method: &str, args: &[Value], wait: Option<Duration>) -> Result<Value> {
+    /// Takes items, or marks them as done, on any connection; refuses queues for which the connection matters.
+    fn take(&self, method: &str, args: impl IntoArgs, wait: Option<Duration>) -> Result<Value> {
         if self.0.exposed().iter().any(|name| name == "nack") {
-            return Err(Error::Invalid(format!(
+            return Err(Error::invalid(format!(
                 "{method}() of an at-least-once queue: its items belong to the connection that takes \
                  them; use QueueProxy::consumer(), which has one of its own"
             )));
         }
-        self.0.call_waiting(method, args, &[], wait)
-    }
-
-    fn plain(&self, method: &str) -> Result<Value> {
-        self.call(method, &[], Duration::ZERO)
-    }
-
-    fn call(&self, method: &str, args: &[Value], wait: Duration) -> Result<Value> {
-        self.0.call_waiting(method, args, &[], Some(wait))
+        self.0.call_waiting(method, args, wait)
     }
 }
 
@@ -219,8 +239,8 @@ impl<'a> IntoIterator for &'a QueueProxy {
     }
 }
 
-/// Takes items of a queue, and says when each is done, by a connection of its own: to the manager it is
-/// one holder. When it goes, what it took and did not mark as done goes back.
+/// Takes items of a queue and marks them as done, on a connection of its own. When the connection ends, the items that
+/// are not marked as done return to the queue.
 ///
 /// ```
 /// # use basemanager::{Client, Manager, Queue};
@@ -236,14 +256,15 @@ impl<'a> IntoIterator for &'a QueueProxy {
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 ///
-/// With [`Connector::reconnect`](crate::Connector::reconnect) a consumer outlives its manager. An error tells it that the manager is
-/// gone, and with it what this consumer held; then the next `get` waits for the manager to come back.
+/// With [`ClientBuilder::reconnect`](crate::ClientBuilder::reconnect) a consumer outlives its manager. An error reports
+/// that the manager is gone, and with it the items that this consumer held. The next `get` waits for the manager to
+/// return.
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use basemanager::{Client, Error};
-/// let client = Client::to("127.0.0.1:5000", "producer")
-///     .reconnect(100, Duration::from_millis(200)) // while no manager is there
+/// let client = Client::builder("127.0.0.1:5000", "producer")
+///     .reconnect(100, Duration::from_millis(200)) // 100 retries, one every 200 ms
 ///     .connect()?;
 /// let mut consumer = client.queue("task_queue")?.consumer();
 /// loop {
@@ -252,9 +273,9 @@ impl<'a> IntoIterator for &'a QueueProxy {
 ///         consumer.task_done()
 ///     });
 ///     match done {
-///         // It did not come back within the 20 s.
-///         Err(error @ Error::Unreachable(_)) => return Err(error),
-///         // It is gone, and an item that was not done is delivered again: get() connects anew.
+///         // It did not return within the 20 s.
+///         Err(error @ Error::Unreachable { .. }) => return Err(error),
+///         // It is gone. An item that was not done is delivered again: get() reconnects.
 ///         Err(error) if error.is_disconnected() => {}
 ///         done => done?,
 ///     }
@@ -269,16 +290,16 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Takes the first item, and waits while there is none.
+    /// Removes and returns the first item, and waits forever while there is none. `call_timeout` does not apply.
     ///
     /// # Errors
-    /// `queue.ShutDown` ([`Error::is_shut_down`]), and whatever [`Proxy::call`] may give. After an error of
-    /// the connection what this consumer held is back in the queue, and the next call connects anew.
+    /// `queue.ShutDown` ([`Error::is_shut_down`]), and the errors of [`Proxy::call`]. After an error of the
+    /// connection, the items that this consumer held are back in the queue, and the next call reconnects.
     pub fn get(&mut self) -> Result<Value> {
-        self.call("get", &[], None)
+        self.call("get", (), None)
     }
 
-    /// Takes the first item; `None` if there is none.
+    /// Removes and returns the first item; `None` if there is none.
     ///
     /// # Errors
     /// As [`Consumer::get`].
@@ -287,28 +308,28 @@ impl Consumer {
         self.get_timeout(Duration::ZERO)
     }
 
-    /// Takes the first item, and waits for one no longer than `timeout`; `None` if none came.
+    /// Removes and returns the first item, and waits at most `timeout` for it; `None` if none came.
     ///
     /// # Errors
     /// As [`Consumer::get`].
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<Option<Value>> {
-        unless_empty(self.call("get", &[true.into(), seconds(Some(timeout))], Some(timeout)))
+        none_if_empty(self.call("get", (true, seconds(Some(timeout))), Some(timeout)))
     }
 
-    /// Takes up to `max` items, as [`QueueProxy::get_many`]; each is to be marked as done.
+    /// Removes and returns up to `max` items, like [`QueueProxy::get_many`]. Mark each as done.
     ///
     /// # Errors
     /// As [`Consumer::get`].
     pub fn get_many(&mut self, max: usize, timeout: Option<Duration>) -> Result<Vec<Value>> {
-        several(self.call("get_many", &many(max, timeout), timeout))
+        batch(self.call("get_many", (max, seconds(timeout)), timeout))
     }
 
-    /// Says that the oldest of the items that this consumer holds has been dealt with.
+    /// Marks the oldest of the items that this consumer holds as done.
     ///
     /// # Errors
-    /// `ValueError` if it holds none, or not any more; else as [`Consumer::get`].
+    /// `ValueError` if it holds none, or no longer; else as [`Consumer::get`].
     pub fn task_done(&mut self) -> Result<()> {
-        self.call("task_done", &[], Some(Duration::ZERO)).map(drop)
+        self.call("task_done", (), Some(Duration::ZERO)).map(drop)
     }
 
     /// Returns the newest of the items that this consumer holds to the front of the queue, or moves it to
@@ -319,13 +340,12 @@ impl Consumer {
     /// # use basemanager::{Client, Manager, Queue};
     /// # let broken = Queue::new();
     /// # let tasks = Queue::options().dead_letters(1, &broken).build();
-    /// # let shared = tasks.clone();
-    /// # let server = Manager::new("key").register("tasks", move |_| shared.clone());
+    /// # let server = Manager::new("key").share("tasks", &tasks);
     /// # let handle = server.bind("127.0.0.1:0")?.start()?;
     /// # let client = Client::connect(handle.address(), "key")?;
     /// # tasks.put("not a number")?;
     /// let mut consumer = client.queue("tasks")?.consumer();
-    /// match i64::try_from(consumer.get()?) {
+    /// match consumer.get()?.to::<i64>() {
     ///     Ok(number) => {
     ///         println!("{number}");
     ///         consumer.task_done()?;
@@ -337,24 +357,24 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// `ValueError` if it holds none, or not any more; [`Error::Remote`] if the queue is not an
+    /// `ValueError` if it holds none, or no longer; [`Error::Remote`] if the queue is not an
     /// [at-least-once](crate::QueueOptions::at_least_once) one; else as [`Consumer::get`].
     pub fn nack(&mut self) -> Result<()> {
-        self.call("nack", &[], Some(Duration::ZERO)).map(drop)
+        self.call("nack", (), Some(Duration::ZERO)).map(drop)
     }
 
-    fn call(&mut self, method: &str, args: &[Value], wait: Option<Duration>) -> Result<Value> {
+    fn call(&mut self, method: &str, args: impl IntoArgs, wait: Option<Duration>) -> Result<Value> {
         let proxy = self.queue.proxy();
         let session = match &mut self.session {
             Some(session) if session.is_open() => session,
             lost => lost.insert(proxy.own_session()?),
         };
-        proxy.call_in(session, method, args, &[], wait)
+        proxy.call_on(session, method, args, wait)
     }
 }
 
-/// What was taken; `None` for `queue.Empty`.
-fn unless_empty(result: Result<Value>) -> Result<Option<Value>> {
+/// The item; `None` for `queue.Empty`.
+fn none_if_empty(result: Result<Value>) -> Result<Option<Value>> {
     match result {
         Err(error) if error.is_empty() => Ok(None),
         result => result.map(Some),
@@ -362,13 +382,8 @@ fn unless_empty(result: Result<Value>) -> Result<Option<Value>> {
 }
 
 /// The items of a batch; none for `queue.Empty`.
-fn several(result: Result<Value>) -> Result<Vec<Value>> {
-    unless_empty(result)?.map_or(Ok(Vec::new()), Vec::try_from)
-}
-
-/// The arguments of `get_many`.
-fn many(max: usize, timeout: Option<Duration>) -> [Value; 2] {
-    [max.into(), seconds(timeout)]
+fn batch(result: Result<Value>) -> Result<Vec<Value>> {
+    none_if_empty(result)?.map_or(Ok(Vec::new()), Value::to)
 }
 
 /// The items of a queue, as they come: [`QueueProxy::iter`].

@@ -38,7 +38,7 @@ macro_rules! typed {
         impl $proxy {
             /// The number of items, by `__len__`.
             pub fn len(&self) -> Result<usize> {
-                call(&self.0, "__len__", &[])?.try_into()
+                call(&self.0, "__len__", &[])?.to()
             }
 
             /// Whether it is empty, by `__len__`.
@@ -64,8 +64,8 @@ macro_rules! typed {
             }
 
             /// [`get`](Self::get) as a Rust type; [`Error::Conversion`] if the item is of another type.
-            pub fn get_as<T: TryFrom<Value, Error = Error>>(&self, index: i64) -> Result<Option<T>> {
-                self.get(index)?.map(T::try_from).transpose()
+            pub fn get_as<T: crate::value::FromValue>(&self, index: i64) -> Result<Option<T>> {
+                self.get(index)?.map(Value::to).transpose()
             }
 
             /// Replaces the item at an index, by `__setitem__`. `IndexError` beyond the ends; of an array,
@@ -80,7 +80,7 @@ use typed;
 
 /// Calls a method that does not wait.
 fn call(proxy: &Proxy, method: &str, args: &[Value]) -> Result<Value> {
-    proxy.ask(method, args).map_err(|error| not_exposed(error, method))
+    proxy.call(method, args).map_err(|error| not_exposed(error, method))
 }
 
 fn exposes(proxy: &Proxy, method: &str) -> bool {
@@ -90,10 +90,12 @@ fn exposes(proxy: &Proxy, method: &str) -> bool {
 /// Explains what to do if the manager does not expose a method.
 fn not_exposed(error: Error, method: &str) -> Error {
     match error {
-        Error::Remote(text) if text.contains("is not in exposed=") => Error::Remote(format!(
-            "the manager does not expose '{method}': register the object there with a proxytype that has this \
+        Error::Remote { traceback } if traceback.contains("is not in exposed=") => Error::Remote {
+            traceback: format!(
+                "the manager does not expose '{method}': register the object there with a proxytype that has this \
              method, such as DictProxy, or with exposed=[..., '{method}']"
-        )),
+            ),
+        },
         error => error,
     }
 }
@@ -109,11 +111,12 @@ fn found(result: Result<Value>, exception: &str) -> Result<Option<Value>> {
 /// A `dict` in a manager. A clone is the same dict.
 ///
 /// ```
-/// # use basemanager::{Client, Dict, DictProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Dict, DictProxy};
 /// # let server = Manager::new("key").register("dict", Dict::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let ages: DictProxy = client.create("dict", &[], &[])?.into();
+/// let ages: DictProxy = client.create("dict", ())?.into();
 /// ages.insert("Guido", 69)?;
 /// assert_eq!(ages.get_as::<u8>("Guido")?, Some(69));
 /// for name in &ages {
@@ -137,11 +140,8 @@ impl DictProxy {
     }
 
     /// [`get`](Self::get) as a Rust type; [`Error::Conversion`] if the value is of another type.
-    pub fn get_as<T: TryFrom<Value, Error = Error>>(
-        &self,
-        key: impl Into<Value>,
-    ) -> Result<Option<T>> {
-        self.get(key)?.map(T::try_from).transpose()
+    pub fn get_as<T: crate::value::FromValue>(&self, key: impl Into<Value>) -> Result<Option<T>> {
+        self.get(key)?.map(Value::to).transpose()
     }
 
     /// Sets the value of a key. `TypeError` if the key is not hashable.
@@ -168,7 +168,7 @@ impl DictProxy {
     pub fn items(&self) -> Result<Vec<(Value, Value)>> {
         match call(&self.0, "copy", &[])? {
             Value::Dict(items) => Ok(items),
-            other => Err(Error::Conversion(format!("expected dict, got {}", other.type_name()))),
+            other => Err(Error::conversion(format!("expected dict, got {}", other.type_name()))),
         }
     }
 
@@ -203,7 +203,7 @@ impl DictIter<'_> {
         let keys = match &mut self.keys {
             Some(keys) => keys,
             none => {
-                let keys = self.dict.0.call_proxy("__iter__", &[], &[]);
+                let keys = self.dict.0.call_proxy("__iter__", ());
                 none.insert(keys.map_err(|error| not_exposed(error, "__iter__"))?)
             }
         };
@@ -230,11 +230,12 @@ impl Iterator for DictIter<'_> {
 /// proxy of it.
 ///
 /// ```
-/// # use basemanager::{Client, List, ListProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{List, ListProxy};
 /// # let server = Manager::new("key").register("list", List::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let words: ListProxy = client.create("list", &[], &[])?.into();
+/// let words: ListProxy = client.create("list", ())?.into();
 /// words.extend(["a", "b", "c"])?;
 /// assert_eq!(words.get_as::<String>(-1)?, Some("c".to_owned()));
 /// for word in &words {
@@ -287,7 +288,7 @@ impl ListProxy {
     /// A copy of all items, in one call.
     #[doc(alias = "copy")]
     pub fn to_vec(&self) -> Result<Vec<Value>> {
-        call(&self.0, "copy", &[])?.try_into()
+        call(&self.0, "copy", &[])?.to()
     }
 
     /// Iterates over the items by [`get`](Self::get), one call for each, as a Python `ListProxy`. Ends after an
@@ -330,11 +331,12 @@ impl Iterator for ListIter<'_> {
 /// Python's own `SyncManager` shares sets since 3.14.
 ///
 /// ```
-/// # use basemanager::{Client, Manager, Set, SetProxy};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Set, SetProxy};
 /// # let server = Manager::new("key").register("set", Set::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let seen: SetProxy = client.create("set", &[], &[])?.into();
+/// let seen: SetProxy = client.create("set", ())?.into();
 /// seen.insert("a")?;
 /// assert!(seen.contains("a")?);
 /// # Ok::<(), basemanager::Error>(())
@@ -360,25 +362,26 @@ impl SetProxy {
     /// Whether a value is in the set. `TypeError` if it is not hashable.
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
         if exposes(&self.0, "__contains__") {
-            return call(&self.0, "__contains__", &[member.into()])?.try_into();
+            return call(&self.0, "__contains__", &[member.into()])?.to();
         }
-        call(&self.0, "issuperset", &[[member.into()].into()])?.try_into()
+        call(&self.0, "issuperset", &[[member.into()].into()])?.to()
     }
 
     /// A copy of the members, in one call.
     pub fn members(&self) -> Result<Vec<Value>> {
-        call(&self.0, "copy", &[])?.try_into()
+        call(&self.0, "copy", &[])?.to()
     }
 }
 
 /// An `Array` in a manager: numbers of one type. A clone is the same array.
 ///
 /// ```
-/// # use basemanager::{Array, ArrayProxy, Client, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Array, ArrayProxy};
 /// # let server = Manager::new("key").register("Array", Array::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let array: ArrayProxy = client.create("Array", &["d".into(), [0.0, 1.5].into()], &[])?.into();
+/// let array: ArrayProxy = client.create("Array", ("d", [0.0, 1.5]))?.into();
 /// array.set(0, 7)?;
 /// assert_eq!(array.get_as::<f64>(0)?, Some(7.0));
 /// assert_eq!(array.to_vec()?, [7.0.into(), 1.5.into()]);
@@ -393,7 +396,7 @@ impl ArrayProxy {
     /// A copy of all items, in one call.
     pub fn to_vec(&self) -> Result<Vec<Value>> {
         let copy = self.0.value()?;
-        let mismatch = || Error::Conversion(format!("expected an array, got {}", copy.type_name()));
+        let mismatch = || Error::conversion(format!("expected an array, got {}", copy.type_name()));
         array::items(&copy).ok_or_else(mismatch)
     }
 }
@@ -401,11 +404,12 @@ impl ArrayProxy {
 /// A `Value` in a manager: one value, to get and to set. A clone is the same value.
 ///
 /// ```
-/// # use basemanager::{Client, Manager, SharedValue, ValueProxy};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{SharedValue, ValueProxy};
 /// # let server = Manager::new("key").register("Value", SharedValue::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let best: ValueProxy = client.create("Value", &["d".into(), 0.5.into()], &[])?.into();
+/// let best: ValueProxy = client.create("Value", ("d", 0.5))?.into();
 /// best.set(0.25)?;
 /// assert_eq!(best.get_as::<f64>()?, 0.25);
 /// # Ok::<(), basemanager::Error>(())
@@ -422,8 +426,8 @@ impl ValueProxy {
     }
 
     /// [`get`](Self::get) as a Rust type; [`Error::Conversion`] if the value is of another type.
-    pub fn get_as<T: TryFrom<Value, Error = Error>>(&self) -> Result<T> {
-        self.get()?.try_into()
+    pub fn get_as<T: crate::value::FromValue>(&self) -> Result<T> {
+        self.get()?.to()
     }
 
     /// Replaces the value.
@@ -435,11 +439,12 @@ impl ValueProxy {
 /// A `Namespace` in a manager: attributes. A clone is the same namespace.
 ///
 /// ```
-/// # use basemanager::{Client, Manager, Namespace, NamespaceProxy};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Namespace, NamespaceProxy};
 /// # let server = Manager::new("key").register("Namespace", Namespace::from_call).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let settings: NamespaceProxy = client.create("Namespace", &[], &[("depth", 3.into())])?.into();
+/// let settings: NamespaceProxy = client.create("Namespace", Args::new().kwarg("depth", 3))?.into();
 /// settings.set("name", "x")?;
 /// assert_eq!(settings.get_as::<u8>("depth")?, Some(3));
 /// assert_eq!(settings.get("width")?, None);
@@ -457,8 +462,8 @@ impl NamespaceProxy {
     }
 
     /// [`get`](Self::get) as a Rust type; [`Error::Conversion`] if the attribute is of another type.
-    pub fn get_as<T: TryFrom<Value, Error = Error>>(&self, name: &str) -> Result<Option<T>> {
-        self.get(name)?.map(T::try_from).transpose()
+    pub fn get_as<T: crate::value::FromValue>(&self, name: &str) -> Result<Option<T>> {
+        self.get(name)?.map(Value::to).transpose()
     }
 
     /// Sets an attribute.

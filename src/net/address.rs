@@ -106,7 +106,7 @@ impl Address {
         match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
             Some(("", Ok(port))) => return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]),
             Some((_, Ok(_))) => {}
-            _ => return Err(Error::Invalid(format!("address {text:?}: expected host:port"))),
+            _ => return Err(Error::invalid(format!("address {text:?}: expected host:port"))),
         }
         let found = text.to_socket_addrs().map_err(Error::io(format!("resolve {text}")))?;
         Ok(found.collect())
@@ -126,7 +126,7 @@ pub(super) fn of_abstract(name: &str) -> io::Result<std::os::unix::net::SocketAd
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn no_abstract(name: &str) -> Error {
-    Error::Invalid(format!(
+    Error::invalid(format!(
         "address @{name}: only Linux has abstract Unix sockets; use a path with a /"
     ))
 }
@@ -143,7 +143,7 @@ pub(super) fn check_length(path: &Path) -> Result<()> {
     let address = Address::Unix(path.to_owned());
     let most =
         format!("the {what} of a Unix socket has at most {LONGEST} bytes, and this one {length}");
-    Err(Error::Invalid(format!("address {address}: {most}; use a shorter one")))
+    Err(Error::invalid(format!("address {address}: {most}; use a shorter one")))
 }
 
 /// Refuses to connect where only a listener can be.
@@ -158,5 +158,5 @@ pub(super) fn check_reachable(text: &str, target: SocketAddr) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::Invalid(format!("address {text:?}: {why}")))
+    Err(Error::invalid(format!("address {text:?}: {why}")))
 }

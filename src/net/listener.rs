@@ -55,7 +55,7 @@ impl Listener {
                 listener.set_nonblocking(false).map_err(doing())?;
                 let address = listener.local_addr().map_err(doing())?;
                 let path = address.as_pathname().map(Path::to_owned);
-                let path = path.ok_or_else(|| Error::Invalid("listener: it has no path".into()))?;
+                let path = path.ok_or_else(|| Error::invalid("listener: it has no path"))?;
                 Ok(Self::Unix(SocketFile { path, node: None, directory: None }, listener))
             }
         }
@@ -91,8 +91,7 @@ impl Listener {
     #[cfg(unix)]
     fn bind_private(mode: u32) -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
-        let name =
-            getrandom::u64().map_err(|e| Error::Io("draw a random name".into(), e.into()))?;
+        let name = getrandom::u64().map_err(|e| Error::io("draw a random name")(e.into()))?;
         let directory = std::env::temp_dir().join(format!("basemanager-{name:016x}"));
         std::fs::DirBuilder::new()
             .mode(0o700)
@@ -108,7 +107,7 @@ impl Listener {
 
     #[cfg(not(unix))]
     fn bind_unix(path: &Path, _: u32) -> Result<Self> {
-        Err(Error::Invalid(format!("address {}: no Unix sockets here", path.display())))
+        Err(Error::invalid(format!("address {}: no Unix sockets here", path.display())))
     }
 
     #[cfg(not(unix))]

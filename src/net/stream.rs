@@ -252,7 +252,7 @@ mod tests {
         // The system tries its 14,000 ports in turn.
         for attempt in 0..40_000 {
             let error = Stream::connect(&address, Some(Duration::from_secs(1))).unwrap_err();
-            let Error::Io(_, cause) = error else { unreachable!("{error:?}") };
+            let Error::Io { source: cause, .. } = error else { unreachable!("{error:?}") };
             assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused, "attempt {attempt}");
         }
         Listener::bind(Some(&address), 0).unwrap();

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use super::SharedObject;
 use super::stored::{Element, Held, Item, ObjectRef, ObjectRefs, ObjectTable};
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 use crate::limits::Budget;
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::{Caller, Wait};
-use crate::wire::message::{PickledProxy, Request, Token};
+#[cfg(feature = "sync")]
+use crate::wire::message::PickledProxy;
+use crate::wire::message::{Request, Token};
 
 /// Tells one connection from another; never used twice by a manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,7 +50,7 @@ pub(crate) trait Context: Caller {
     fn objects(&self) -> Arc<dyn ObjectTable>;
 }
 
-/// A call that a client made, of a [`SharedObject`](crate::SharedObject)'s method or of a registered
+/// A call that a client made, of a [`SharedObject`](crate::object::SharedObject)'s method or of a registered
 /// callable.
 pub struct Call<'a> {
     request: &'a Request,
@@ -95,8 +98,8 @@ impl<'a> Call<'a> {
         self.context.shut_down_manager();
     }
 
-    /// Calls [`SharedObject::disconnected`](crate::SharedObject::disconnected) of the called object once, when this
-    /// connection ends. Does nothing in a registered callable, which has no object yet.
+    /// Calls [`SharedObject::disconnected`](crate::object::SharedObject::disconnected) of the called object once, when
+    /// this connection ends. Does nothing in a registered callable, which has no object yet.
     pub fn watch_connection(&mut self) {
         if let Some(called) = self.called {
             self.context.watch(Arc::downgrade(called));
@@ -104,11 +107,12 @@ impl<'a> Call<'a> {
     }
 
     /// [`Call::watch_connection`] for another object, which the called one uses.
-    pub fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
+    #[cfg(feature = "sync")]
+    pub(crate) fn watch_connection_for(&mut self, object: Weak<dyn SharedObject>) {
         self.context.watch(object);
     }
 
-    /// How long a [`Monitor`](crate::Monitor) waits for this call: at most `timeout`, and only as long as the
+    /// How long a [`Monitor`](crate::object::Monitor) waits for this call: at most `timeout`, and only as long as the
     /// client stays connected. `None` is no timeout.
     #[must_use]
     pub fn wait(&mut self, timeout: Option<Duration>) -> Wait<'_> {
@@ -134,7 +138,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// `TypeError` if it is something else, `ValueError` if it passes a limit.
-    pub fn items(&self, arg: &Pickle) -> Result<Vec<Item>, Exception> {
+    pub(crate) fn items(&self, arg: &Pickle) -> Result<Vec<Item>, Exception> {
         let all = self.item(arg);
         let Request { budget, limits, .. } = self.request;
         let items = all.elements(budget, limits).map_err(unusable)?;
@@ -153,10 +157,11 @@ impl<'a> Call<'a> {
     /// # Errors
     /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
     /// that are kept already could grow without end.
-    pub fn hold(&self, data: Value) -> Result<Element, Exception> {
+    #[cfg(feature = "sync")]
+    pub(crate) fn hold(&self, data: Value) -> Result<Element, Exception> {
         let depth = self.request.limits.depth;
         if !data.fits(depth) {
-            return Err(unusable(Error::Limit("nesting depth", depth as u64)));
+            return Err(unusable(Error::limit("nesting depth", depth)));
         }
         Ok(self.held(data))
     }
@@ -170,8 +175,8 @@ impl<'a> Call<'a> {
     }
 
     /// The object of this manager that an argument, a proxy, stands for.
-    #[must_use]
-    pub fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
+    #[cfg(feature = "sync")]
+    pub(crate) fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
         self.context.objects().get(&PickledProxy::read(proxy)?.token.id)
     }
@@ -181,7 +186,8 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
-    pub fn spend(&self, bytes: usize) -> Result<(), Exception> {
+    #[cfg(feature = "sync")]
+    pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exception> {
         self.request.budget.spend(bytes).map_err(unusable)
     }
 
@@ -206,7 +212,8 @@ impl<'a> Call<'a> {
     /// then those that are `None` when left out.
     ///
     /// ```
-    /// use basemanager::{Call, Exception};
+    /// use basemanager::Exception;
+    /// use basemanager::object::Call;
     ///
     /// /// `move(x, y, speed=1)`
     /// fn move_to(call: &mut Call<'_>) -> Result<i64, Exception> {
@@ -304,7 +311,8 @@ impl<'a> Call<'a> {
     /// number, or too large.
     ///
     /// ```
-    /// use basemanager::{Call, Exception, Monitor, Return};
+    /// use basemanager::Exception;
+    /// use basemanager::object::{Call, Monitor, Return};
     ///
     /// /// `wait(timeout=None)`: whether it came true in time.
     /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -324,7 +332,7 @@ impl<'a> Call<'a> {
             return Ok(None);
         }
         let name = value.type_name();
-        let seconds = f64::try_from(value);
+        let seconds = value.to::<f64>();
         let refusal = |_| Exception::type_error(format!("a timeout is a number, not '{name}'"));
         let seconds = seconds.map_err(refusal)?;
         if seconds < 0.0 {
@@ -366,6 +374,6 @@ pub(crate) fn duration(seconds: f64) -> Result<Duration, Exception> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn unusable(error: Error) -> Exception {
-    let memory = matches!(error, Error::Limit(Budget::NAME, _));
+    let memory = matches!(error, Error::Limit { what: Budget::NAME, .. });
     Exception::builtin(if memory { "MemoryError" } else { "ValueError" }, error.to_string())
 }

@@ -9,38 +9,40 @@
 pub(crate) mod call;
 pub(crate) mod stored;
 
+pub use call::{Call, ConnectionId};
+pub use stored::{Element, Held, Item};
+
+pub use crate::wait::{Monitor, Wait, WaitError};
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Exception;
-use crate::value::{Value, beginning};
-use crate::wait::Wait;
-use call::{Call, ConnectionId};
-use stored::{Element, Held, Item};
+use crate::exception::Exception;
+use crate::value::{IntoValue, Value, beginning};
 
 /// An object whose methods clients call.
 ///
 /// Connections call it concurrently, each on its own thread: the object locks its state. A method that blocks
-/// does so with a [`Monitor`](crate::Monitor), which notices when the client disconnects or the manager shuts
-/// down.
+/// does so with a [`Monitor`], which notices when the client disconnects or the manager shuts down.
 ///
 /// # Panics
-/// If a method panics, its client gets a `RemoteError`, and nothing else is affected. This needs unwinding, the
-/// default: a program built with `panic = "abort"` ends, with all objects and items, so there a method must not
-/// panic for any arguments. [`Pickle::to`](crate::Pickle::to) and [`Call::timeout`] return errors for those that do
-/// not fit.
+/// If a method panics, the call raises `RemoteError` in the client, and the manager goes on. A program built with
+/// `panic = "abort"` ends instead, with all objects and queued items: there, a method must not panic, whatever its
+/// arguments are. Read them with [`Pickle::to`](crate::Pickle::to) and [`Call::timeout`], which return an error for an
+/// argument that does not fit.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};
-/// use basemanager::{Call, Exception, Return, SharedObject};
+/// use basemanager::Exception;
+/// use basemanager::object::{Call, Exposed, Return, SharedObject};
 ///
 /// #[derive(Debug, Default)]
 /// struct Counter(AtomicI64);
 ///
 /// impl SharedObject for Counter {
-///     fn exposed(&self) -> &[&str] {
-///         &["increment", "value"]
+///     fn exposed(&self) -> Exposed {
+///         ["increment", "value"].into()
 ///     }
 ///
 ///     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -60,10 +62,12 @@ use stored::{Element, Held, Item};
 /// }
 /// ```
 pub trait SharedObject: Any + Send + Sync {
-    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type).
-    /// `__getattribute__`, `__setattr__` and `__delattr__` can be called, but clients are not told of them: Python's
-    /// `AutoProxy` would call them for its own attributes, without end.
-    fn exposed(&self) -> &[&str];
+    /// The methods that clients may call, by their Python names (`_exposed_` of a Python proxy type). Asked once for
+    /// each object that a client gets a proxy for.
+    ///
+    /// Clients are not told of `__getattribute__`, `__setattr__` and `__delattr__`, because Python's `AutoProxy` would
+    /// call them for its own attributes, without end. A proxy type that calls them by itself may do so.
+    fn exposed(&self) -> Exposed;
 
     /// The methods whose results stay in the manager, and the typeids of the proxies that clients get instead
     /// (`_method_to_typeid_` of a Python proxy type). A registration can override them. Defaults to none.
@@ -129,7 +133,37 @@ pub trait SharedObject: Any + Send + Sync {
     }
 }
 
-/// The result of a method or of a registered callable.
+/// The names of an object's methods, made of an array, a slice or an iterator of names.
+///
+/// ```
+/// use basemanager::object::Exposed;
+/// let known_at_build_time: Exposed = ["get", "put"].into();
+/// let made_at_run_time: Exposed = (0..3).map(|number| format!("pin_{number}")).collect();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Exposed(pub(crate) Vec<String>);
+
+impl<T: Into<String>, const N: usize> From<[T; N]> for Exposed {
+    fn from(names: [T; N]) -> Self {
+        names.into_iter().collect()
+    }
+}
+
+impl From<&[&str]> for Exposed {
+    fn from(names: &[&str]) -> Self {
+        names.iter().copied().collect()
+    }
+}
+
+impl<T: Into<String>> FromIterator<T> for Exposed {
+    fn from_iter<I: IntoIterator<Item = T>>(names: I) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
+/// What a method, or a registered callable, returns.
+///
+/// Every [`IntoValue`] converts into a copy, and a handle or an `Arc` of a shared object into a proxy.
 #[non_exhaustive]
 pub enum Return {
     /// A value, of which the client gets a copy.
@@ -179,8 +213,8 @@ impl Return {
 struct Plain(Element);
 
 impl SharedObject for Plain {
-    fn exposed(&self) -> &[&str] {
-        &[]
+    fn exposed(&self) -> Exposed {
+        Exposed::default()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
@@ -221,35 +255,39 @@ pub(crate) fn saturated(count: i64) -> usize {
     usize::try_from(count.max(0)).unwrap_or(usize::MAX)
 }
 
-macro_rules! return_values {
-    ($($type:ty),*) => {
-        $(impl From<$type> for Return {
-            fn from(value: $type) -> Self {
-                Self::Value(value.into())
-            }
-        })*
-    };
+impl<T: IntoValue> From<T> for Return {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
 }
 
-return_values!(Value, (), bool, i32, i64, u32, u64, usize, f64, &str, String, Vec<u8>, Vec<Value>);
-
-/// The result of a registered callable: anything that converts into a [`Return`], or a `Result` of it.
+/// The result of a registered callable: anything that is `Into<Return>`, or a `Result` of it. `?` turns an
+/// [`Error`](crate::Error) into an exception. Cannot be implemented outside this crate.
 pub trait IntoReturn {
     /// The result of the call.
     ///
     /// # Errors
     /// The exception that the callable raised.
-    fn into_return(self) -> Result<Return, Exception>;
+    #[doc(hidden)]
+    fn into_return(self, _: Sealed) -> Result<Return, Exception>;
+}
+
+/// No other crate can name it.
+#[derive(Debug)]
+pub struct Sealed(());
+
+impl Sealed {
+    pub(crate) const TOKEN: Self = Self(());
 }
 
 impl<T: Into<Return>> IntoReturn for T {
-    fn into_return(self) -> Result<Return, Exception> {
+    fn into_return(self, _: Sealed) -> Result<Return, Exception> {
         Ok(self.into())
     }
 }
 
 impl<T: Into<Return>> IntoReturn for Result<T, Exception> {
-    fn into_return(self) -> Result<Return, Exception> {
+    fn into_return(self, _: Sealed) -> Result<Return, Exception> {
         self.map(Into::into)
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+#[cfg(feature = "sync")]
 use super::SharedObject;
 use crate::error::{Error, Result};
 use crate::limits::DEEPEST;
@@ -15,6 +16,7 @@ use crate::value::Value;
 
 /// The manager's objects by id, with their reference counts.
 pub(crate) trait ObjectTable: Send + Sync {
+    #[cfg(feature = "sync")]
     fn get(&self, id: &str) -> Option<Arc<dyn SharedObject>>;
     /// Adds a reference; `false` if the id is unknown.
     fn incref(&self, id: &str) -> bool;

@@ -55,7 +55,7 @@ impl Pickle {
     }
 
     /// The class, arguments and state of an object, if this is one.
-    pub(crate) fn instance(&self, limits: &Limits) -> Option<Instance> {
+    pub(crate) fn as_instance(&self, limits: &Limits) -> Option<Instance> {
         match self.node(limits)? {
             Node::Instance(instance) => Some(*instance),
             _ => None,
@@ -63,7 +63,7 @@ impl Pickle {
     }
 
     /// The module and name of a class or function, if this is one.
-    pub(crate) fn global(&self) -> Option<(String, String)> {
+    pub(crate) fn as_global(&self) -> Option<(String, String)> {
         match self.node(&Limits::default())? {
             Node::Global(names) => Some(*names),
             _ => None,
@@ -140,7 +140,7 @@ impl<'a> Decoder<'a> {
             return Ok(());
         }
         if self.wanted.is_none() {
-            return Err(Error::Limit("nesting depth", self.limits.depth as u64));
+            return Err(Error::limit("nesting depth", self.limits.depth));
         }
         // Dropping a deep value takes stack.
         slot.node = Node::Opaque;
@@ -337,7 +337,7 @@ impl Builder for Decoder<'_> {
             return Ok(Got::Slot(Slot { shared: true, ..slot }));
         }
         if self.rereading.len() >= self.limits.depth {
-            return Err(Error::Limit("nesting depth", self.limits.depth as u64));
+            return Err(Error::limit("nesting depth", self.limits.depth));
         }
         self.budget.spend(referent.len())?;
         let discarded = self.take_discarded();

@@ -4,7 +4,8 @@
 
 use super::index::{FixupKind, Index};
 use super::{HIGHEST_PROTOCOL, op};
-use crate::error::{Error, Exception, Result};
+use crate::error::{Error, Result};
+use crate::exception::Exception;
 use crate::limits::{DEEPEST, Limits};
 use crate::pickle::Pickle;
 use crate::value::Value;
@@ -48,12 +49,17 @@ impl Writer {
     pub(super) fn encode(value: &Value) -> Result<Pickle> {
         let mut writer = Self { most: u32::MAX as usize, ..Self::default() };
         writer.value(value);
-        if writer.out.len() > writer.most {
-            writer.fail(too_long());
+        writer.into_result()
+    }
+
+    /// The object written, unless something could not be written.
+    pub(super) fn into_result(mut self) -> Result<Pickle> {
+        if self.out.len() > self.most {
+            self.fail(too_long());
         }
-        match writer.failed.take() {
+        match self.failed.take() {
             Some(error) => Err(error),
-            None => Ok(writer.into_pickle()),
+            None => Ok(self.into_pickle()),
         }
     }
 
@@ -88,7 +94,7 @@ impl Writer {
         }
         match self.memo.checked_add(pickle.memo()) {
             Some(memo) => self.memo = memo,
-            None => self.fail(Error::Conversion("more than 2³² objects are memoized".to_owned())),
+            None => self.fail(Error::conversion("more than 2³² objects are memoized")),
         }
     }
 
@@ -113,7 +119,7 @@ impl Writer {
         let Some(depth) = self.depth.checked_sub(1) else {
             let text =
                 format!("a value that nests deeper than {} levels cannot be sent", 2 * DEEPEST);
-            return self.fail(Error::Conversion(text));
+            return self.fail(Error::conversion(text));
         };
         self.depth = depth;
         match value {
@@ -211,8 +217,8 @@ impl Writer {
     }
 
     pub(crate) fn exception(&mut self, exception: &Exception) {
-        self.global(&exception.module, &exception.name);
-        self.tuple(exception.args.len(), |writer| writer.values(&exception.args));
+        self.global(exception.module(), exception.name());
+        self.tuple(exception.args().len(), |writer| writer.values(exception.args()));
         self.reduce();
     }
 
@@ -264,7 +270,7 @@ impl Writer {
             self.out.extend(length.to_le_bytes());
         } else {
             let text = "an int of 2 GiB or more cannot be pickled".to_owned();
-            return self.fail(Error::Conversion(text));
+            return self.fail(Error::conversion(text));
         }
         self.out.extend_from_slice(bytes);
     }
@@ -290,7 +296,7 @@ impl Writer {
 }
 
 fn too_long() -> Error {
-    Error::Conversion("a value of more than 4 GiB − 1 pickled cannot be kept".to_owned())
+    Error::conversion("a value of more than 4 GiB − 1 pickled cannot be kept")
 }
 
 /// Appends a memo reference.

@@ -12,7 +12,6 @@
 //! An object without any of them, which is the common case, is copied as it is.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use super::index::{FixupKind, Index, Kind};
@@ -53,10 +52,10 @@ impl Index {
         }
         if self.fixups_in(object).is_empty() {
             let copy = Pickle::copy(object.of(bytes), self.puts_in(object));
-            return Ok(copy.map_err(io::Error::from)?);
+            return copy.map_err(|error| Error::connection(error.into()));
         }
         let mut out = Vec::new();
-        out.try_reserve_exact(object.len()).map_err(io::Error::from)?;
+        out.try_reserve_exact(object.len()).map_err(|error| Error::connection(error.into()))?;
         let (runs, copied) = (BTreeMap::new(), BTreeMap::new());
         let mut extraction = Extraction { index: self, bytes, budget, out, memo: 0, runs, copied };
         extraction.copy(object, limits)?;
@@ -113,7 +112,7 @@ impl Extraction<'_> {
                 }
                 self.out.extend_from_slice(Span(at, next).of(self.bytes));
                 if self.out.len() > limits.frame_size {
-                    return Err(Error::Limit("frame size", limits.frame_size as u64));
+                    return Err(Error::limit("frame size", limits.frame_size));
                 }
                 let Some(fixup) = fixup else {
                     self.number(old, new, end);
@@ -188,7 +187,7 @@ impl Pickle {
         let mut left = limits.frame_size;
         let element = |part: &Span| {
             let element = index.extract(self.ops(), None, *part, budget, limits)?;
-            let over = || Error::Limit("frame size", limits.frame_size as u64);
+            let over = || Error::limit("frame size", limits.frame_size);
             left = left.checked_sub(element.len()).ok_or_else(over)?;
             budget.spend(element.len())?;
             Ok(element)
@@ -198,7 +197,7 @@ impl Pickle {
 
     /// The integers of a `range` within 64 bits, if this is one.
     fn range(&self) -> Option<Steps> {
-        let Instance { module, name, args, .. } = self.instance(&Limits::default())?;
+        let Instance { module, name, args, .. } = self.as_instance(&Limits::default())?;
         let bounds: Option<Vec<i64>> = args.iter().map(Value::as_i64).collect();
         match (module.as_str(), name.as_str(), bounds?.as_slice()) {
             ("builtins", "range", &[from, to, step]) => Steps::new(from, to, step),

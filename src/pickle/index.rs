@@ -129,7 +129,7 @@ impl Index {
 
     fn run(&mut self, mut machine: Machine<'_>, bytes: &[u8], limits: &Limits) -> Result<Span> {
         if u32::try_from(bytes.len()).is_err() {
-            return Err(Error::Limit("frame size", u64::from(u32::MAX)));
+            return Err(Error::limit("frame size", u32::MAX as usize));
         }
         self.reset();
         let mut stack = std::mem::take(&mut self.stack);
@@ -353,7 +353,7 @@ impl Builder for Building<'_> {
     fn put(&mut self, op: &Op<'_>, stack: &mut [u32], key: Option<usize>) -> Result<()> {
         let Index { memo, open, keys, .. } = &mut *self.index;
         if memo.len() >= self.max_memo {
-            return Err(Error::Limit("memo size", self.max_memo as u64));
+            return Err(Error::limit("memo size", self.max_memo));
         }
         let (slot, number) = (stack.len() - 1, index(memo.len()));
         keys.put(key.unwrap_or_else(|| keys.count()), number);

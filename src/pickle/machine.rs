@@ -256,7 +256,7 @@ impl<'a> Machine<'a> {
     #[inline]
     fn room<S>(&self, stack: &Stack<S>) -> Result<()> {
         if stack.slots.len() >= self.limits.stack {
-            return Err(Error::Limit("stack size", self.limits.stack as u64));
+            return Err(Error::limit("stack size", self.limits.stack));
         }
         Ok(())
     }
@@ -289,7 +289,7 @@ impl<'a> Machine<'a> {
     fn read(&mut self) -> Result<Op<'a>> {
         let start = index(self.at);
         let code = *self.bytes.get(self.at).ok_or_else(ended)?;
-        let over = || Error::Limit("operations", self.limits.operations as u64);
+        let over = || Error::limit("operations", self.limits.operations);
         self.left = self.left.checked_sub(1).ok_or_else(over)?;
         self.at += 1;
         let operand = TABLE.get(usize::from(code)).map_or(Operand::None, |row| row.operand);

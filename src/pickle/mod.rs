@@ -12,6 +12,7 @@
 //! ```
 //! A queue only indexes and extracts: its items cross the manager unopened.
 
+mod class;
 mod decode;
 mod dill;
 mod encode;
@@ -30,7 +31,9 @@ mod tests;
 pub(crate) use encode::Writer;
 pub(crate) use index::{Index, Kind};
 pub(crate) use machine::Span;
-pub(crate) use node::{Instance, Node, int_from_le_bytes};
+#[cfg(feature = "sync")]
+pub(crate) use node::Node;
+pub(crate) use node::{Instance, int_from_le_bytes};
 use opcode as op;
 
 use std::collections::TryReserveError;
@@ -41,7 +44,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Limits};
-use crate::value::Value;
+use crate::value::{FromValue, Value};
 
 /// Whether proxies and tokens come from a module: Python's, or that of one of two libraries that copy it.
 #[inline]
@@ -228,15 +231,8 @@ impl Pickle {
     ///
     /// # Errors
     /// [`Error::Conversion`] if it is not of that type; else as [`Pickle::decode`].
-    pub fn to<T: TryFrom<Value, Error = Error>>(&self) -> Result<T> {
-        self.decode(&Limits::default())?.try_into()
-    }
-
-    /// An integer in two's complement, little-endian.
-    pub(crate) fn of_long(bytes: &[u8]) -> Self {
-        let mut writer = Writer::default();
-        writer.long(bytes);
-        writer.into_pickle()
+    pub fn to<T: FromValue>(&self) -> Result<T> {
+        self.decode(&Limits::default())?.to()
     }
 
     /// Python's `None`.
@@ -253,23 +249,15 @@ impl Pickle {
         self.decode(limits).unwrap_or(Value::Opaque(self))
     }
 
-    /// The pickle of a value of this process's own, to be kept.
+    /// Pickles a value.
     ///
     /// # Errors
-    /// [`Error::Conversion`] if no message can hold it.
-    pub(crate) fn encode(value: &Value) -> Result<Self> {
+    /// [`Error::Conversion`] if the value is larger than 4 GiB − 1, or nests deeper, than any message may.
+    pub fn encode(value: &Value) -> Result<Self> {
         Writer::encode(value)
     }
 }
 
-impl From<&Value> for Pickle {
-    fn from(value: &Value) -> Self {
-        let mut writer = Writer::default();
-        writer.value(value);
-        writer.into_pickle()
-    }
-}
-
 fn malformed(what: impl std::fmt::Display) -> Error {
-    Error::Protocol(format!("malformed pickle: {what}"))
+    Error::protocol(format!("malformed pickle: {what}"))
 }

@@ -70,7 +70,7 @@ impl Token {
 
     /// The token in a pickle, if it is one.
     pub(crate) fn read(pickle: &Pickle, limits: &Limits) -> Option<Self> {
-        Self::from_instance(pickle.instance(limits)?)
+        Self::from_instance(pickle.as_instance(limits)?)
     }
 
     fn from_instance(instance: Instance) -> Option<Self> {
@@ -108,7 +108,7 @@ impl PickledProxy {
     /// The proxy in a pickle, if it is one.
     pub(crate) fn read(pickle: &Pickle) -> Option<Self> {
         let limits = &Limits::default();
-        let rebuild = pickle.instance(limits)?;
+        let rebuild = pickle.as_instance(limits)?;
         if !is_managers(rebuild.module.as_bytes()) || rebuild.name != "RebuildProxy" {
             return None;
         }
@@ -120,7 +120,7 @@ impl PickledProxy {
         let mut keywords = keywords.into_iter();
         let exposed = keywords.find(|(name, _)| name.as_str() == Some("exposed"));
         Some(Self {
-            class: class.global()?,
+            class: class.as_global()?,
             token: Token::read(&token, limits)?,
             exposed: exposed.and_then(|(_, exposed)| names(exposed)),
         })
@@ -167,6 +167,5 @@ pub(crate) fn abridged(id: &str) -> &str {
 
 /// A tuple or list of method names.
 pub(crate) fn names(value: Value) -> Option<Vec<String>> {
-    let names = Vec::<Value>::try_from(value).ok()?;
-    names.into_iter().map(|name| String::try_from(name).ok()).collect()
+    value.to().ok()
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::fifo::{QueueInner, State};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::Item;
-use crate::object::{Return, SharedObject, saturated};
+use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::pickle::Pickle;
 use crate::wait::Wait;
 
@@ -28,9 +28,9 @@ const METHODS: [&str; 13] = [
 ];
 
 impl SharedObject for QueueInner {
-    fn exposed(&self) -> &[&str] {
-        let [plain @ .., _nack] = &METHODS;
-        if self.options.at_least_once { &METHODS } else { plain }
+    fn exposed(&self) -> Exposed {
+        let [plain @ .., _nack] = METHODS;
+        if self.options.at_least_once { METHODS.into() } else { plain.into() }
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

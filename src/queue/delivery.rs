@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::fifo::{QueueInner, State};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
 use crate::wait::primitives::MutexGuard;
@@ -275,7 +275,7 @@ mod tests {
     fn owner_that_never_acknowledges_needs_no_memory() {
         let queue = Queue::options().lease(Duration::from_secs(60 * 60)).build().0;
         let owner = Owner::this_thread();
-        queue.put_always(Pickle::from(&Value::None).into());
+        queue.put_always(Pickle::encode(&Value::None).unwrap().into());
         for times in 1..=1000 {
             assert!(queue.get(owner, &mut Wait::new(None)).is_ok());
             queue.expire(queue.state.lock(), Instant::now() + Duration::from_secs(2 * 60 * 60));

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 
 /// Why an item was not put, with the item: the error of `try_put` and `put_timeout`.
 ///

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use super::delivery::Deliveries;
 use super::room::Producers;
 use super::{QueueOptions, QueueStats};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
 use crate::wait::primitives::MutexGuard;
@@ -318,7 +318,7 @@ mod tests {
             let options = QueueOptions { at_least_once, ..QueueOptions::default() };
             let owner = Owner::this_thread();
             let mut state = State::default();
-            let item = || Pickle::from(&Value::None).into();
+            let item = || Pickle::encode(&Value::None).unwrap().into();
             (0..1_000_000).for_each(|_| state.push(item()));
             let long = state.items.capacity();
             // It does not have to become empty.

@@ -15,7 +15,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread::{self, JoinHandle};
 
 use super::{Queue, QueueOptions};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::object::SharedObject;
 use crate::object::call::{ConnectionId, Owner};
@@ -137,7 +137,7 @@ impl Peer {
 }
 
 fn item(number: i64) -> Item {
-    Pickle::from(&Value::from(number)).into()
+    Pickle::encode(&Value::from(number)).unwrap().into()
 }
 
 fn number(item: Item) -> i64 {

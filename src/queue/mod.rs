@@ -25,7 +25,8 @@ use std::time::Duration;
 
 pub use error::PutError;
 
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::object::call::{Call, Owner};
 use crate::object::stored::{Element, Item};

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Queue, QueueStats};
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::value::Value;
 use crate::wait::Wait;

@@ -76,7 +76,7 @@ fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
     let max = state.settings.max_connections;
     let mut lifecycle = state.lifecycle.lock();
     if lifecycle.connections.len() >= max {
-        return Err(Error::Limit("number of connections", max as u64));
+        return Err(Error::limit("number of connections", max));
     }
     let max = state.settings.max_handshakes;
     let mut oldest = None;
@@ -84,7 +84,7 @@ fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
         // The connection that has not authenticated for the longest is most likely part of a flood.
         oldest = if lifecycle.evicted < max { lifecycle.evict() } else { None };
         if oldest.is_none() {
-            return Err(Error::Limit("number of handshakes", max as u64));
+            return Err(Error::limit("number of handshakes", max));
         }
     }
     lifecycle.last += 1;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::ServerState;
 use super::objects::Entry;
 use super::session::Session;
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 use crate::object::Return;
 use crate::object::call::{Call, Context};
 use crate::object::stored::ObjectTable;
@@ -120,7 +121,7 @@ fn insert(state: &ServerState, typeid: &str, result: Return) -> Result<Arc<Entry
     let max = state.settings.max_objects;
     let entry = Entry::new(&state.settings.registry, typeid, result.into_object());
     state.objects.insert(entry, max).ok_or_else(|| {
-        let error = Error::Limit("number of objects", max as u64);
+        let error = Error::limit("number of objects", max);
         traceback(format_args!("MemoryError: {error}"))
     })
 }

@@ -275,7 +275,7 @@ mod tests {
         #[cfg(feature = "sync")]
         assert!(crate::sync::python::Key::of(&copy) == crate::sync::python::Key::of(value));
         assert!(!copy.to_string().is_empty() && !format!("{copy:?}").is_empty());
-        assert!(!Pickle::from(&copy).is_empty() && copy.fits(usize::MAX));
+        assert!(!Pickle::encode(&copy).unwrap().is_empty() && copy.fits(usize::MAX));
         Token::all_in(&copy, &mut Vec::new());
     }
 

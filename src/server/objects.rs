@@ -68,8 +68,7 @@ impl Entry {
         // that with 0, 1, 2, …
         let hides_operators =
             listed.is_none() && overridden.is_none() && method_to_typeid.contains_key("__iter__");
-        let mut exposed = listed
-            .unwrap_or_else(|| object.exposed().iter().map(|name| (*name).to_owned()).collect());
+        let mut exposed = listed.unwrap_or_else(|| object.exposed().0);
         for method in method_to_typeid.keys() {
             if !exposed.contains(method) {
                 exposed.push(method.clone());
@@ -257,6 +256,7 @@ impl Objects {
 }
 
 impl ObjectTable for Objects {
+    #[cfg(feature = "sync")]
     fn get(&self, id: &str) -> Option<Arc<dyn SharedObject>> {
         self.read().slots.get(id).map(|slot| slot.entry.object.clone())
     }
@@ -356,7 +356,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::error::Exception;
+    use crate::exception::Exception;
     use crate::object::Return;
     use crate::object::call::Call;
     use crate::object::stored::ObjectRef;
@@ -366,8 +366,8 @@ mod tests {
     struct Link(#[expect(dead_code, reason = "held")] Option<ObjectRef>);
 
     impl SharedObject for Link {
-        fn exposed(&self) -> &[&str] {
-            &[]
+        fn exposed(&self) -> crate::object::Exposed {
+            crate::object::Exposed::default()
         }
 
         fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::{IntoReturn, Return, SharedObject};
+use crate::object::{IntoReturn, Return, Sealed, SharedObject};
 
 /// Makes, or finds, the object for a client's `create`.
 pub(crate) type Callable =
@@ -52,7 +52,7 @@ impl Registration {
         R: IntoReturn,
     {
         Self {
-            callable: Box::new(move |call| callable(call).into_return()),
+            callable: Box::new(move |call| callable(call).into_return(Sealed::TOKEN)),
             shared: None,
             exposed: None,
             method_to_typeid: Arc::default(),

@@ -20,7 +20,8 @@ use super::objects::{Entry, drop_guarded};
 use super::outbox::Outbox;
 use super::peer::{Connection, Peer};
 use super::{ServerState, functions, guarded};
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 use crate::net::{Timed, deadline};
 use crate::object::call::{Call, ConnectionId, Context};
 use crate::object::stored::ObjectTable;
@@ -60,7 +61,10 @@ fn authenticate_and_serve(
     if !permit.authenticate() {
         return Err(Error::Disconnected);
     }
-    connection.stream.set_timeouts(None, Some(settings.write_timeout))?;
+    connection
+        .stream
+        .set_timeouts(None, Some(settings.write_timeout))
+        .map_err(Error::connection)?;
     // The client may hold back its request until the end of the handshake is acknowledged.
     connection.ack_now();
     Session::new(state.clone(), connection).serve_requests(reader)
@@ -100,14 +104,14 @@ impl Session {
             }
             let frame = match reader.read(&mut self.peer, limits.frame_size) {
                 Ok(frame) => frame,
-                Err(error @ Error::Limit(..)) => {
+                Err(error @ Error::Limit { .. }) => {
                     // The reader skips the frame.
                     self.outbox.reply(&Reply::Traceback(error.to_string()));
                     continue;
                 }
                 Err(error) => {
                     // Without a valid length the next frame cannot be found.
-                    if let Error::Protocol(_) = error {
+                    if let Error::Protocol { .. } = error {
                         self.outbox.reply(&Reply::Traceback(error.to_string()));
                         self.flush()?;
                     }
@@ -135,7 +139,7 @@ impl Session {
     fn flush(&mut self) -> Result<(), Error> {
         let result = self.outbox.flush();
         self.shut_down_if_requested();
-        Ok(result?)
+        result.map_err(Error::connection)
     }
 
     fn shut_down_if_requested(&self) {

@@ -5,17 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::python;
 use super::python::array::Typecode;
 use super::python::slice::{self, Subscript, out_of_range};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::lock;
 
 /// An array of numbers of one type, for this process and for clients. A clone is the same array.
 ///
 /// ```
-/// use basemanager::Array;
+/// use basemanager::sync::Array;
 /// let array = Array::new('i', [1, 2, 3])?;
 /// array.set(0, 7)?;
 /// assert_eq!(array.to_string(), "array('i', [7, 2, 3])");
@@ -132,8 +133,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["__getitem__", "__len__", "__setitem__"]
+    fn exposed(&self) -> Exposed {
+        ["__getitem__", "__len__", "__setitem__"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -12,16 +12,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::python;
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{Monitor, Wait};
 
 /// A barrier for threads and clients. A clone is the same barrier.
 ///
 /// ```
-/// use basemanager::Barrier;
+/// use basemanager::sync::Barrier;
 /// let barrier = Barrier::new(2);
 /// let other = barrier.clone();
 /// let thread = std::thread::spawn(move || other.wait(None));
@@ -207,8 +208,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["__getattribute__", "abort", "reset", "wait"]
+    fn exposed(&self) -> Exposed {
+        ["__getattribute__", "abort", "reset", "wait"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -15,17 +15,18 @@ use std::time::Duration;
 
 use super::lock::{self, Lock, RLock};
 use super::python;
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
 use crate::object::stored::{Element, Item};
-use crate::object::{Return, SharedObject, saturated};
+use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::value::Value;
 use crate::wait::{Monitor, Wait, WaitError, lock};
 
 /// A lock whose owner can wait to be notified. A clone is the same condition.
 ///
 /// ```
-/// use basemanager::Condition;
+/// use basemanager::sync::Condition;
 /// let condition = Condition::new();
 /// assert!(condition.acquire(None));
 /// condition.notify(1)?; // no effect: there is no waiter
@@ -196,8 +197,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["acquire", "locked", "notify", "notify_all", "release", "wait"]
+    fn exposed(&self) -> Exposed {
+        ["acquire", "locked", "notify", "notify_all", "release", "wait"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::iterator;
 use super::ordered::{Entries, Entry, OVERHEAD};
 use super::python::{self, Key};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::{Pair, Value};
 use crate::wait::lock;
@@ -23,7 +24,7 @@ use crate::wait::lock;
 /// no `for`. [`Registration::exposed`](crate::Registration::exposed) names other methods.
 ///
 /// ```
-/// use basemanager::Dict;
+/// use basemanager::sync::Dict;
 /// let ages = Dict::new();
 /// ages.insert("Guido", 69)?;
 /// assert_eq!(ages.get("Guido")?, Some(69.into()));
@@ -117,8 +118,8 @@ const METHODS: [&str; 21] = [
 ];
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &METHODS
+    fn exposed(&self) -> Exposed {
+        METHODS.into()
     }
 
     fn method_to_typeid(&self) -> &[(&str, &str)] {

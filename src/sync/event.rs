@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::python;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::wait::{Monitor, Wait, WaitError};
 
 /// A flag that threads and clients wait for. A clone is the same event.
 ///
 /// ```
-/// use basemanager::Event;
+/// use basemanager::sync::Event;
 /// let event = Event::new();
 /// event.set();
 /// assert!(event.wait(None));
@@ -101,8 +101,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["clear", "is_set", "set", "wait"]
+    fn exposed(&self) -> Exposed {
+        ["clear", "is_set", "set", "wait"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

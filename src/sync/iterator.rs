@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::ordered::Entries;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::Element;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::wait::lock;
 
 pub(super) struct Iterator {
@@ -60,8 +60,8 @@ impl Iterator {
 
 impl SharedObject for Iterator {
     /// The methods of Python's `IteratorProxy`, which stands for generators too.
-    fn exposed(&self) -> &[&str] {
-        &["__next__", "close", "send", "throw"]
+    fn exposed(&self) -> Exposed {
+        ["__next__", "close", "send", "throw"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::python;
 use super::python::slice::{self, Subscript, out_of_range};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject, saturated};
+use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::lock;
@@ -15,7 +15,7 @@ use crate::wait::lock;
 /// A list for this process and for clients. A clone is the same list.
 ///
 /// ```
-/// use basemanager::List;
+/// use basemanager::sync::List;
 /// let list: List = ["a", "b"].into_iter().collect();
 /// list.push(3);
 /// assert_eq!(list.get(2), Some(3.into()));
@@ -95,8 +95,8 @@ const METHODS: [&str; 22] = [
 ];
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &METHODS
+    fn exposed(&self) -> Exposed {
+        METHODS.into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

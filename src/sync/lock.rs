@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::python;
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner, duration};
 use crate::object::stored::Item;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::{Monitor, Wait, WaitError};
@@ -24,7 +25,7 @@ use crate::wait::{Monitor, Wait, WaitError};
 ///
 /// ```
 /// use std::time::Duration;
-/// use basemanager::Lock;
+/// use basemanager::sync::Lock;
 /// let lock = Lock::new();
 /// assert!(lock.acquire(None));
 /// assert!(!lock.acquire(Some(Duration::ZERO)));
@@ -40,7 +41,7 @@ pub struct Lock(pub(super) Arc<Shared>);
 /// process. The lock is released when the owner's connection ends; CPython keeps it locked for ever.
 ///
 /// ```
-/// use basemanager::RLock;
+/// use basemanager::sync::RLock;
 /// let lock = RLock::new();
 /// assert!(lock.acquire(None) && lock.acquire(None));
 /// lock.release()?;
@@ -219,15 +220,15 @@ impl Shared {
         let acquired = self.acquire(Owner::of(call), &mut call.wait(timeout))?;
         if acquired && !self.release_on_disconnect {
             // `take_back` releases the lock if this reply cannot be sent.
-            return Ok(Return::Item(Pickle::from(&Value::Bool(true)).into()));
+            return Ok(Return::Item(Pickle::encode(&Value::Bool(true))?.into()));
         }
         Ok(acquired.into())
     }
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["acquire", "locked", "release"]
+    fn exposed(&self) -> Exposed {
+        ["acquire", "locked", "release"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

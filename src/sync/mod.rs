@@ -2,7 +2,7 @@
 //!
 //! Each file has a public handle with Rust methods, the object behind it (`Shared`), and `impl SharedObject`, which
 //! reads the arguments of each Python method and calls it. Where a method waits, the state is in a
-//! [`Monitor`](crate::Monitor). `event.rs` is the shortest: read it first. `python/` does what Python does with any
+//! [`Monitor`](crate::object::Monitor). `event.rs` is the shortest: read it first. `python/` does what Python does with any
 //! value: `==`, hash, order, slices, iteration.
 
 /// The code that is the same for every handle: it becomes a `Return`. With `default`, `Default` is `new`; with
@@ -92,3 +92,21 @@ mod register;
 pub(crate) mod semaphore;
 pub(crate) mod set;
 pub(crate) mod value;
+
+pub use array::Array;
+pub use barrier::Barrier;
+pub use condition::Condition;
+pub use dict::Dict;
+pub use event::Event;
+pub use list::List;
+pub use lock::{Lock, RLock};
+pub use namespace::Namespace;
+pub use semaphore::{BoundedSemaphore, Semaphore};
+pub use set::Set;
+pub use value::SharedValue;
+
+#[doc(inline)]
+pub use crate::client::sync::{
+    ArrayProxy, BarrierProxy, ConditionGuard, ConditionProxy, DictIter, DictProxy, EventProxy,
+    ListIter, ListProxy, LockGuard, LockProxy, NamespaceProxy, SetProxy, ValueProxy,
+};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::python;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::lock;
@@ -15,7 +15,7 @@ use crate::wait::lock;
 /// Attributes that this process and clients get and set. A clone is the same namespace.
 ///
 /// ```
-/// use basemanager::Namespace;
+/// use basemanager::sync::Namespace;
 /// let namespace = Namespace::new();
 /// namespace.set("a", 1);
 /// namespace.set("b", "x");
@@ -105,8 +105,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["__delattr__", "__getattribute__", "__setattr__"]
+    fn exposed(&self) -> Exposed {
+        ["__delattr__", "__getattribute__", "__setattr__"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

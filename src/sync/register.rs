@@ -1,6 +1,6 @@
 //! What Python's `SyncManager` registers.
 
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::manager::Manager;
 use crate::queue::Queue;
 use crate::server::Registration;
@@ -26,11 +26,13 @@ impl Manager {
     /// `Pool` raises `NotImplementedError`, since it would run Python functions inside the manager.
     ///
     /// ```
-    /// use basemanager::{Client, DictProxy, Manager};
+    /// use basemanager::{Client, Manager};
+    /// use basemanager::sync::DictProxy;
+    /// use basemanager::value::Args;
     /// let server = Manager::new("key").register_sync_types().bind("127.0.0.1:0")?;
     /// let handle = server.start()?;
     /// let client = Client::connect(handle.address(), "key")?;
-    /// let dict: DictProxy = client.create("dict", &[], &[("a", 1.into())])?.into();
+    /// let dict: DictProxy = client.create("dict", Args::new().kwarg("a", 1))?.into();
     /// assert_eq!(dict.get("a")?, Some(1.into()));
     /// # Ok::<(), basemanager::Error>(())
     /// ```

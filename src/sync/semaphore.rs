@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::python::{count, timeout};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId};
 use crate::object::stored::Item;
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::{Monitor, Wait, WaitError};
@@ -18,7 +19,7 @@ use crate::wait::{Monitor, Wait, WaitError};
 ///
 /// ```
 /// use std::time::Duration;
-/// use basemanager::Semaphore;
+/// use basemanager::sync::Semaphore;
 /// let semaphore = Semaphore::new(2);
 /// assert!(semaphore.acquire(None) && semaphore.acquire(None));
 /// assert!(!semaphore.acquire(Some(Duration::ZERO)));
@@ -31,7 +32,7 @@ pub struct Semaphore(Arc<Shared>);
 /// A semaphore that cannot be released more often than it was acquired. A clone is the same semaphore.
 ///
 /// ```
-/// use basemanager::BoundedSemaphore;
+/// use basemanager::sync::BoundedSemaphore;
 /// let semaphore = BoundedSemaphore::new(2);
 /// assert!(semaphore.release(1).is_err());
 /// ```
@@ -169,15 +170,15 @@ impl Shared {
         let acquired = self.acquire(self.by(call), &mut call.wait(wait))?;
         if acquired && !self.release_on_disconnect {
             // `take_back` returns the permit if this reply cannot be sent.
-            return Ok(Return::Item(Pickle::from(&Value::Bool(true)).into()));
+            return Ok(Return::Item(Pickle::encode(&Value::Bool(true))?.into()));
         }
         Ok(acquired.into())
     }
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["acquire", "release"]
+    fn exposed(&self) -> Exposed {
+        ["acquire", "release"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

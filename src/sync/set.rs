@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::ordered::{Entry, OVERHEAD, Ordered};
 use super::python::{self, Key};
-use crate::error::{Exception, Result};
+use crate::error::Result;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::lock;
 
@@ -17,7 +18,7 @@ use crate::wait::lock;
 /// Python's sets have no order.
 ///
 /// ```
-/// use basemanager::Set;
+/// use basemanager::sync::Set;
 /// let seen = Set::new();
 /// assert!(seen.insert("a")?);
 /// assert!(!seen.insert("a")?);
@@ -105,8 +106,8 @@ const METHODS: [&str; 36] = [
 ];
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &METHODS
+    fn exposed(&self) -> Exposed {
+        METHODS.into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -3,17 +3,17 @@
 use std::sync::{Arc, Mutex};
 
 use super::python;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::object::{Return, SharedObject};
+use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::lock;
 
 /// A value that this process and clients get and set. A clone is the same value.
 ///
 /// ```
-/// use basemanager::SharedValue;
+/// use basemanager::sync::SharedValue;
 /// let value = SharedValue::new("i", 5);
 /// value.set(7);
 /// assert_eq!(value.get(), 7.into());
@@ -71,8 +71,8 @@ impl Shared {
 }
 
 impl SharedObject for Shared {
-    fn exposed(&self) -> &[&str] {
-        &["get", "set"]
+    fn exposed(&self) -> Exposed {
+        ["get", "set"].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

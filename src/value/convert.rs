@@ -1,13 +1,116 @@
 //! From Rust types to values and back.
 //!
-//! Into a value nothing is lost, so that is [`From`]. Out of one a type may not match or a number
-//! not fit: that is [`TryFrom`], and an [`Error::Conversion`] that says what was there.
+//! ```text
+//!  Rust -> Value   From         always possible, nothing is lost
+//!  Value -> Rust   FromValue    fails if the type differs or a number does not fit
+//! ```
+//! Lists need a hook in both directions, because `Vec<u8>` is `bytes` while every other `Vec<T>` is a `list`, and
+//! two generic impls would overlap: [`IntoValue::list`] and [`FromValue::list_from_value`], which `u8` overrides.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
 use super::{Pickle, Value};
 use crate::error::{Error, Result};
+
+/// A Rust type that a [`Value`] can be converted to, with [`Value::to`] or [`Pickle::to`].
+///
+/// Implemented for integers, floats, `bool`, `char`, `String`, `()`, `Value`, `Option`, `Vec`, tuples of up to 12, and
+/// the maps and sets of `std`. Implement it for a type of your own:
+///
+/// ```
+/// use basemanager::value::FromValue;
+/// use basemanager::{Result, Value};
+///
+/// struct Task {
+///     id: u64,
+///     words: Vec<String>,
+/// }
+///
+/// impl FromValue for Task {
+///     fn from_value(value: Value) -> Result<Self> {
+///         let (id, words) = value.to()?;
+///         Ok(Self { id, words })
+///     }
+/// }
+///
+/// let tasks: Vec<Task> = Value::from([(7, ["a", "b"])]).to()?;
+/// assert_eq!((tasks[0].id, tasks[0].words.len()), (7, 2));
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+pub trait FromValue: Sized {
+    /// Converts a value.
+    ///
+    /// # Errors
+    /// [`Error::Conversion`] if the value is of another type, or does not fit.
+    fn from_value(value: Value) -> Result<Self>;
+
+    /// Converts a `list`, `tuple`, `set` or `frozenset`. Only `u8` overrides it, to take `bytes`.
+    ///
+    /// # Errors
+    /// As [`FromValue::from_value`].
+    #[doc(hidden)]
+    fn list_from_value(value: Value) -> Result<Vec<Self>> {
+        items(value, "list")?.into_iter().map(Value::to).collect()
+    }
+}
+
+/// A Rust type that converts into a [`Value`], also as an item of a `Vec`, slice or array, and as the result of a
+/// [method](crate::object::Return).
+///
+/// For a type of your own, implement `From` for `Value`, and add an empty impl of this trait.
+///
+/// ```
+/// use basemanager::Value;
+/// use basemanager::value::IntoValue;
+///
+/// #[derive(Clone)]
+/// struct Task(u64);
+///
+/// impl From<Task> for Value {
+///     fn from(task: Task) -> Self {
+///         task.0.into()
+///     }
+/// }
+/// impl IntoValue for Task {}
+///
+/// assert_eq!(Value::from(vec![Task(1), Task(2)]).to_string(), "[1, 2]");
+/// ```
+pub trait IntoValue: Into<Value> {
+    /// A `list` of these items. Only `u8` overrides it, to make `bytes`.
+    #[doc(hidden)]
+    #[must_use]
+    fn list(items: Vec<Self>) -> Value {
+        items.into_iter().collect()
+    }
+}
+
+impl Value {
+    /// Converts to a Rust type.
+    ///
+    /// `True` is also 1, as in Python; a `NumPy` scalar is its plain number; an `int` is also a float. A `Vec`
+    /// takes the members of a `list`, `tuple`, `set` or `frozenset`, and `Vec<u8>` also `bytes`.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use basemanager::Value;
+    ///
+    /// let value = Value::from(HashMap::from([("a", vec![Some(1), None])]));
+    /// let back: HashMap<String, Vec<Option<u8>>> = value.to()?;
+    /// assert_eq!(back["a"], [Some(1), None]);
+    ///
+    /// let error = Value::from(300).to::<u8>().unwrap_err();
+    /// assert_eq!(error.to_string(), "int 300 does not fit u8");
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Conversion`] if the value is of another type, or does not fit.
+    pub fn to<T: FromValue>(self) -> Result<T> {
+        T::from_value(self)
+    }
+}
 
 macro_rules! into_value {
     ($($from:ty, $value:pat => $into:expr;)*) => {$(
@@ -16,47 +119,110 @@ macro_rules! into_value {
                 $into
             }
         }
+
+        impl IntoValue for $from {}
     )*};
 }
 
 into_value! {
     (), () => Self::None;
     bool, truth => Self::Bool(truth);
-    i8, int => Self::Int(int.into());
-    i16, int => Self::Int(int.into());
-    i32, int => Self::Int(int.into());
-    i64, int => Self::Int(int.into());
-    isize, int => Self::Int(int as i128);
-    u8, int => Self::Int(int.into());
-    u16, int => Self::Int(int.into());
-    u32, int => Self::Int(int.into());
-    u64, int => Self::Int(int.into());
-    usize, int => Self::Int(int as i128);
-    i128, int => Self::Int(int);
-    u128, int => match i128::try_from(int) {
-        Ok(int) => Self::Int(int),
-        Err(_) => Self::Opaque(Pickle::of_long(&[&int.to_le_bytes()[..], &[0]].concat())),
-    };
     f32, float => Self::Float(float.into());
     f64, float => Self::Float(float);
+    char, char => Self::Str(char.into());
     &str, text => Self::Str(text.into());
+    &String, text => Self::Str(text.clone());
+    Cow<'_, str>, text => Self::Str(text.into_owned());
     String, text => Self::Str(text);
-    &[u8], bytes => Self::Bytes(bytes.into());
-    Vec<u8>, bytes => Self::Bytes(bytes);
-    Vec<Value>, items => Self::List(items);
     Pickle, pickle => Self::Opaque(pickle);
 }
 
-impl<const N: usize> From<&[u8; N]> for Value {
-    /// `bytes`, so that `b"…"` can be given as it is.
-    fn from(bytes: &[u8; N]) -> Self {
-        Self::Bytes(bytes.into())
+/// An `int`.
+fn int(int: i128) -> Value {
+    Value::Int(int)
+}
+
+/// The number that an `int` or `bool` is, if it fits.
+fn as_int(value: &Value) -> Option<i128> {
+    match *value {
+        Value::Int(int) => Some(int),
+        Value::Bool(bool) => Some(bool.into()),
+        _ => None,
     }
 }
 
-impl<T: Into<Value>, const N: usize> From<[T; N]> for Value {
-    /// A `list`.
+macro_rules! integer {
+    ($int:ident { $($list:tt)* } { $($from_list:tt)* }) => {
+        impl From<$int> for Value {
+            #[allow(clippy::cast_lossless, reason = "usize has no lossless conversion")]
+            fn from(number: $int) -> Self {
+                int(number as i128)
+            }
+        }
+
+        impl IntoValue for $int {
+            $($list)*
+        }
+
+        impl FromValue for $int {
+            fn from_value(value: Value) -> Result<Self> {
+                let value = value.into_plain();
+                let Some(int) = as_int(&value) else { return Err(mismatch("int", &value)) };
+                let misfit = || format!("int {int} does not fit {}", stringify!($int));
+                Self::try_from(int).map_err(|_| Error::conversion(misfit()))
+            }
+
+            $($from_list)*
+        }
+    };
+    ($($int:ident)*) => {$( integer!($int {} {}); )*};
+}
+
+integer!(i8 i16 i32 i64 i128 isize u16 u32 u64 usize);
+integer!(u8 {
+    fn list(items: Vec<Self>) -> Value {
+        Value::Bytes(items)
+    }
+} {
+    fn list_from_value(value: Value) -> Result<Vec<Self>> {
+        match value {
+            Value::Bytes(bytes) | Value::ByteArray(bytes) => Ok(bytes),
+            other => items(other, "bytes")?.into_iter().map(Value::to).collect(),
+        }
+    }
+});
+
+impl<T: IntoValue> From<Vec<T>> for Value {
+    /// A `list`; of `Vec<u8>`, `bytes`.
+    fn from(items: Vec<T>) -> Self {
+        T::list(items)
+    }
+}
+
+impl<T: IntoValue + Clone> From<&[T]> for Value {
+    /// A `list`; of `&[u8]`, `bytes`.
+    fn from(items: &[T]) -> Self {
+        T::list(items.to_vec())
+    }
+}
+
+impl<T: IntoValue, const N: usize> From<[T; N]> for Value {
+    /// A `list`; of `[u8; N]`, `bytes`.
     fn from(items: [T; N]) -> Self {
+        T::list(items.into())
+    }
+}
+
+impl<T: IntoValue + Clone, const N: usize> From<&[T; N]> for Value {
+    /// A `list`; of `&[u8; N]`, such as `b"…"`, `bytes`.
+    fn from(items: &[T; N]) -> Self {
+        T::list(items.to_vec())
+    }
+}
+
+/// `collect` makes a `list`, also of `u8`.
+impl<T: Into<Value>> FromIterator<T> for Value {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         Self::List(items.into_iter().map(Into::into).collect())
     }
 }
@@ -67,73 +233,47 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-impl<K: Into<Value>, V: Into<Value>> From<BTreeMap<K, V>> for Value {
-    fn from(map: BTreeMap<K, V>) -> Self {
-        dict(map)
-    }
-}
-
-impl<K: Into<Value>, V: Into<Value>, S> From<HashMap<K, V, S>> for Value {
-    fn from(map: HashMap<K, V, S>) -> Self {
-        dict(map)
-    }
-}
-
-/// A `list`, so that `collect` makes one.
-impl<T: Into<Value>> FromIterator<T> for Value {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        Self::List(items.into_iter().map(Into::into).collect())
-    }
-}
-
-fn dict<K: Into<Value>, V: Into<Value>>(map: impl IntoIterator<Item = (K, V)>) -> Value {
-    Value::Dict(map.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
-}
-
-macro_rules! tuple {
-    ($($name:ident $at:tt),+) => {
-        impl<$($name: Into<Value>),+> From<($($name,)+)> for Value {
-            fn from(items: ($($name,)+)) -> Self {
-                Self::Tuple(vec![$(items.$at.into()),+])
+/// The value of a collection, from all its members. Each collection is also a list's item.
+macro_rules! collections {
+    ($($variant:ident from $collection:ident<$($part:ident),+ $(; $hasher:ident)?>;)*) => {$(
+        impl<$($part: Into<Value>),+ $(, $hasher)?> From<$collection<$($part),+ $(, $hasher)?>> for Value {
+            fn from(parts: $collection<$($part),+ $(, $hasher)?>) -> Self {
+                Self::$variant(parts.into_iter().map(collections!(@$variant)).collect())
             }
         }
 
-        impl<$($name: TryFrom<Value>),+> TryFrom<Value> for ($($name,)+)
-        where
-            $(Error: From<$name::Error>),+
-        {
-            type Error = Error;
-
-            /// From a `tuple` or a `list` of this length.
-            fn try_from(value: Value) -> Result<Self> {
-                let mut items = match value {
-                    Value::Tuple(items) | Value::List(items) => items.into_iter(),
-                    other => return Err(mismatch("tuple", &other)),
-                };
-                let expected = [$($at),+].len();
-                if items.len() != expected {
-                    let got = items.len();
-                    return Err(Error::Conversion(format!("expected {expected} items, got {got}")));
-                }
-                Ok(($($name::try_from(items.next().unwrap_or_default())?,)+))
-            }
-        }
-    };
+        impl<$($part: Into<Value>),+ $(, $hasher)?> IntoValue for $collection<$($part),+ $(, $hasher)?> {}
+    )*};
+    (@Set) => { Into::into };
+    (@Dict) => { |(key, value)| (key.into(), value.into()) };
 }
 
-tuple!(A 0);
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);
+collections! {
+    Set from BTreeSet<T>;
+    Set from HashSet<T; S>;
+    Dict from BTreeMap<K, V>;
+    Dict from HashMap<K, V; S>;
+}
 
-macro_rules! try_from_value {
-    ($($into:ty, $expected:literal, $($value:pat => $result:expr),+;)*) => {$(
-        impl TryFrom<Value> for $into {
-            type Error = Error;
+impl IntoValue for Value {}
+impl<T: Into<Value>> IntoValue for Option<T> {}
+impl<T: IntoValue> IntoValue for Vec<T> {}
+impl<T: IntoValue + Clone> IntoValue for &[T] {}
+impl<T: IntoValue, const N: usize> IntoValue for [T; N] {}
+impl<T: IntoValue + Clone, const N: usize> IntoValue for &[T; N] {}
 
-            fn try_from(value: Value) -> Result<Self> {
+impl FromValue for Value {
+    fn from_value(value: Value) -> Result<Self> {
+        Ok(value)
+    }
+}
+
+macro_rules! from_value {
+    ($($into:ty, $expected:literal, $value:pat => $result:expr;)*) => {$(
+        impl FromValue for $into {
+            fn from_value(value: Value) -> Result<Self> {
                 match value.into_plain() {
-                    $($value => Ok($result),)+
+                    $value => Ok($result),
                     other => Err(mismatch($expected, &other)),
                 }
             }
@@ -141,78 +281,150 @@ macro_rules! try_from_value {
     )*};
 }
 
-try_from_value! {
+from_value! {
+    (), "NoneType", Value::None => ();
     bool, "bool", Value::Bool(truth) => truth;
     String, "str", Value::Str(text) => text;
-    Vec<u8>, "bytes", Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes;
-    Vec<Value>, "list",
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items)
-            => items;
 }
 
-macro_rules! try_from_dict {
-    ($map:ty, $($bounds:tt)*) => {
-        impl<V: TryFrom<Value>, $($bounds)*> TryFrom<Value> for $map
-        where
-            Error: From<K::Error> + From<V::Error>,
-        {
-            type Error = Error;
+impl FromValue for char {
+    /// From a `str` of one character.
+    fn from_value(value: Value) -> Result<Self> {
+        let text: String = value.to()?;
+        let mut chars = text.chars();
+        match (chars.next(), chars.next()) {
+            (Some(char), None) => Ok(char),
+            _ => Err(Error::conversion("expected a str of one character")),
+        }
+    }
+}
 
-            fn try_from(value: Value) -> Result<Self> {
-                match value {
-                    Value::Dict(items) => items
-                        .into_iter()
-                        .map(|(key, value)| Ok((key.try_into()?, value.try_into()?)))
-                        .collect(),
-                    other => Err(mismatch("dict", &other)),
+impl FromValue for f64 {
+    /// From any number; an `int` becomes the nearest float, as with Python's `float()`.
+    #[allow(clippy::cast_precision_loss)]
+    fn from_value(value: Value) -> Result<Self> {
+        match value.into_plain() {
+            Value::Float(float) => Ok(float),
+            other => match as_int(&other) {
+                Some(int) => Ok(int as Self),
+                None => Err(mismatch("float", &other)),
+            },
+        }
+    }
+}
+
+impl FromValue for f32 {
+    /// The nearest to what `f64` would be.
+    #[allow(clippy::cast_possible_truncation)]
+    fn from_value(value: Value) -> Result<Self> {
+        Ok(value.to::<f64>()? as Self)
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Value) -> Result<Self> {
+        if value.is_none() { Ok(None) } else { value.to().map(Some) }
+    }
+}
+
+impl<T: FromValue> FromValue for Vec<T> {
+    fn from_value(value: Value) -> Result<Self> {
+        T::list_from_value(value)
+    }
+}
+
+impl<T: FromValue + Ord> FromValue for BTreeSet<T> {
+    fn from_value(value: Value) -> Result<Self> {
+        set(value)
+    }
+}
+
+impl<T: FromValue + Eq + Hash, S: BuildHasher + Default> FromValue for HashSet<T, S> {
+    fn from_value(value: Value) -> Result<Self> {
+        set(value)
+    }
+}
+
+impl<K: FromValue + Ord, V: FromValue> FromValue for BTreeMap<K, V> {
+    fn from_value(value: Value) -> Result<Self> {
+        dict(value)
+    }
+}
+
+impl<K: FromValue + Eq + Hash, V: FromValue, S: BuildHasher + Default> FromValue
+    for HashMap<K, V, S>
+{
+    fn from_value(value: Value) -> Result<Self> {
+        dict(value)
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident)+) => {
+        tuples!(@longest $($name)+);
+        tuples!(@shorter $($name)+);
+    };
+    (@shorter $first:ident) => {};
+    (@shorter $first:ident $($rest:ident)+) => {
+        tuples!($($rest)+);
+    };
+    (@longest $($name:ident)+) => {
+        impl<$($name: Into<Value>),+> From<($($name,)+)> for Value {
+            #[allow(non_snake_case, reason = "each part is named like its type")]
+            fn from(($($name,)+): ($($name,)+)) -> Self {
+                Self::Tuple(vec![$($name.into()),+])
+            }
+        }
+
+        impl<$($name: Into<Value>),+> IntoValue for ($($name,)+) {}
+
+        impl<$($name: FromValue),+> FromValue for ($($name,)+) {
+            /// From a `tuple` or a `list` of this length.
+            fn from_value(value: Value) -> Result<Self> {
+                let mut items = match value {
+                    Value::Tuple(items) | Value::List(items) => items.into_iter(),
+                    other => return Err(mismatch("tuple", &other)),
+                };
+                let (expected, got) = ([$(stringify!($name)),+].len(), items.len());
+                if got != expected {
+                    return Err(Error::conversion(format!("expected {expected} items, got {got}")));
                 }
+                Ok(($(items.next().unwrap_or_default().to::<$name>()?,)+))
             }
         }
     };
 }
 
-try_from_dict!(BTreeMap<K, V>, K: TryFrom<Value> + Ord);
-try_from_dict!(HashMap<K, V, S>, K: TryFrom<Value> + Eq + Hash, S: BuildHasher + Default);
+tuples!(A B C D E F G H I J K L);
 
-macro_rules! try_from_int {
-    ($($int:ident)*) => {$(
-        impl TryFrom<Value> for $int {
-            type Error = Error;
-
-            /// `True` is 1 and `False` is 0, as in Python.
-            fn try_from(value: Value) -> Result<Self> {
-                let value = value.into_plain();
-                let int = value.as_int().ok_or_else(|| mismatch("int", &value))?;
-                let int = Self::try_from(int).ok();
-                int.ok_or_else(|| misfit(&value, stringify!($int)))
-            }
-        }
-    )*};
+fn set<T: FromValue, S: FromIterator<T>>(value: Value) -> Result<S> {
+    match value {
+        Value::Set(items) | Value::FrozenSet(items) => items.into_iter().map(Value::to).collect(),
+        other => Err(mismatch("set", &other)),
+    }
 }
 
-try_from_int!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize);
-
-impl TryFrom<Value> for f64 {
-    type Error = Error;
-
-    /// From any number; an `int` gives the nearest float, as Python's `float()` does.
-    #[allow(clippy::cast_precision_loss)]
-    fn try_from(value: Value) -> Result<Self> {
-        let value = value.into_plain();
-        match &value {
-            Value::Float(float) => Ok(*float),
-            other => other.as_int().map(|int| int as f64).ok_or_else(|| mismatch("float", other)),
+fn dict<K: FromValue, V: FromValue, D: FromIterator<(K, V)>>(value: Value) -> Result<D> {
+    match value {
+        Value::Dict(pairs) => {
+            pairs.into_iter().map(|(key, value)| Ok((key.to()?, value.to()?))).collect()
         }
+        other => Err(mismatch("dict", &other)),
+    }
+}
+
+/// The members of a `list`, `tuple`, `set` or `frozenset`.
+fn items(value: Value, expected: &str) -> Result<Vec<Value>> {
+    match value {
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
+            Ok(items)
+        }
+        other => Err(mismatch(expected, &other)),
     }
 }
 
 fn mismatch(expected: &str, value: &Value) -> Error {
-    Error::Conversion(format!("expected {expected}, got {}", value.type_name()))
-}
-
-fn misfit(int: &Value, into: &str) -> Error {
-    let digits = int.to_string();
-    Error::Conversion(format!("int {digits} does not fit {into}"))
+    Error::conversion(format!("expected {expected}, got {}", value.type_name()))
 }
 
 #[cfg(test)]
@@ -220,69 +432,80 @@ fn misfit(int: &Value, into: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn failure<T: TryFrom<Value, Error = Error>>(value: impl Into<Value>) -> String {
-        match T::try_from(value.into()) {
+    fn failure<T: FromValue>(value: impl Into<Value>) -> String {
+        match value.into().to::<T>() {
             Ok(_) => "converted".to_owned(),
             Err(error) => error.to_string(),
         }
     }
 
     #[test]
-    fn integers_of_every_width_go_there_and_back() {
+    fn integers_of_every_width_convert_both_ways() {
         macro_rules! check {
             ($($int:ident)*) => {$(
                 for int in [$int::MIN, 0, 1, $int::MAX] {
-                    assert_eq!($int::try_from(Value::from(int)).unwrap(), int);
+                    assert_eq!(Value::from(int).to::<$int>().unwrap(), int);
                     assert_eq!(Value::from(int).to_string(), int.to_string());
                 }
             )*};
         }
         check!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 usize);
-        assert_eq!(u8::try_from(Value::from(true)).unwrap(), 1);
+        assert_eq!(Value::from(true).to::<u8>().unwrap(), 1);
     }
 
     #[test]
-    fn what_does_not_fit_is_shown() {
+    fn integer_out_of_range_is_shown() {
         assert_eq!(failure::<u8>(300), "int 300 does not fit u8");
         assert_eq!(failure::<u64>(-1), "int -1 does not fit u64");
         assert_eq!(failure::<i64>(1_u64 << 63), "int 9223372036854775808 does not fit i64");
-        assert_eq!(failure::<i128>(1_u128 << 127), "expected int, got object");
-        assert_eq!(failure::<u128>(-1), "int -1 does not fit u128");
+        assert_eq!(failure::<u8>(1_i128 << 64), "int 18446744073709551616 does not fit u8");
     }
 
     #[test]
-    fn another_type_is_named() {
+    fn other_type_is_named() {
         assert_eq!(failure::<i64>("1"), "expected int, got str");
         assert_eq!(failure::<i64>(1.0), "expected int, got float");
         assert_eq!(failure::<bool>(1), "expected bool, got int");
         assert_eq!(failure::<String>(b"x"), "expected str, got bytes");
         assert_eq!(failure::<f64>(()), "expected float, got NoneType");
+        assert_eq!(failure::<()>(1), "expected NoneType, got int");
+        assert_eq!(failure::<char>("ab"), "expected a str of one character");
+        assert_eq!(failure::<char>(""), "expected a str of one character");
         assert_eq!(failure::<Vec<u8>>("x"), "expected bytes, got str");
         assert_eq!(failure::<Vec<Value>>("x"), "expected list, got str");
+        assert_eq!(failure::<Vec<i64>>(b"x"), "expected list, got bytes");
+        assert_eq!(failure::<HashSet<i64>>([1]), "expected set, got list");
+        assert_eq!(failure::<Option<i64>>("x"), "expected int, got str");
     }
 
     #[test]
     #[allow(clippy::float_cmp)]
     fn floats_come_from_any_number() {
-        let float = |value: Value| f64::try_from(value).unwrap();
+        let float = |value: Value| value.to::<f64>().unwrap();
         assert_eq!(float(0.5_f32.into()), 0.5);
         assert_eq!(float(7.into()), 7.0);
         assert_eq!(float(true.into()), 1.0);
         assert_eq!(float((1_i128 << 100).into()), 2_f64.powi(100));
         assert_eq!(float(u64::MAX.into()), 2_f64.powi(64));
+        assert_eq!(Value::from(0.1).to::<f32>().unwrap(), 0.1);
     }
 
     #[test]
-    fn tuples_and_dicts_come_back() {
+    fn tuples_and_dicts_convert_both_ways() {
         let task = (7, "seven".to_owned(), 0.5, Value::from([1]));
-        let back: (u8, String, f64, Value) = Value::from(task.clone()).try_into().unwrap();
+        let back: (u8, String, f64, Value) = Value::from(task.clone()).to().unwrap();
         assert_eq!(back, task);
+        let twelve = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+        assert_eq!(
+            Value::from(twelve).to::<(i8, i8, i8, i8, i8, i8, i8, i8, i8, i8, i8, i8)>().unwrap(),
+            twelve
+        );
         let ages = BTreeMap::from([("Ada".to_owned(), 36), ("Guido".to_owned(), 69)]);
-        assert_eq!(BTreeMap::try_from(Value::from(ages.clone())).unwrap(), ages);
+        assert_eq!(Value::from(ages.clone()).to::<BTreeMap<_, _>>().unwrap(), ages);
         let counts = HashMap::from([(1_i64, (true, 2_u8))]);
-        assert_eq!(HashMap::try_from(Value::from(counts.clone())).unwrap(), counts);
+        assert_eq!(Value::from(counts.clone()).to::<HashMap<_, _>>().unwrap(), counts);
 
-        assert_eq!(<(i64, i64)>::try_from(Value::from([1, 2])).unwrap(), (1, 2));
+        assert_eq!(Value::from([1, 2]).to::<(i64, i64)>().unwrap(), (1, 2));
         assert_eq!(failure::<(i64, i64)>([1, 2, 3]), "expected 2 items, got 3");
         assert_eq!(failure::<(i64,)>(()), "expected tuple, got NoneType");
         assert_eq!(failure::<(i64, u8)>((1, 300)), "int 300 does not fit u8");
@@ -294,10 +517,53 @@ mod tests {
     }
 
     #[test]
-    fn containers() {
+    fn lists_and_sets_convert_both_ways() {
+        let rows = vec![vec![1, 2], vec![]];
+        assert_eq!(Value::from(rows.clone()).to_string(), "[[1, 2], []]");
+        assert_eq!(Value::from(rows.as_slice()), Value::from(rows.clone()));
+        assert_eq!(Value::from(rows.clone()).to::<Vec<Vec<i32>>>().unwrap(), rows);
+        let set = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        assert_eq!(Value::from(set.clone()).to_string(), "{'a', 'b'}");
+        assert_eq!(Value::from(set.clone()).to::<BTreeSet<String>>().unwrap(), set);
+        let set = HashSet::from([(1, 'x')]);
+        assert_eq!(Value::from(set.clone()).to::<HashSet<(u8, char)>>().unwrap(), set);
+        let frozen = Value::FrozenSet(vec![1.into()]);
+        assert_eq!(frozen.to::<Vec<Value>>().unwrap(), [Value::from(1)]);
+        let maybe = vec![Some(1), None];
+        assert_eq!(Value::from(maybe.clone()).to::<Vec<Option<u8>>>().unwrap(), maybe);
+        // The user's items need not be 'static.
+        let text = String::from("a b");
+        let words: Vec<&str> = text.split(' ').collect();
+        assert_eq!(Value::from((1, words)).to_string(), "(1, ['a', 'b'])");
+    }
+
+    #[test]
+    fn vec_of_u8_is_bytes() {
+        for bytes in
+            [vec![1_u8].into(), [1_u8].into(), Value::from(b"\x01"), [1_u8].as_slice().into()]
+        {
+            assert!(matches!(&bytes, Value::Bytes(bytes) if *bytes == [1]), "{bytes}");
+            assert_eq!(bytes.to::<Vec<u8>>().unwrap(), [1]);
+        }
+        assert_eq!(Value::ByteArray(vec![1]).to::<Vec<u8>>().unwrap(), [1]);
+        assert_eq!(Value::from([1]).to::<Vec<u8>>().unwrap(), [1]);
+        assert_eq!(Value::from(vec![vec![1_u8]]).to_string(), "[b'\\x01']");
+        assert_eq!(Value::from(vec![b"a".to_vec()]).to::<Vec<Vec<u8>>>().unwrap(), [b"a"]);
+    }
+
+    #[test]
+    fn text_converts_from_every_kind_of_string() {
+        let owned = "x".to_owned();
+        for text in [Value::from(&owned), owned.clone().into(), 'x'.into(), Cow::from("x").into()] {
+            assert_eq!(text.as_str(), Some("x"));
+            assert_eq!(text.to::<char>().unwrap(), 'x');
+        }
+    }
+
+    #[test]
+    fn values_print_as_in_python() {
         assert!(Value::from(()).is_none() && Value::from(None::<i32>).is_none());
         assert_eq!(Value::from(Some("x")).as_str(), Some("x"));
-        assert_eq!(Value::from(b"ab").as_bytes(), Some(&b"ab"[..]));
         assert_eq!(Value::from((1, "a", 0.5, true)).to_string(), "(1, 'a', 0.5, True)");
         assert_eq!(Value::from((1,)).to_string(), "(1,)");
         assert_eq!(Value::from([1, 2]).to_string(), "[1, 2]");
@@ -307,9 +573,6 @@ mod tests {
         );
         assert_eq!(Value::from(HashMap::from([("k", false)])).to_string(), "{'k': False}");
         assert_eq!(["a", "b"].iter().copied().collect::<Value>().to_string(), "['a', 'b']");
-        let set = Value::FrozenSet(vec![1.into()]);
-        assert_eq!(Vec::<Value>::try_from(set).unwrap(), [Value::from(1)]);
-        assert_eq!(Vec::<u8>::try_from(Value::ByteArray(vec![1])).unwrap(), [1]);
         assert!(matches!(Value::from(Pickle::new(b"N", 0)), Value::Opaque(_)));
     }
 }

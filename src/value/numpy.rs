@@ -47,7 +47,7 @@ pub(super) fn number(pickle: &Pickle) -> Option<Value> {
         return None;
     }
     let limits = Limits::default();
-    let Instance { module, name, args, state: None, .. } = pickle.instance(&limits)? else {
+    let Instance { module, name, args, state: None, .. } = pickle.as_instance(&limits)? else {
         return None;
     };
     if !matches!(module.as_str(), "numpy.core.multiarray" | "numpy._core.multiarray")
@@ -56,7 +56,7 @@ pub(super) fn number(pickle: &Pickle) -> Option<Value> {
         return None;
     }
     let [Value::Opaque(dtype), Value::Bytes(bytes)] = args.as_slice() else { return None };
-    let Instance { module, name, args, state, .. } = dtype.instance(&limits)?;
+    let Instance { module, name, args, state, .. } = dtype.as_instance(&limits)?;
     let (Some(Value::Str(code)), Some(Value::Tuple(state))) = (args.first(), state) else {
         return None;
     };

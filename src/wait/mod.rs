@@ -23,7 +23,8 @@ use std::fmt;
 use std::sync::{self, Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Exception};
+use crate::error::Error;
+use crate::exception::Exception;
 use crate::limits::PIPELINED;
 use crate::net::deadline;
 pub use monitor::Monitor;
@@ -57,7 +58,7 @@ pub(crate) trait Caller {
 
 /// How long a thread waits, and for which client.
 ///
-/// Made by [`Call::wait`](crate::Call::wait) for a client's call, and by [`Wait::new`] for a thread of this
+/// Made by [`Call::wait`](crate::object::Call::wait) for a client's call, and by [`Wait::new`] for a thread of this
 /// process. The timeout starts when it is made.
 pub struct Wait<'a> {
     deadline: Option<Instant>,
@@ -155,7 +156,7 @@ impl From<WaitError> for Exception {
 }
 
 pub(crate) fn pipeline_limit() -> Error {
-    Error::Limit("number of bytes pipelined behind a blocked call", PIPELINED as u64)
+    Error::limit("number of bytes pipelined behind a blocked call", PIPELINED)
 }
 
 /// Locks a mutex. Every update of a state is complete before anything can panic, so a poisoned lock is usable.

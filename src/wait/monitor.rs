@@ -8,19 +8,20 @@ use super::primitives::{AtomicUsize, Condvar, Mutex, MutexGuard, yield_now};
 use super::{CHECK, FOREVER, Wait, WaitError, Wake};
 
 /// State under a mutex with one condition variable, as Python's `threading.Condition`, that a method of a
-/// [`SharedObject`](crate::SharedObject) can wait on. A clone is the same monitor.
+/// [`SharedObject`](crate::object::SharedObject) can wait on. A clone is the same monitor.
 ///
 /// A wait ends early if the client disconnects or the manager shuts down.
 ///
 /// ```
-/// use basemanager::{Call, Exception, Monitor, Return, SharedObject};
+/// use basemanager::Exception;
+/// use basemanager::object::{Call, Monitor, Return, SharedObject};
 ///
 /// /// Counts down; `wait()` returns when it reaches 0.
 /// struct Latch(Monitor<u32>);
 ///
 /// impl SharedObject for Latch {
-///     fn exposed(&self) -> &[&str] {
-///         &["count_down", "wait"]
+///     fn exposed(&self) -> Exposed {
+///         ["count_down", "wait"].into()
 ///     }
 ///
 ///     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

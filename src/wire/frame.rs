@@ -77,7 +77,7 @@ impl FrameReader {
                 else {
                     self.start += header;
                     self.refused = length;
-                    return Err(Error::Limit("frame size", limit as u64));
+                    return Err(Error::limit("frame size", limit));
                 };
                 let rest = unread.get(header..).unwrap_or_default();
                 if rest.len() >= length {
@@ -131,7 +131,7 @@ impl FrameReader {
         let read = loop {
             match source.read(room) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result?,
+                result => break result.map_err(Error::connection)?,
             }
         };
         self.end += read;
@@ -161,8 +161,8 @@ impl FrameReader {
         while large.len() < length {
             let more = large.len().max(KEEP.saturating_sub(large.len()));
             let more = more.min(length - large.len());
-            large.try_reserve_exact(more).map_err(io::Error::from)?;
-            if source.read_into(large, more as u64)? < more {
+            large.try_reserve_exact(more).map_err(|error| Error::connection(error.into()))?;
+            if source.read_into(large, more as u64).map_err(Error::connection)? < more {
                 return Err(Error::Disconnected);
             }
         }
@@ -195,7 +195,7 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(usize, u64)>> {
         }
         length => match u64::try_from(length) {
             Ok(length) => Ok(Some((HEADER, length))),
-            Err(_) => Err(Error::Protocol(format!("a frame of {length} bytes"))),
+            Err(_) => Err(Error::protocol(format!("a frame of {length} bytes"))),
         },
     }
 }
@@ -224,7 +224,7 @@ pub(crate) fn append(out: &mut Vec<u8>, apart: usize, write: impl FnOnce(&mut Ve
 pub(crate) fn write_frame<W: Write>(sink: &mut W, payload: &[u8]) -> Result<()> {
     let mut frame = Vec::with_capacity(HEADER + payload.len());
     append(&mut frame, 0, |out| out.extend_from_slice(payload));
-    Ok(sink.write_all(&frame)?)
+    sink.write_all(&frame).map_err(Error::connection)
 }
 
 #[cfg(test)]

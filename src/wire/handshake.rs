@@ -42,8 +42,10 @@ const SHOWN: usize = 40;
 
 type Nonce = [u8; 40];
 
-/// The secret that a manager and its clients share. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+/// The secret that a manager and its clients share.
+///
+/// `Debug` does not show it, and there is no `==`, whose duration would depend on the key.
+#[derive(Clone)]
 pub struct Authkey(Vec<u8>);
 
 impl Authkey {
@@ -61,7 +63,26 @@ impl Authkey {
         Ok(Self(KEY.get_or_init(|| fresh).to_vec()))
     }
 
-    /// The key itself, to be handed to a child process.
+    /// The key in an environment variable, so that it appears neither in the source nor in the list of processes.
+    ///
+    /// ```no_run
+    /// use basemanager::{Authkey, Client};
+    /// let client = Client::connect("127.0.0.1:5000", Authkey::from_env("TASKS_AUTHKEY")?)?;
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the variable is not set, or is empty.
+    pub fn from_env(name: &str) -> Result<Self> {
+        match std::env::var_os(name) {
+            Some(key) if !key.is_empty() => Ok(Self(key.into_encoded_bytes())),
+            _ => Err(Error::invalid(format!(
+                "authkey: the environment variable {name} is not set, or empty; set it to the manager's key"
+            ))),
+        }
+    }
+
+    /// The key itself, for a child process.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -135,7 +156,7 @@ fn name_protocol(error: Error, received: &[u8]) -> Error {
         b"CONNECT ",
         b"PRI ",
     ];
-    if !matches!(error, Error::Protocol(_) | Error::Limit(..)) {
+    if !matches!(error, Error::Protocol { .. } | Error::Limit { .. }) {
         return error;
     }
     let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
@@ -156,7 +177,7 @@ fn name_protocol(error: Error, received: &[u8]) -> Error {
 /// Unpredictable bytes, from the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|e| Error::Io("draw random bytes".into(), e.into()))?;
+    getrandom::fill(&mut bytes).map_err(|e| Error::io("draw random bytes")(e.into()))?;
     Ok(bytes)
 }
 
@@ -237,16 +258,16 @@ fn strip_digest(bytes: &[u8]) -> Result<&[u8]> {
 /// A MAC with the authkey.
 pub(crate) fn mac<M: Mac + KeyInit>(authkey: &[u8], message: &[u8]) -> Result<M> {
     // HMAC takes a key of any length; the type that says otherwise is shared with other MACs.
-    let mac = M::new_from_slice(authkey).map_err(|_| Error::Invalid("authkey".into()))?;
+    let mac = M::new_from_slice(authkey).map_err(|_| Error::invalid("authkey"))?;
     Ok(mac.chain_update(message))
 }
 
 fn refused(why: impl Into<String>) -> Error {
-    Error::Authentication(why.into())
+    Error::authentication(why)
 }
 
 fn unexpected(wanted: &str, got: &[u8]) -> Error {
-    Error::Protocol(format!("expected a {wanted}, got \"{}\"", got.escape_ascii()))
+    Error::protocol(format!("expected a {wanted}, got \"{}\"", got.escape_ascii()))
 }
 
 /// The MAC of the older dialect: bare HMAC-MD5, told by its lengths.

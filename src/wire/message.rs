@@ -11,7 +11,8 @@
 //! ```
 //! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
 
-use crate::error::{Error, Exception, Result};
+use crate::error::{Error, Result};
+use crate::exception::Exception;
 use crate::limits::{Budget, Limits};
 use crate::pickle::Pickle;
 pub(crate) use crate::pickle::proxy::{PickledProxy, Token, abridged, names};
@@ -48,7 +49,7 @@ impl Request {
         limits: &Limits,
     ) -> Result<()> {
         let Frame { bytes, whole } = frame;
-        let refused = |what: &str| Error::Protocol(what.to_owned());
+        let refused = |what: &str| Error::protocol(what);
         let budget = Budget::new(bytes.len(), limits);
         let root = index.message(bytes, limits)?;
         let Some(&[ident, method, args, kwargs]) = index.elements(bytes, root, Kind::Sequence)
@@ -99,7 +100,7 @@ impl Request {
         ident: Option<&str>,
         method: &str,
         args: &[Value],
-        kwargs: &[(&str, Value)],
+        kwargs: &[(String, Value)],
     ) -> Result<()> {
         append(out, 0, 4, |writer| {
             match ident {
@@ -187,7 +188,7 @@ impl Reply {
         let Frame { bytes, whole } = frame;
         let root = index.message(bytes, limits)?;
         let Some(&[kind, result]) = index.elements(bytes, root, Kind::Sequence) else {
-            return Err(Error::Protocol("a reply must be a pair (kind, result)".to_owned()));
+            return Err(Error::protocol("a reply must be a pair (kind, result)"));
         };
         let kind = index.text(bytes, kind).unwrap_or_default();
         let budget = Budget::new(bytes.len(), limits);
@@ -201,10 +202,10 @@ impl Reply {
             ("#UNSERIALIZABLE", Value::Str(text)) => Ok(Self::Unserializable(text)),
             ("#ERROR", Value::Opaque(pickle)) => Ok(Self::Error(exception(pickle, limits))),
             ("#PROXY", Value::Tuple(parts)) => Self::proxy(parts, limits)
-                .ok_or_else(|| Error::Protocol("a proxy reply without a token".to_owned())),
+                .ok_or_else(|| Error::protocol("a proxy reply without a token")),
             (kind, value) => {
                 let what = value.type_name();
-                Err(Error::Protocol(format!("an unknown reply {kind:?}, with {what}")))
+                Err(Error::protocol(format!("an unknown reply {kind:?}, with {what}")))
             }
         }
     }
@@ -221,10 +222,10 @@ impl Reply {
 /// first name in the pickle that looks like one, and its arguments are the texts in it and the pickle itself.
 fn exception(pickle: Pickle, limits: &Limits) -> Exception {
     let is_class = |name: &str| name.trim_start_matches('_').starts_with(char::is_uppercase);
-    if let Some(called) = pickle.instance(limits).filter(|instance| instance.called) {
+    if let Some(called) = pickle.as_instance(limits).filter(|instance| instance.called) {
         // A function that is given a class, such as copyreg's, rebuilds an instance of that.
         let rebuilds = match called.args.first() {
-            Some(Value::Opaque(first)) => !is_class(&called.name) && first.global().is_some(),
+            Some(Value::Opaque(first)) => !is_class(&called.name) && first.as_global().is_some(),
             _ => false,
         };
         if !rebuilds {

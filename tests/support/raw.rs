@@ -61,7 +61,7 @@ impl Raw {
         raw.frame(&request.concat());
         let (kind, made) = raw.reply().unwrap();
         let Value::Tuple(made) = made else { panic!("{kind}: {made}") };
-        made.first().cloned().unwrap().try_into().unwrap()
+        made.first().cloned().unwrap().to().unwrap()
     }
 
     /// The socket itself, for whoever reads and writes by themselves.
@@ -92,8 +92,6 @@ impl Raw {
     pub(crate) fn reply(&mut self) -> Option<(String, Value)> {
         let limits = Limits::default();
         let reply = Pickle::from_bytes(&self.read()?, &limits).unwrap().decode(&limits).unwrap();
-        let parts = Vec::<Value>::try_from(reply).unwrap();
-        let [kind, what] = <[Value; 2]>::try_from(parts).unwrap();
-        Some((kind.try_into().unwrap(), what))
+        Some(reply.to().unwrap())
     }
 }

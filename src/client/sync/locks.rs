@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::{call, not_exposed, typed};
-use crate::client::{Proxy, Session, seconds};
+use crate::client::session::Session;
+use crate::client::{Proxy, seconds};
 use crate::error::Result;
 use crate::value::Value;
 
@@ -17,11 +18,12 @@ use crate::value::Value;
 /// thread, those of an `RLock` too.
 ///
 /// ```
-/// # use basemanager::{Client, Lock, LockProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Lock, LockProxy};
 /// # let server = Manager::new("key").register("Lock", |_| Lock::new()).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let lock: LockProxy = client.create("Lock", &[], &[])?.into();
+/// let lock: LockProxy = client.create("Lock", ())?.into();
 /// let guard = lock.lock()?;
 /// assert!(lock.try_lock()?.is_none());
 /// drop(guard);
@@ -59,7 +61,7 @@ impl LockProxy {
     /// Whether the lock is held. Semaphores do not have this method, nor do managers of Python before 3.14.
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> Result<bool> {
-        call(&self.0, "locked", &[])?.try_into()
+        call(&self.0, "locked", &[])?.to()
     }
 }
 
@@ -82,14 +84,14 @@ impl std::fmt::Debug for LockGuard {
 impl LockGuard {
     fn new(proxy: &Proxy) -> Result<Self> {
         let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
-        guard.held = guard.call("acquire", &[], None)?.try_into()?;
+        guard.held = guard.call("acquire", &[], None)?.to()?;
         Ok(guard)
     }
 
     fn within(proxy: &Proxy, timeout: Duration) -> Result<Option<Self>> {
         let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
         let args = [true.into(), seconds(Some(timeout))];
-        guard.held = guard.call("acquire", &args, Some(timeout))?.try_into()?;
+        guard.held = guard.call("acquire", &args, Some(timeout))?.to()?;
         Ok(guard.held.then_some(guard))
     }
 
@@ -107,7 +109,7 @@ impl LockGuard {
     }
 
     fn call(&mut self, method: &str, args: &[Value], wait: Option<Duration>) -> Result<Value> {
-        let result = self.proxy.call_in(&mut self.session, method, args, &[], wait);
+        let result = self.proxy.call_on(&mut self.session, method, args, wait);
         result.map_err(|error| not_exposed(error, method))
     }
 }
@@ -124,11 +126,12 @@ impl Drop for LockGuard {
 /// A condition in a manager. A clone is the same condition.
 ///
 /// ```
-/// # use basemanager::{Client, Condition, ConditionProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Condition, ConditionProxy};
 /// # let server = Manager::new("key").register("Condition", |_| Condition::new());
 /// # let handle = server.bind("127.0.0.1:0")?.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let condition: ConditionProxy = client.create("Condition", &[], &[])?.into();
+/// let condition: ConditionProxy = client.create("Condition", ())?.into();
 /// let other = condition.clone();
 /// let mut guard = condition.lock()?;
 /// let thread = std::thread::spawn(move || other.lock()?.notify_all());
@@ -169,7 +172,7 @@ impl ConditionGuard {
     /// the timeout. `None` waits for ever. After an error the lock is released.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool> {
         // Without a timeout of the call: to acquire the lock again may take any time.
-        self.0.call("wait", &[seconds(timeout)], None)?.try_into()
+        self.0.call("wait", &[seconds(timeout)], None)?.to()
     }
 
     /// Waits until a predicate holds, which is called at once and after each notification. Returns its last
@@ -209,11 +212,12 @@ impl ConditionGuard {
 /// A flag in a manager. A clone is the same flag.
 ///
 /// ```
-/// # use basemanager::{Client, Event, EventProxy, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Event, EventProxy};
 /// # let server = Manager::new("key").register("Event", |_| Event::new()).bind("127.0.0.1:0")?;
 /// # let handle = server.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let event: EventProxy = client.create("Event", &[], &[])?.into();
+/// let event: EventProxy = client.create("Event", ())?.into();
 /// event.set()?;
 /// assert!(event.wait(None)?);
 /// # Ok::<(), basemanager::Error>(())
@@ -226,7 +230,7 @@ typed!(EventProxy);
 impl EventProxy {
     /// Whether the flag is set.
     pub fn is_set(&self) -> Result<bool> {
-        call(&self.0, "is_set", &[])?.try_into()
+        call(&self.0, "is_set", &[])?.to()
     }
 
     /// Sets the flag, and wakes every thread and client that waits.
@@ -241,18 +245,19 @@ impl EventProxy {
 
     /// Waits until the flag is set; `false` if it was not within the timeout. `None` waits for ever.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
-        self.0.call_waiting("wait", &[seconds(timeout)], &[], timeout)?.try_into()
+        self.0.call_waiting("wait", (seconds(timeout),), timeout)?.to()
     }
 }
 
 /// A barrier in a manager. A clone is the same barrier.
 ///
 /// ```
-/// # use basemanager::{Barrier, BarrierProxy, Client, Manager};
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Barrier, BarrierProxy};
 /// # let server = Manager::new("key").register("Barrier", |call| Barrier::from_call(call));
 /// # let handle = server.bind("127.0.0.1:0")?.start()?;
 /// # let client = Client::connect(handle.address(), "key")?;
-/// let barrier: BarrierProxy = client.create("Barrier", &[2.into()], &[])?.into();
+/// let barrier: BarrierProxy = client.create("Barrier", (2,))?.into();
 /// let other = barrier.clone();
 /// let thread = std::thread::spawn(move || other.wait(None));
 /// assert_eq!(barrier.wait(None)? + thread.join().unwrap()?, 1);
@@ -268,7 +273,7 @@ impl BarrierProxy {
     /// default timeout. `threading.BrokenBarrierError`
     /// ([`Error::is_broken_barrier`](crate::Error::is_broken_barrier)) if the barrier is broken, or times out.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<usize> {
-        self.0.call_waiting("wait", &[seconds(timeout)], &[], timeout)?.try_into()
+        self.0.call_waiting("wait", (seconds(timeout),), timeout)?.to()
     }
 
     /// Breaks the barrier: every `wait`, now and later, returns an error.
@@ -283,18 +288,18 @@ impl BarrierProxy {
 
     /// The number of parties.
     pub fn parties(&self) -> Result<usize> {
-        self.attribute("parties")?.try_into()
+        self.attribute("parties")?.to()
     }
 
     /// The number of parties that wait.
     pub fn n_waiting(&self) -> Result<usize> {
-        self.attribute("n_waiting")?.try_into()
+        self.attribute("n_waiting")?.to()
     }
 
     /// Whether the barrier is broken.
     #[doc(alias = "broken")]
     pub fn is_broken(&self) -> Result<bool> {
-        self.attribute("broken")?.try_into()
+        self.attribute("broken")?.to()
     }
 
     fn attribute(&self, name: &str) -> Result<Value> {

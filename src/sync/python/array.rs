@@ -1,7 +1,7 @@
 //! The typecodes of Python's `array`, with their sizes on a 64-bit Unix, and the pickle of an array.
 
 use super::{float, instance, int, overflow, wrong_type};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::pickle::{Writer, int_from_le_bytes};
 use crate::value::Value;
 

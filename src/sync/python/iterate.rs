@@ -1,7 +1,7 @@
 //! Python's iteration: the items of an argument, and what Python's iterators are pickled as.
 
 use super::{instance, int, overflow, size, type_name};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::pickle::{Pickle, Writer};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::order::Number;
 use super::path;
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::pickle::{Instance, Node, Pickle};
 use crate::value::Value;
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(key((1, "a")), key((true, "a")));
         let (ab, ba) = (frozen([1.into(), 2.into()]), frozen([2.into(), 1.0.into()]));
         assert_eq!(key(ab.clone()), key(ba.clone()));
-        assert_eq!(key(ab), key(Value::Set(Vec::try_from(ba).unwrap())));
+        assert_eq!(key(ab), key(Value::Set(ba.to().unwrap())));
         let dict = |pairs: [(i64, f64); 2]| {
             Value::Dict(pairs.map(|(key, value)| (key.into(), value.into())).into())
         };

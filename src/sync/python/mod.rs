@@ -11,7 +11,7 @@ pub(in crate::sync) mod slice;
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::object::call::{Call, duration};
 pub(super) use crate::object::stored::size;
@@ -36,7 +36,7 @@ pub(super) fn type_name(value: &Value) -> String {
 /// The class, arguments and state of an instance that is not plain data.
 pub(super) fn instance(value: &Value) -> Option<Instance> {
     match value {
-        Value::Opaque(pickle) => pickle.instance(&Limits::default()),
+        Value::Opaque(pickle) => pickle.as_instance(&Limits::default()),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::{Key, int, type_name};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::value::Value;
 
 /// Python's `a == b`: numbers compare by value, `bytes` equal `bytearray`, sets and dicts have no order.

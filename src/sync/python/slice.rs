@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{instance, int, integer, wrong_type};
-use crate::error::Exception;
+use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::saturated;
 use crate::pickle::Pickle;

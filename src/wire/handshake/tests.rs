@@ -218,7 +218,7 @@ fn short_challenges_and_answers_are_refused() {
     let whole = from_hex(MODERN[1]);
     for length in (0..whole.len()).filter(|&length| length != LEGACY_ANSWER) {
         let mut peer = Peer::saying(&[&whole[..length]]);
-        assert!(matches!(peer.accept(KEY), Err(Error::Authentication(_))), "{length}");
+        assert!(matches!(peer.accept(KEY), Err(Error::Authentication { .. })), "{length}");
         assert!(peer.hears.ends_with(FAILURE));
     }
 }
@@ -242,7 +242,7 @@ fn a_stream_that_ends_early_is_disconnected() {
 fn oversized_frames_are_refused() {
     let large = [[CHALLENGE, SHA256].concat(), vec![0; FRAME]].concat();
     for result in [Peer::saying(&[&large]).connect(KEY), Peer::saying(&[&large]).accept(KEY)] {
-        assert!(matches!(result, Err(Error::Limit("frame size", 256))));
+        assert!(matches!(result, Err(Error::Limit { what: "frame size", max: 256 })));
     }
     // The largest that is allowed gets as far as its content.
     let error = message(Peer::saying(&[&large[..FRAME]]).connect(b""));

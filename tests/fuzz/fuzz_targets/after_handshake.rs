@@ -80,7 +80,7 @@ impl Served {
             .share("queue", Queue::new())
             .register("honest", |_| Queue::new());
         let handle = manager.bind_private().expect("bound").start().expect("started");
-        let client = Client::to(handle.address().clone(), KEY).call_timeout(PATIENCE);
+        let client = Client::builder(handle.address().clone(), KEY).call_timeout(PATIENCE);
         let client = client.connect().expect("connected");
         let object = |typeid: &&str| {
             let args: &[Value] = match *typeid {
@@ -91,7 +91,7 @@ impl Served {
                 "Pool" => return None,
                 _ => &[],
             };
-            Some(client.create(typeid, args, &[]).expect("made"))
+            Some(client.create(typeid, args).expect("made"))
         };
         let objects = TYPES.iter().filter_map(object).collect();
         let honest = client.queue("honest").expect("made");
@@ -204,11 +204,11 @@ fn as_a_manager(input: &[u8]) {
                 scope.spawn(|| answer(Wire::new(stream), &pieces));
             }
         });
-        let client = Client::to(path, KEY).connect_timeout(PATIENCE).call_timeout(PATIENCE);
+        let client = Client::builder(path, KEY).connect_timeout(PATIENCE).call_timeout(PATIENCE);
         if let Ok(client) = client.connect() {
-            if let Ok(proxy) = client.create("dict", &[], &[]) {
-                let _ = (proxy.call("get", &[1.into()], &[]), proxy.value(), proxy.repr());
-                let _ = proxy.call_proxy("get", &[], &[]);
+            if let Ok(proxy) = client.create("dict", ()) {
+                let _ = (proxy.call("get", (1,)), proxy.value(), proxy.repr());
+                let _ = proxy.call_proxy("get", ());
                 let _ = QueueProxy::from(proxy).get_timeout(PATIENCE);
             }
             let _ = client.number_of_objects();

@@ -32,7 +32,7 @@ fn as_a_client(input: &[u8]) {
         let heard = stranger.rest();
         assert!(!heard.windows(9).any(|part| part == b"#WELCOME#"), "a stranger is welcome");
     }
-    let honest = Client::to(MANAGER.address().clone(), KEY).call_timeout(PATIENCE).connect();
+    let honest = Client::builder(MANAGER.address().clone(), KEY).call_timeout(PATIENCE).connect();
     let queue = honest.expect("the manager serves").queue("queue").expect("a queue");
     assert_eq!(queue.len().expect("it answers"), 0);
 }
@@ -52,7 +52,7 @@ fn as_a_manager(input: &[u8]) {
                 stranger.rest();
             }
         });
-        let client = Client::to(path, KEY).connect_timeout(PATIENCE).connect();
+        let client = Client::builder(path, KEY).connect_timeout(PATIENCE).connect();
         assert!(!client.expect_err("no friend").is_timeout());
     });
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use basemanager::object::{Call, Exposed, Monitor, Return, SharedObject};
 use basemanager::value::Args;
 use basemanager::{
-    Authkey, Client, Error, Exception, Limits, Manager, Proxy, Queue, Registration, Server,
+    Authkey, Client, Error, Exception, Limits, Manager, Pickle, Proxy, Queue, Registration, Server,
     ServerHandle, Value,
 };
 use support::{Log, Process, TempDir, own_address, python_client, pythons, say, until};
@@ -61,7 +61,7 @@ impl SharedObject for Probe {
             "kept" => Ok(self.child.clone().expect("a child").into()),
             "fail" => {
                 let ([module, name, args], []) = call.args(["module", "name", "args"], [])?;
-                let [module, name] = [module, name].map(|text| text.to::<String>());
+                let [module, name] = [module, name].map(Pickle::to::<String>);
                 let args = args.to::<Vec<Value>>()?;
                 Err(Exception::new(module?, name?, args))
             }

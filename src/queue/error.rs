@@ -21,67 +21,67 @@ use crate::exception::Exception;
 /// assert_eq!(spare.get()?, 2.into());
 /// # Ok::<(), basemanager::Error>(())
 /// ```
-pub struct PutError<T> {
-    error: Error,
-    item: T,
-}
+pub struct PutError<T>(
+    // Boxed, so that the `Result` of every put stays small.
+    Box<(Error, T)>,
+);
 
 impl<T> PutError<T> {
     pub(crate) fn new(error: Error, item: T) -> Self {
-        Self { error, item }
+        Self(Box::new((error, item)))
     }
 
     /// The item that was not put.
     #[must_use]
     pub fn into_inner(self) -> T {
-        self.item
+        self.0.1
     }
 
     /// The reason.
     #[must_use]
     pub fn error(&self) -> &Error {
-        &self.error
+        &self.0.0
     }
 
     /// Whether the queue was full (`queue.Full`).
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.error.is_full()
+        self.0.0.is_full()
     }
 
     /// Whether the queue was shut down (`queue.ShutDown`).
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
-        self.error.is_shut_down()
+        self.0.0.is_shut_down()
     }
 }
 
 impl<T> fmt::Debug for PutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutError").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("PutError").field("error", &self.0.0).finish_non_exhaustive()
     }
 }
 
 impl<T> fmt::Display for PutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.0.0.fmt(f)
     }
 }
 
 impl<T> std::error::Error for PutError<T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
+        self.0.0.source()
     }
 }
 
 impl<T> From<PutError<T>> for Error {
     fn from(refused: PutError<T>) -> Self {
-        refused.error
+        refused.0.0
     }
 }
 
 impl<T> From<PutError<T>> for Exception {
     fn from(refused: PutError<T>) -> Self {
-        refused.error.into()
+        refused.0.0.into()
     }
 }

@@ -14,7 +14,7 @@ use crate::wait::lock;
 
 /// A set for this process and for clients. A clone is the same set.
 ///
-/// Members are equal as the keys of a [`Dict`](crate::Dict) are. They stay in order of insertion, where
+/// Members are equal as the keys of a [`Dict`](super::Dict) are. They stay in order of insertion, where
 /// Python's sets have no order.
 ///
 /// ```

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{call, not_exposed, typed};
+use crate::client::proxy::DROP_TIMEOUT;
 use crate::client::session::Session;
 use crate::client::{Proxy, seconds};
 use crate::error::Result;
@@ -65,7 +66,8 @@ impl LockProxy {
     }
 }
 
-/// Holds a lock, and the connection that acquired it, which ends with the guard. Releases the lock when dropped.
+/// Holds a lock, and the connection that acquired it, which ends with the guard. Releases the lock when dropped, and
+/// waits for that for at most 2 s; [`LockGuard::release`] reports errors.
 ///
 /// If this process dies instead, the manager releases what has an owner: an `RLock`, a `Condition`.
 #[must_use = "the lock is released when its guard is dropped"]
@@ -118,7 +120,7 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.held {
             // If it fails, the connection is gone, and an owner's lock with it.
-            let _ = self.call("release", &[], Some(Duration::ZERO));
+            let _ = self.session.call_within(self.proxy.id(), "release", (), Some(DROP_TIMEOUT));
         }
     }
 }

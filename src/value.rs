@@ -3,9 +3,9 @@
 //! [`Value`] is what arguments, results and exceptions are made of. It holds plain data; anything
 //! else Python can pickle stays shut in a [`Pickle`] and is handed on as it came.
 //!
-//! The parts: `bigint.rs` has integers beyond `i64`, `convert.rs` leads from Rust types to values
-//! and back, `numpy.rs` reads `NumPy`'s numbers, `nesting.rs` bounds the depth of a value, `range.rs` counts
-//! through a `range`, and `repr.rs` prints a value as Python would.
+//! The parts: `args.rs` has the arguments of a call, `convert.rs` leads from Rust types to values and back,
+//! `numpy.rs` reads `NumPy`'s numbers, `nesting.rs` bounds the depth of a value, `range.rs` counts through a
+//! `range`, and `repr.rs` prints a value as Python would.
 
 mod args;
 mod convert;

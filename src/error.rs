@@ -179,7 +179,15 @@ impl Error {
 
     /// Whether connecting failed because nothing answers at the address.
     pub(crate) fn is_unanswered(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_gone(source.kind())) || self.is_timeout()
+        match self {
+            // With an explanation it is the timeout of a peer that accepted the connection: waiting for it again
+            // is in vain.
+            Self::Io { source, .. } if source.kind() == ErrorKind::TimedOut => {
+                source.get_ref().is_none()
+            }
+            Self::Io { source, .. } => is_gone(source.kind()),
+            _ => self.is_timeout(),
+        }
     }
 
     /// The same error, for a manager that was connected before.

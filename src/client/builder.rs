@@ -76,7 +76,8 @@ impl ClientBuilder {
     }
 
     /// Retries connecting up to `retries` times, after a pause each, while nothing answers at the manager's address:
-    /// the manager may be starting or restarting. Defaults to no retry.
+    /// the manager may be starting or restarting. A service that accepts the connection, but does not answer in time, is
+    /// not tried again. Defaults to no retry.
     ///
     /// Each call connects if there is no open connection. A call that was sent before its connection broke is never
     /// repeated: see [`Error::may_have_taken_effect`](crate::Error::may_have_taken_effect).

@@ -186,10 +186,13 @@ fn parse(index: &mut Index, frame: Frame<'_>, settings: &ClientBuilder) -> Resul
 /// Turns an error of the first exchange, when no call was sent yet, into one of connecting.
 pub(super) fn connect_error(settings: &ClientBuilder) -> impl FnOnce(Error) -> Error {
     let address = &settings.address;
-    let connecting = move |kind: ErrorKind| Error::io(format!("connect to {address}"))(kind.into());
+    let connecting = move |cause| Error::io(format!("connect to {address}"))(cause);
     move |error| match error {
-        Error::Disconnected => connecting(ErrorKind::ConnectionReset),
-        Error::TimedOut => connecting(ErrorKind::TimedOut),
+        Error::Disconnected => connecting(ErrorKind::ConnectionReset.into()),
+        Error::TimedOut => {
+            let why = "it accepted the connection, but did not answer in time";
+            connecting(io::Error::new(ErrorKind::TimedOut, why))
+        }
         error @ (Error::Protocol { .. } | Error::Limit { .. }) => {
             Error::authentication(format!("the peer speaks another protocol: {error}"))
         }

@@ -55,7 +55,9 @@ impl Listener {
                 listener.set_nonblocking(false).map_err(doing())?;
                 let address = listener.local_addr().map_err(doing())?;
                 let path = address.as_pathname().map(Path::to_owned);
-                let path = path.ok_or_else(|| Error::invalid("listener: it has no path"))?;
+                let path = path.or_else(|| address::abstract_path(&address));
+                let none = || Error::invalid("listener: it has neither a path nor a name");
+                let path = path.ok_or_else(none)?;
                 Ok(Self::Unix(SocketFile { path, node: None, directory: None }, listener))
             }
         }
@@ -178,7 +180,7 @@ impl Drop for SocketFile {
 
 /// The device and the inode of a file: no two files that exist have the same.
 #[cfg(unix)]
-fn node(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn node(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }

@@ -1,5 +1,6 @@
 //! How clients call a queue: the methods of `queue.Queue`, and three more.
 
+use std::any::Any;
 use std::time::Duration;
 
 use super::fifo::{QueueInner, State};
@@ -26,6 +27,12 @@ const METHODS: [&str; 13] = [
     "put_many",
     "nack",
 ];
+
+/// Whether an object is an at-least-once queue.
+pub(crate) fn is_at_least_once(object: &dyn SharedObject) -> bool {
+    let object: &dyn Any = object;
+    object.downcast_ref().is_some_and(|queue: &QueueInner| queue.options.at_least_once)
+}
 
 impl SharedObject for QueueInner {
     fn exposed(&self) -> Exposed {

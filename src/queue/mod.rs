@@ -9,7 +9,7 @@
 //!
 //! Items are stored pickled, as they arrived, and are not decoded on their way through the manager.
 
-mod calls;
+pub(crate) mod calls;
 mod delivery;
 mod error;
 mod fifo;

@@ -32,10 +32,14 @@ impl QueueInner {
         wait: &mut Wait<'_>,
     ) -> Result<Option<MutexGuard<'_, State>>, WaitError> {
         let ready = |state: &State| state.shut_down || state.has_room(&self.options, size);
-        let mut state = self.lock();
+        let state = self.lock();
         if ready(&state) {
             return Ok(Some(state));
         }
+        drop(state);
+        // This blocks while the client reads no replies: room must not be kept for it meanwhile.
+        wait.flush();
+        let mut state = self.lock();
         let (has_room, notified) = (Condition::default(), AtomicBool::new(false));
         let producer = Arc::new(Producer { size, has_room, notified });
         state.producers.push_back(producer.clone());

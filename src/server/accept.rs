@@ -73,18 +73,19 @@ fn accept(state: &Arc<ServerState>, listener: &Listener) {
 
 /// Starts a thread that serves a connection, if there is room for another.
 fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Result<()> {
-    let max = state.settings.max_connections;
+    let (max, max_handshakes) = (state.settings.max_connections, state.settings.max_handshakes);
     let mut lifecycle = state.lifecycle.lock();
-    if lifecycle.connections.len() >= max {
-        return Err(Error::limit("number of connections", max));
-    }
-    let max = state.settings.max_handshakes;
+    let is_full = lifecycle.connections.len() - lifecycle.evicted >= max;
     let mut oldest = None;
-    if lifecycle.unauthenticated.len() >= max {
+    if is_full || lifecycle.unauthenticated.len() >= max_handshakes {
         // The connection that has not authenticated for the longest is most likely part of a flood.
-        oldest = if lifecycle.evicted < max { lifecycle.evict() } else { None };
+        let can_evict = lifecycle.evicted < max_handshakes.min(max);
+        oldest = if can_evict { lifecycle.evict() } else { None };
         if oldest.is_none() {
-            return Err(Error::limit("number of handshakes", max));
+            return Err(match is_full {
+                true => Error::limit("number of connections", max),
+                false => Error::limit("number of handshakes", max_handshakes),
+            });
         }
     }
     lifecycle.last += 1;
@@ -119,8 +120,10 @@ fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
 fn close(state: &ServerState, evicted: Option<Arc<Connection>>) {
     if let Some(connection) = evicted {
         connection.stream.shutdown(Shutdown::Both);
-        state
-            .log(format_args!("the oldest unauthenticated connection was closed to admit another"));
+        state.log(format_args!(
+            "rejected {}: the oldest unauthenticated connection was closed to admit another",
+            connection.address
+        ));
     }
 }
 

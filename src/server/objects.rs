@@ -26,6 +26,7 @@ use crate::error::Result;
 use crate::net::Address;
 use crate::object::SharedObject;
 use crate::object::stored::{ObjectRefs, ObjectTable};
+use crate::queue::calls;
 use crate::wire::handshake::{mac, random};
 use crate::wire::message::abridged;
 
@@ -69,6 +70,12 @@ impl Entry {
         let hides_operators =
             listed.is_none() && overridden.is_none() && method_to_typeid.contains_key("__iter__");
         let mut exposed = listed.unwrap_or_else(|| object.exposed().0);
+        // Clients tell by `nack` that an item belongs to the connection that takes it.
+        let gives = exposed.iter().any(|name| name.starts_with("get"));
+        if gives && calls::is_at_least_once(&*object) && !exposed.iter().any(|name| name == "nack")
+        {
+            exposed.push("nack".to_owned());
+        }
         for method in method_to_typeid.keys() {
             if !exposed.contains(method) {
                 exposed.push(method.clone());

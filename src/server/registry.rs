@@ -71,7 +71,8 @@ impl Registration {
         Self { shared: Some(object), ..Self::new(callable) }
     }
 
-    /// The methods that clients may call. Defaults to [`SharedObject::exposed`].
+    /// The methods that clients may call. Defaults to [`SharedObject::exposed`]. An at-least-once queue
+    /// with one of the `get` methods always exposes `nack` too.
     #[must_use]
     pub fn exposed<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
         self.exposed = Some(methods.into_iter().map(Into::into).collect());

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::python;
 use super::python::slice::{self, Subscript, out_of_range};
+use super::python::{self, Key};
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
@@ -104,7 +104,7 @@ impl SharedObject for Shared {
             "__contains__" => {
                 let ([value], []) = call.args(["value"], [])?;
                 let value = call.kept(value);
-                Ok(self.lock().iter().any(|item| python::eq(item, &value)).into())
+                Ok(self.first(&value, 0, i64::MAX).is_some().into())
             }
             "__getitem__" => {
                 let ([at], []) = call.args(["index"], [])?;
@@ -126,7 +126,7 @@ impl SharedObject for Shared {
             "count" => {
                 let ([value], []) = call.args(["value"], [])?;
                 let value = call.kept(value);
-                Ok(self.lock().iter().filter(|item| python::eq(item, &value)).count().into())
+                Ok(self.find(&value, 0, i64::MAX, false).count().into())
             }
             "index" => {
                 let ([value], bounds) = call.args(["value"], ["start", "stop"])?;
@@ -224,11 +224,7 @@ impl Shared {
             "remove" => {
                 let ([value], []) = call.args(["value"], [])?;
                 let value = call.kept(value);
-                let mut items = self.lock();
-                let at = items.iter().position(|item| python::eq(item, &value));
-                let old = items.remove(at.ok_or_else(not_in_list)?);
-                drop(items);
-                drop(old);
+                self.remove(&value)?;
             }
             "reverse" => {
                 call.no_args()?;
@@ -285,11 +281,58 @@ impl Shared {
             slice::bound(&arg).ok_or_else(|| python::wrong_type("an integer", &arg))
         };
         let (start, stop) = (bound(start, 0)?, bound(stop, i64::MAX)?);
+        self.first(&value, start, stop).map(|(at, _)| at).ok_or_else(not_in_list)
+    }
+
+    fn remove(&self, value: &Value) -> Result<(), Exception> {
+        loop {
+            let (at, copy) = self.first(value, 0, i64::MAX).ok_or_else(not_in_list)?;
+            let mut items = self.lock();
+            let found = copy.as_ref().unwrap_or(value);
+            // The list may have changed meanwhile.
+            if items.get(at).is_some_and(|item| python::eq_unopened(found, item) == Some(true)) {
+                let old = items.remove(at);
+                drop(items);
+                drop(old);
+                return Ok(());
+            }
+        }
+    }
+
+    fn first(&self, value: &Value, start: i64, stop: i64) -> Option<(usize, Option<Value>)> {
+        self.find(value, start, stop, true).next()
+    }
+
+    /// The items from `start` up to `stop` that equal a value, or at least the first: the index of each, and a copy if
+    /// it was compared by that. Items that take long to compare are copied, and compared without the lock.
+    fn find(
+        &self,
+        value: &Value,
+        start: i64,
+        stop: i64,
+        first: bool,
+    ) -> impl Iterator<Item = (usize, Option<Value>)> + use<> {
         let items = self.lock();
         let [start, stop] = [start, stop].map(|bound| slice::clamp(bound, items.len()));
-        let mut range = items.iter().enumerate().take(stop).skip(start);
-        let found = range.find(|(_, item)| python::eq(item, &value));
-        found.map(|(at, _)| at).ok_or_else(not_in_list)
+        let mut candidates = Vec::new();
+        for (at, item) in items.iter().enumerate().take(stop).skip(start) {
+            match python::eq_unopened(value, item) {
+                Some(false) => {}
+                Some(true) => {
+                    candidates.push((at, None));
+                    if first {
+                        break;
+                    }
+                }
+                None => candidates.push((at, Some(item.data.clone()))),
+            }
+        }
+        drop(items);
+        let opened = candidates.iter().any(|(_, copy)| copy.is_some());
+        let key = opened.then(|| Key::of(value));
+        candidates
+            .into_iter()
+            .filter(move |(_, copy)| copy.as_ref().is_none_or(|copy| Some(Key::of(copy)) == key))
     }
 
     fn extend(&self, call: &Call<'_>) -> Result<(), Exception> {

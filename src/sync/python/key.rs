@@ -22,7 +22,8 @@ use crate::value::Value;
 ///  set                7, count, the members in order of their bytes
 ///  dict               11, count, the keys, each with its value, in order of their bytes
 ///  class, function    12, its module and name
-///  instance           13, its class, the arguments, state and items that it is made from
+///  instance           13, its class, the arguments, state and items that it is made from;
+///                     of an OrderedDict also its keys in order
 ///  path of pathlib    14 for POSIX, 15 for Windows, its text
 ///  other              8, length, the bytes of its pickle
 /// ```
@@ -63,7 +64,7 @@ fn unhashable(value: &Value) -> Option<&'static str> {
 }
 
 /// A larger opaque object is not opened.
-const LARGE: usize = 1 << 16;
+const LARGE: usize = 1 << 12;
 /// The bytes that may become of an opaque object beyond 16 times its size: what is referred to many times
 /// is compared as often.
 const EXPANSION: usize = 1 << 12;
@@ -138,6 +139,13 @@ fn write_instance(instance: &Instance, out: &mut Vec<u8>) {
         out.push(u8::from(part.is_some()));
         if let Some(part) = part {
             write(part, out);
+        }
+    }
+    if (module.as_str(), name.as_str()) == ("collections", "OrderedDict")
+        && let Some(Value::Dict(pairs)) = items
+    {
+        for (key, _) in pairs {
+            write(key, out);
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) use crate::value::beginning;
 use crate::wire::message::PickledProxy;
 pub(super) use iterate::{elements, items, iterator, not_implemented, referent};
 pub(crate) use key::Key;
-pub(super) use order::{eq, sort};
+pub(super) use order::{eq_unopened, sort};
 
 /// The name of a value's class, for error messages.
 pub(super) fn type_name(value: &Value) -> String {

@@ -25,6 +25,23 @@ pub(in crate::sync) fn eq(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// [`eq`], or `None` if that takes opening objects or going over sets and dicts in another order.
+pub(in crate::sync) fn eq_unopened(a: &Value, b: &Value) -> Option<bool> {
+    match (a, b) {
+        (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
+            if a.len() != b.len() {
+                return Some(false);
+            }
+            let unequal = a.iter().zip(b).map(|(a, b)| eq_unopened(a, b));
+            unequal.into_iter().find(|equal| *equal != Some(true)).unwrap_or(Some(true))
+        }
+        (Value::Set(_) | Value::FrozenSet(_), Value::Set(_) | Value::FrozenSet(_))
+        | (Value::Dict(_), Value::Dict(_))
+        | (Value::Opaque(_), Value::Opaque(_)) => (a == b).then_some(true),
+        _ => Some(eq(a, b)),
+    }
+}
+
 /// Python's `a < b`.
 ///
 /// # Errors

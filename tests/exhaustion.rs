@@ -187,5 +187,5 @@ fn out_of_memory() {
     }
     clients.go_on();
     let log = clients.end(manager);
-    assert_mentions(&log, ": cannot use the connection: ");
+    assert_mentions(&log, ": the connection failed: out of memory");
 }

@@ -40,7 +40,9 @@ fn alone(theirs: &[u8]) {
     let (ours, decoded) = match Pickle::from_bytes(theirs, &limits) {
         Ok(pickle) => {
             let value = pickle.decode(&limits);
-            let decoded = value.map(|value| Pickle::encode(&value).expect("pickled").to_bytes()).unwrap_or_default();
+            let decoded = value
+                .map(|value| Pickle::encode(&value).expect("pickled").to_bytes())
+                .unwrap_or_default();
             (pickle.to_bytes(), decoded)
         }
         Err(error) => {
@@ -86,7 +88,8 @@ fn beside_another(choices: &[u8]) {
         pickles.iter().map(|bytes| Pickle::from_bytes(bytes, &limits)).collect();
     let Ok(taken) = taken else { return };
     let both = Value::List(taken.into_iter().map(Value::Opaque).collect());
-    let both = Pickle::from_bytes(&Pickle::encode(&both).expect("pickled").to_bytes(), &limits).expect("taken again");
+    let both = Pickle::from_bytes(&Pickle::encode(&both).expect("pickled").to_bytes(), &limits)
+        .expect("taken again");
     ask(b'm', &[&pickles[0], &pickles[1], &both.to_bytes()]);
 }
 

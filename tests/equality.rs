@@ -99,8 +99,11 @@ fn ordered_dicts_in_another_order_are_not_equal() {
     // The same with its first key written in another way.
     let long_a = b"X\x01\0\0\0aK\x01";
     let ordered_dict = |pairs: &[&[u8]]| ordered(b"OrderedDict", &pairs.concat());
-    assert_eq!(ordered_dict(&[a, b]), ordered_dict(&[long_a, b]));
-    assert_ne!(ordered_dict(&[a, b]), ordered_dict(&[b, a]));
     let counter = |pairs: &[&[u8]]| ordered(b"Counter", &pairs.concat());
-    assert_eq!(counter(&[a, b]), counter(&[b, a]));
+    let dict = Dict::new();
+    dict.insert(ordered_dict(&[a, b]), 1).unwrap();
+    dict.insert(counter(&[a, b]), 1).unwrap();
+    assert!(dict.contains(ordered_dict(&[long_a, b])).unwrap());
+    assert!(!dict.contains(ordered_dict(&[b, a])).unwrap());
+    assert!(dict.contains(counter(&[b, a])).unwrap());
 }

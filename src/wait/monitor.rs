@@ -14,7 +14,7 @@ use super::{CHECK, FOREVER, Wait, WaitError, Wake};
 ///
 /// ```
 /// use basemanager::Exception;
-/// use basemanager::object::{Call, Monitor, Return, SharedObject};
+/// use basemanager::object::{Call, Exposed, Monitor, Return, SharedObject};
 ///
 /// /// Counts down; `wait()` returns when it reaches 0.
 /// struct Latch(Monitor<u32>);

@@ -61,7 +61,7 @@
 //!
 //! # Python's own types
 //!
-//! With the feature `sync`, on by default, `Manager::register_sync_types` shares all that Python's
+//! With the feature `sync`, `Manager::register_sync_types` shares all that Python's
 //! `SyncManager` does (module `sync`): locks, events, conditions, barriers, lists, dicts, sets and more.
 //!
 //! # Blocking
@@ -132,6 +132,8 @@
 pub mod client;
 mod error;
 mod exception;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod limits;
 mod manager;
 mod net;

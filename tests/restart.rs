@@ -125,7 +125,7 @@ fn a_consumer_works_again() {
     });
 }
 
-/// The README's loop, word for word.
+/// The loop of `Consumer`'s documentation, word for word.
 fn consume(address: &str) -> Result<(), Error> {
     let client = Client::builder(address, "producer")
         .reconnect(100, std::time::Duration::from_millis(200)) // while no manager is there

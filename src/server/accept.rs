@@ -82,9 +82,11 @@ fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
         let can_evict = lifecycle.evicted < max_handshakes.min(max);
         oldest = if can_evict { lifecycle.evict() } else { None };
         if oldest.is_none() {
-            return Err(match is_full {
-                true => Error::limit("number of connections", max),
-                false => Error::limit("number of handshakes", max_handshakes),
+            let handshakes = Error::limit("number of handshakes", max_handshakes);
+            return Err(if is_full {
+                Error::limit("number of connections", max)
+            } else {
+                handshakes
             });
         }
     }

@@ -1,0 +1,24 @@
+//! Pages beyond the reference: how the code works, what it promises, and what it costs.
+
+#![allow(clippy::doc_markdown)]
+
+#[doc = include_str!("walk.md")]
+pub mod walk {}
+
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
+#[doc = include_str!("limits.md")]
+pub mod limits {}
+
+#[doc = include_str!("security.md")]
+pub mod security {}
+
+#[doc = include_str!("speed.md")]
+pub mod speed {}
+
+#[doc = include_str!("python.md")]
+pub mod python {}
+
+#[doc = include_str!("differences.md")]
+pub mod differences {}

@@ -144,7 +144,7 @@ fn item(number: i64) -> Item {
 }
 
 fn number(item: Item) -> i64 {
-    item.data.into_value(&Limits::default()).try_into().unwrap()
+    item.data.into_value(&Limits::default()).to().unwrap()
 }
 
 fn queue(options: QueueOptions, items: &[i64]) -> Queue {
@@ -331,7 +331,7 @@ fn manager_stop_wakes_all_and_loses_nothing() {
         queue.put(7).unwrap();
         ends.iter().for_each(End::begin);
         let got = getters.map(|getter| getter.join().unwrap());
-        let left = queue.try_get().unwrap().map(|left| left.try_into().unwrap());
+        let left = queue.try_get().unwrap().map(|left| left.to::<i64>().unwrap());
         assert_eq!(sorted(got.into_iter().chain([left]).map(Vec::from_iter)), [7]);
     });
 }

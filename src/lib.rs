@@ -117,17 +117,21 @@
 //!
 //! # Reading the source
 //!
-//! Bottom up; a file uses only what lies below it.
+//! A file imports only from its own layer and lower ones. The spine, in reading order, takes an item from a producer to a
+//! consumer; the `guide` walks one `put` and one blocked `get` through it:
+//!
+//! `wire/frame`, `wire/handshake`, `wire/message`, `pickle/index`, `pickle/extract`, `object/`, `wait/`, `queue/fifo`,
+//! `server/session`, `server/outbox`, `server/mod`. Then `queue/delivery` for at-least-once delivery.
 //!
 //! | layer | path | holds |
 //! |---|---|---|
-//! | 0 | `error.rs`, `exception.rs`, `limits.rs`, `value/` | errors; Python exceptions; limits; Python's data |
-//! | 1 | `pickle/` | the payload, as data |
-//! | 2 | `wire/`, `net.rs` | frames, handshake, messages; addresses and sockets |
-//! | 3 | `object/`, `wait/` | the interface of shared objects; all that blocks |
-//! | 4 | `queue/`, `sync/` | the FIFO queue; Python's other types |
-//! | 5 | `server/`, `client/` | the two halves |
-//! | 6 | `manager.rs` | the owner's interface |
+//! | 6 | `manager.rs` | registering, binding and serving |
+//! | 5 | `server/`, `client/` | the two ends of a connection |
+//! | 4 | `queue/`, `sync/` | the FIFO queue; the types of `SyncManager` (feature `sync`) |
+//! | 3 | `object/`, `wait/` | the interface of shared objects; all blocking |
+//! | 2 | `wire/`, `net/` | frames, handshake, messages; addresses and sockets |
+//! | 1 | `pickle/` | pickles as data: taken apart, moved, decoded and encoded |
+//! | 0 | `value/`, `error.rs`, `exception.rs`, `limits.rs` | Python's plain data; errors; limits |
 
 pub mod client;
 mod error;

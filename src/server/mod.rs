@@ -45,8 +45,9 @@ const GRACE: Duration = Duration::from_millis(300);
 const DROP_REFERENCES: Duration = Duration::from_millis(100);
 /// How long clients of a drained manager may stay connected, to learn that there is nothing left.
 const LAST_CALLS: Duration = Duration::from_secs(1);
-/// The stack of a connection's thread. It bounds `Limits::depth`. Unoptimized code takes up to four times as much.
-const STACK: usize = if cfg!(debug_assertions) { 2 << 20 } else { 512 * 1024 };
+/// The stack of a connection's thread. It bounds `Limits::depth`. Unoptimized code takes up to four times as much,
+/// on Windows more.
+const STACK: usize = if cfg!(debug_assertions) { 4 << 20 } else { 512 * 1024 };
 
 /// The manager's registry and configuration.
 pub(crate) struct Settings {

@@ -190,9 +190,12 @@ fn client_that_pipelines_too_much_behind_a_blocked_get_is_told_why_it_is_closed(
     let limit = "number of bytes sent behind a call that waits exceeds the limit of 1048576";
     log.until(limit);
     // Nothing is taken, and nothing of what was behind is answered.
-    let reply = String::from_utf8_lossy(&consumer.read().unwrap()).into_owned();
-    for part in ["#ERROR", "ConnectionAbortedError", limit] {
-        assert!(reply.contains(part), "{reply}");
+    // Windows drops the reply with what the manager has not read.
+    if let Some(reply) = consumer.read().or_else(|| cfg!(unix).then(Vec::new)) {
+        let reply = String::from_utf8_lossy(&reply);
+        for part in ["#ERROR", "ConnectionAbortedError", limit] {
+            assert!(reply.contains(part), "{reply}");
+        }
     }
     assert!(consumer.read().is_none());
     tasks.put(1).unwrap();

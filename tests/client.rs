@@ -114,7 +114,8 @@ fn assert_mentions(text: &str, parts: &[&str]) {
 fn nobody_listens() {
     let directory = TempDir::new();
     let (tcp, _guard) = dead_address();
-    for address in [tcp, directory.path("none")] {
+    let addresses = [tcp, directory.path("none")];
+    for address in addresses.into_iter().take(if cfg!(unix) { 2 } else { 1 }) {
         let error = Client::connect(&address, KEY).unwrap_err();
         assert!(matches!(error, Error::Io(..)), "{error:?}");
         assert_mentions(&error.to_string(), &["connect to", &address]);

@@ -46,8 +46,8 @@ const TOLD: Duration = Duration::from_secs(1);
 /// The pause after the system could not give another connection or thread.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// A connection's stack: what a peer can make deep is limited to what this holds. Unoptimized code takes up
-/// to four times as much of it.
-const STACK: usize = if cfg!(debug_assertions) { 2 << 20 } else { 512 * 1024 };
+/// to four times as much of it, on Windows more.
+const STACK: usize = if cfg!(debug_assertions) { 4 << 20 } else { 512 * 1024 };
 
 /// What the owner sets, and the registry.
 pub(crate) struct Settings {

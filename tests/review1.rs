@@ -1,0 +1,158 @@
+//! What a review found.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use basemanager::{Client, Manager, Queue, Return};
+
+/// Item 26: unauthenticated connections must not use up `max_connections`.
+#[test]
+fn silent_flood_keeps_no_client_out_where_max_connections_is_small() {
+    let server = Manager::new("key").share("tasks", &Queue::new()).max_connections(16);
+    let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let address = handle.address().to_string();
+    let _flood: Vec<_> = (0..16).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    thread::sleep(Duration::from_millis(200));
+    let client = Client::connect(address.as_str(), "key");
+    assert!(client.is_ok(), "{client:?}");
+}
+
+/// Item 22: each log line names its peer.
+#[test]
+fn log_of_an_eviction_names_the_peer() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let server = Manager::new("key").max_handshakes(1);
+    let server = server.log(move |line| log.lock().unwrap().push(line.to_owned()));
+    let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let address = handle.address().to_string();
+    let first = TcpStream::connect(&address).unwrap();
+    let _second = TcpStream::connect(&address).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let peer = first.local_addr().unwrap().to_string();
+    let lines = lines.lock().unwrap();
+    assert!(lines.iter().any(|line| line.contains(&peer)), "{lines:?}");
+}
+
+/// Item 7: what becomes a dead letter while the manager drains is drained as well.
+#[test]
+fn dead_letters_made_while_draining_are_drained() {
+    for _ in 0..8 {
+        let letters = Queue::new();
+        let tasks = Queue::options().dead_letters(1, &letters).build();
+        tasks.put("poison").unwrap();
+        let server = Manager::new("key").share("tasks", &tasks).share("letters", &letters);
+        let server = server.drain_timeout(Duration::from_secs(5));
+        let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+        let address = handle.address().to_string();
+        let client = Client::connect(address.as_str(), "key").unwrap();
+        let mut consumer = client.queue("tasks").unwrap().consumer();
+        consumer.get().unwrap();
+        // One that empties the letters until it is told that there are no more.
+        let reader = client.queue("letters").unwrap();
+        let letters_got = thread::spawn(move || reader.iter().filter_map(Result::ok).count());
+        client.shutdown().unwrap();
+        thread::sleep(Duration::from_millis(300));
+        consumer.nack().unwrap();
+        drop(consumer);
+        let start = Instant::now();
+        let got = letters_got.join().unwrap();
+        handle.join().unwrap();
+        assert_eq!((got, letters.len()), (1, 0), "after {:?}", start.elapsed());
+    }
+}
+
+/// Items 19 and 23: a listener on an abstract address.
+#[cfg(target_os = "linux")]
+#[test]
+fn manager_serves_on_an_abstract_listener() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let name = format!("review1-{}", std::process::id());
+    let at = SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&at).unwrap();
+    let server = Manager::new("key").bind_listener(listener).unwrap();
+    assert_eq!(server.address().to_string(), format!("@{name}"));
+}
+
+/// Item 27: what this process does not hold counts, whatever it is.
+#[cfg(feature = "objects")]
+#[test]
+fn every_created_object_counts() {
+    let names = [
+        "Queue", "JoinableQueue", "Event", "Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition",
+        "list", "dict", "set", "Namespace",
+    ];
+    for name in names {
+        let server = Manager::new("key").register_sync_types().max_objects(3);
+        let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+        let client = Client::connect(handle.address(), "key").unwrap();
+        let made: Vec<_> = (0..5).map(|_| client.create(name, &[], &[])).collect();
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 3, "{name}");
+    }
+}
+
+/// Unused otherwise.
+#[allow(dead_code)]
+fn returns(queue: &Queue) -> Return {
+    queue.into()
+}
+
+/// Item 32: a lock of somebody else on the directory keeps no manager from starting again.
+#[cfg(unix)]
+#[test]
+fn lock_on_the_directory_keeps_no_manager_from_restarting() {
+    let directory = support::TempDir::new();
+    let path = directory.path("socket");
+    // What a killed manager leaves behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let other = std::fs::File::open(std::path::Path::new(&path).parent().unwrap()).unwrap();
+    other.lock_shared().unwrap();
+    let start = Instant::now();
+    let server = Manager::new("key").bind(path);
+    assert!(server.is_ok(), "after {:?}: {server:?}", start.elapsed());
+}
+
+/// Item 12: the order of an `OrderedDict` counts.
+#[cfg(feature = "objects")]
+#[test]
+fn ordered_dicts_with_another_order_are_not_equal() {
+    let ordered = |pairs: &[u8]| {
+        let pickle = [b"\x80\x04ccollections\nOrderedDict\n)R(", pairs, b"u."].concat();
+        basemanager::Pickle::from_bytes(&pickle, &basemanager::Limits::default()).unwrap()
+    };
+    let (ab, ba) = (ordered(b"\x8c\x01aK\x01\x8c\x01bK\x02"), ordered(b"\x8c\x01bK\x02\x8c\x01aK\x01"));
+    let (ab, ba) = (basemanager::Value::Opaque(ab), basemanager::Value::Opaque(ba));
+    assert_ne!(ab, ba);
+}
+
+/// Item 31: a comparison of objects that are opened holds a list's lock no longer than one of bytes.
+#[cfg(feature = "objects")]
+#[test]
+fn counting_opaque_objects_locks_a_list_shortly() {
+    use basemanager::{Limits, List, Pickle, Value};
+    let object = |last: u8| {
+        let instances = b"cm\nY\n)R".repeat(5000);
+        let pickle = [b"\x80\x04cm\nX\n(", &instances[..], b"K", &[last], b"tR."].concat();
+        Value::Opaque(Pickle::from_bytes(&pickle, &Limits::default()).unwrap())
+    };
+    let list: List = (0..100).map(|_| object(1)).collect();
+    let shared = list.clone();
+    let server = Manager::new("key").register("list", move |_| shared.clone());
+    let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+    let client = Client::connect(handle.address(), "key").unwrap();
+    let proxy = client.create("list", &[], &[]).unwrap();
+    let counting = thread::spawn(move || proxy.call("count", &[object(2)], &[]).unwrap());
+    thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    list.push(1);
+    let blocked = start.elapsed();
+    counting.join().unwrap();
+    assert!(blocked < Duration::from_millis(500), "{blocked:?}");
+}

@@ -24,7 +24,7 @@ fn request(id: &str, method: &str, args: &[u8]) -> Vec<u8> {
         [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes(), b"\x94"].concat()
     };
     let call = [b"(", &*text(id), &*text(method), args, b"}\x94t\x94."].concat();
-    let payload = [b"\x80\x04\x95", &call.len().to_le_bytes()[..], &*call].concat();
+    let payload = [b"\x80\x04\x95", &(call.len() as u64).to_le_bytes()[..], &*call].concat();
     [&u32::try_from(payload.len()).unwrap().to_be_bytes(), &*payload].concat()
 }
 

@@ -278,14 +278,16 @@ going_on = threading.Event()
 for _ in range(16):
     threading.Thread(target=open_many, daemon=True).start()
 while len(held) < 5000:
-    time.sleep(0.01)
+    print(len(held), flush=True)
+    time.sleep(1)
 print('held', flush=True)
 obey()";
     const TRIED: u32 = 100;
     let Some(python) = newest_python() else { return };
     let (_manager, address) = Peer::Rust.serve("manager", &["127.0.0.1:0"]);
     let mut flood = python_client(python, FLOOD, &address, "producer");
-    assert_eq!(flood.line(), "held");
+    // The backlog slows it down, to minutes on a busy machine.
+    while flood.line() != "held" {}
     for (attack, at_least) in [("None", TRIED), ("going_on.set()", TRIED * 9 / 10)] {
         assert_eq!(flood.ask(attack), "None");
         let (begun, before) = (Instant::now(), flood.ask("opened"));

@@ -6,12 +6,22 @@ from multiprocessing import current_process
 from multiprocessing.managers import BaseManager, DictProxy, Namespace, RemoteError, Value
 from threading import Barrier
 
+
+# Functions of the module, which a manager process that is not forked can import.
+def get_barrier():
+    return Barrier(1)
+
+
+def number():
+    return Value("i", 7)
+
+
 THINGS = {
     "get_namespace": Namespace,
-    "get_barrier": lambda: Barrier(1),
+    "get_barrier": get_barrier,
     "ages": dict,
     "names": list,
-    "number": lambda: Value("i", 7),
+    "number": number,
 }
 
 

@@ -38,8 +38,32 @@ impl Key {
     }
 }
 
+/// A value that many are compared with: its key is made once.
+#[cfg(feature = "objects")]
+pub(crate) struct Needle<'a> {
+    value: &'a Value,
+    key: std::cell::OnceCell<Key>,
+}
+
+#[cfg(feature = "objects")]
+impl<'a> Needle<'a> {
+    pub(crate) fn new(value: &'a Value) -> Self {
+        Self { value, key: std::cell::OnceCell::new() }
+    }
+
+    /// Python's `==`.
+    pub(crate) fn equals(&self, other: &Value) -> bool {
+        match (self.value, other) {
+            (Value::Opaque(a), Value::Opaque(b)) => {
+                a == b || *self.key.get_or_init(|| Key::of(self.value)) == Key::of(other)
+            }
+            _ => self.value == other,
+        }
+    }
+}
+
 /// An opaque object of more bytes than this stays unopened.
-const LARGE: usize = 1 << 16;
+const LARGE: usize = 1 << 12;
 /// The bytes that may become of an opaque object beyond 16 times its size: what is referred to many times
 /// is compared as often.
 const EXPANSION: usize = 1 << 12;

@@ -122,7 +122,8 @@ impl fmt::Debug for Core {
 impl Core {
     pub(crate) fn new(mut settings: Settings, address: Address) -> Result<Self> {
         let (objects, registry) = (Objects::new()?, &settings.registry);
-        for (typeid, registration) in registry {
+        // The ids of the others are random: nobody can compute the id of what clients may not create.
+        for (typeid, registration) in registry.iter().filter(|(_, found)| found.create_method) {
             if let Some(object) = registration.shared.clone() {
                 let id = objects::shared_id(&settings.authkey, typeid, &address)?;
                 objects.share(id, connection::new_entry(registry, typeid, object));

@@ -128,17 +128,3 @@ fn lock_on_the_directory_keeps_no_manager_from_restarting() {
     let server = Manager::new("key").bind(path);
     assert!(server.is_ok(), "after {:?}: {server:?}", start.elapsed());
 }
-
-/// Item 12: the order of an `OrderedDict` counts.
-#[cfg(feature = "objects")]
-#[test]
-fn ordered_dicts_with_another_order_are_not_equal() {
-    let ordered = |pairs: &[u8]| {
-        let pickle = [b"\x80\x04ccollections\nOrderedDict\n)R(", pairs, b"u."].concat();
-        basemanager::Pickle::from_bytes(&pickle, &basemanager::Limits::default()).unwrap()
-    };
-    let (ab, ba) =
-        (ordered(b"\x8c\x01aK\x01\x8c\x01bK\x02"), ordered(b"\x8c\x01bK\x02\x8c\x01aK\x01"));
-    let (ab, ba) = (basemanager::Value::Opaque(ab), basemanager::Value::Opaque(ba));
-    assert_ne!(ab, ba);
-}

@@ -20,7 +20,8 @@ use crate::pickle::{Instance, Node};
 ///  dict               11, count, the keys, each with its value, in order of their bytes
 ///  nan                9 and a number of its own, for it equals nothing
 ///  class, function    12, its module and name
-///  instance           13, its class, the arguments, state and items that it is made from
+///  instance           13, its class, the arguments, state and items that it is made from; of an
+///                     OrderedDict also its keys in order
 ///  path of pathlib    14 for POSIX, 15 for Windows, its text
 ///  other              8, length, the bytes of its pickle
 /// ```
@@ -96,6 +97,13 @@ fn write_instance(instance: &Instance, out: &mut Vec<u8>) {
         out.push(u8::from(part.is_some()));
         if let Some(part) = part {
             write(part, out);
+        }
+    }
+    if (module.as_str(), name.as_str()) == ("collections", "OrderedDict")
+        && let Some(Value::Dict(pairs)) = items
+    {
+        for (key, _) in pairs {
+            write(key, out);
         }
     }
 }

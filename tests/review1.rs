@@ -113,18 +113,3 @@ fn every_created_object_counts() {
 fn returns(queue: &Queue) -> Return {
     queue.into()
 }
-
-/// Item 32: a lock of somebody else on the directory keeps no manager from starting again.
-#[cfg(unix)]
-#[test]
-fn lock_on_the_directory_keeps_no_manager_from_restarting() {
-    let directory = support::TempDir::new();
-    let path = directory.path("socket");
-    // What a killed manager leaves behind.
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let other = std::fs::File::open(std::path::Path::new(&path).parent().unwrap()).unwrap();
-    other.lock_shared().unwrap();
-    let start = Instant::now();
-    let server = Manager::new("key").bind(path);
-    assert!(server.is_ok(), "after {:?}: {server:?}", start.elapsed());
-}

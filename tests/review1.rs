@@ -11,18 +11,6 @@ use std::time::{Duration, Instant};
 
 use basemanager::{Client, Manager, Queue, Return};
 
-/// Item 26: unauthenticated connections must not use up `max_connections`.
-#[test]
-fn silent_flood_keeps_no_client_out_where_max_connections_is_small() {
-    let server = Manager::new("key").share("tasks", &Queue::new()).max_connections(16);
-    let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let address = handle.address().to_string();
-    let _flood: Vec<_> = (0..16).map(|_| TcpStream::connect(&address).unwrap()).collect();
-    thread::sleep(Duration::from_millis(200));
-    let client = Client::connect(address.as_str(), "key");
-    assert!(client.is_ok(), "{client:?}");
-}
-
 /// Item 22: each log line names its peer.
 #[test]
 fn log_of_an_eviction_names_the_peer() {

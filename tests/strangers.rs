@@ -188,8 +188,8 @@ fn clients_beyond_the_limit_disturb_none_within() {
     let mut others = Vec::new();
     // Connections of the clients' first calls may be ending.
     until("all places are taken", PATIENCE, || {
-        let mut other = Raw::stranger(&address);
-        others.extend(other.read().map(|_| other));
+        let queue = Client::connect(&address, KEY).and_then(|client| client.queue("queue"));
+        others.extend(queue.and_then(|queue| queue.len().map(|_| queue)));
         others.len() + clients.count() == MOST
     });
     for _ in 0..20 {
@@ -200,6 +200,22 @@ fn clients_beyond_the_limit_disturb_none_within() {
     others.pop();
     until("there is room", PATIENCE, || Client::connect(&address, KEY).is_ok());
     clients.go_on();
+}
+
+#[test]
+fn silent_flood_keeps_no_client_out_at_max_connections() {
+    const MOST: usize = 16;
+    let manager = Manager::new(KEY).max_connections(MOST).handshake_timeout(PATIENCE * 2);
+    let (_handle, address, log) = start(manager);
+    let mut silent = Vec::new();
+    for _ in 0..3 * MOST {
+        silent.push(Raw::stranger(&address));
+        silent.last_mut().unwrap().read();
+    }
+    for _ in 0..2 * MOST {
+        Client::connect(&address, KEY).unwrap();
+    }
+    log.until("closed to admit another");
 }
 
 /// Thousands of connections that say nothing, held open by another process.

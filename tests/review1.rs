@@ -11,23 +11,6 @@ use std::time::{Duration, Instant};
 
 use basemanager::{Client, Manager, Queue, Return};
 
-/// Item 22: each log line names its peer.
-#[test]
-fn log_of_an_eviction_names_the_peer() {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let log = lines.clone();
-    let server = Manager::new("key").max_handshakes(1);
-    let server = server.log(move |line| log.lock().unwrap().push(line.to_owned()));
-    let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let address = handle.address().to_string();
-    let first = TcpStream::connect(&address).unwrap();
-    let _second = TcpStream::connect(&address).unwrap();
-    thread::sleep(Duration::from_millis(500));
-    let peer = first.local_addr().unwrap().to_string();
-    let lines = lines.lock().unwrap();
-    assert!(lines.iter().any(|line| line.contains(&peer)), "{lines:?}");
-}
-
 /// Item 7: what becomes a dead letter while the manager drains is drained as well.
 #[test]
 fn dead_letters_made_while_draining_are_drained() {

@@ -145,10 +145,12 @@ fn oldest_unauthenticated_connection_is_evicted_for_a_new_one() {
         let mut newest = Raw::stranger(&address);
         newest.read().unwrap();
         silent.push_back(newest);
-        assert_eq!(silent.pop_front().unwrap().read(), None);
+        let mut oldest = silent.pop_front().unwrap();
+        assert_eq!(oldest.read(), None);
+        let peer = oldest.stream().local_addr().unwrap();
+        log.until(&format!("rejected {peer}: the oldest unauthenticated connection was closed"));
         clients.go_on();
     }
-    log.until("the oldest unauthenticated connection was closed to admit another");
     for one in &silent {
         one.stream().set_nonblocking(true).unwrap();
         let kind = one.stream().peek(&mut [0]).map_err(|error| error.kind());

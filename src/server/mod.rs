@@ -219,7 +219,8 @@ impl Core {
         if let Some(connection) = connection {
             connection.stream.shutdown(Shutdown::Both);
             self.log(format_args!(
-                "the oldest unauthenticated connection was closed to admit another"
+                "rejected {}: the oldest unauthenticated connection was closed to admit another",
+                connection.peer
             ));
         }
     }

@@ -11,34 +11,6 @@ use std::time::{Duration, Instant};
 
 use basemanager::{Client, Manager, Queue, Return};
 
-/// Item 7: what becomes a dead letter while the manager drains is drained as well.
-#[test]
-fn dead_letters_made_while_draining_are_drained() {
-    for _ in 0..8 {
-        let letters = Queue::new();
-        let tasks = Queue::options().dead_letters(1, &letters).build();
-        tasks.put("poison").unwrap();
-        let server = Manager::new("key").share("tasks", &tasks).share("letters", &letters);
-        let server = server.drain_timeout(Duration::from_secs(5));
-        let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
-        let address = handle.address().to_string();
-        let client = Client::connect(address.as_str(), "key").unwrap();
-        let mut consumer = client.queue("tasks").unwrap().consumer();
-        consumer.get().unwrap();
-        // One that empties the letters until it is told that there are no more.
-        let reader = client.queue("letters").unwrap();
-        let letters_got = thread::spawn(move || reader.iter().filter_map(Result::ok).count());
-        client.shutdown().unwrap();
-        thread::sleep(Duration::from_millis(300));
-        consumer.nack().unwrap();
-        drop(consumer);
-        let start = Instant::now();
-        let got = letters_got.join().unwrap();
-        handle.join().unwrap();
-        assert_eq!((got, letters.len()), (1, 0), "after {:?}", start.elapsed());
-    }
-}
-
 /// Items 19 and 23: a listener on an abstract address.
 #[cfg(target_os = "linux")]
 #[test]

@@ -7,7 +7,7 @@ mod support;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use basemanager::{Client, Consumer, Error, Manager, Queue, ServerHandle};
+use basemanager::{Client, Consumer, Error, Manager, Queue, Registration, ServerHandle, Value};
 use support::{PATIENCE, until};
 
 const KEY: &str = "k3y-of-these-tests";
@@ -204,6 +204,28 @@ fn queue_proxy_get_on_at_least_once_queue_names_consumer() {
     assert_eq!(queue.len(), 1, "nothing was taken");
     tasks.put(2).unwrap();
     assert_eq!((tasks.len().unwrap(), tasks.is_empty().unwrap()), (2, false));
+}
+
+#[test]
+fn queue_proxy_get_names_consumer_whatever_the_owner_exposes() {
+    for method in ["get", "get_many"] {
+        let queue = Queue::options().at_least_once().build();
+        let exposed = |methods: [&str; 2]| Registration::shared(&queue).exposed(methods);
+        let server = Manager::new(KEY)
+            .register_with("queue", exposed([method, "task_done"]))
+            .register_with("inbox", exposed(["put", "qsize"]));
+        let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+        let client = Client::connect(handle.address(), KEY).unwrap();
+        let tasks = client.queue("queue").unwrap();
+        client.queue("inbox").unwrap().put(1).unwrap();
+        let got = [tasks.get(), tasks.get_many(1, None).map(Value::from)];
+        for error in got.map(Result::unwrap_err) {
+            assert!(error.to_string().contains("QueueProxy::consumer()"), "{error}");
+        }
+        let inbox = client.queue("inbox").unwrap();
+        assert!(!inbox.proxy().exposed().iter().any(|name| name == "nack"));
+        assert_eq!(queue.len(), 1);
+    }
 }
 
 #[test]

@@ -273,7 +273,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`Error::Io`] if the listener has no address, [`Error::Invalid`] for an empty key or a Unix socket
-    /// without a path.
+    /// without a path or, on Linux, an abstract name.
     pub fn bind_listener(self, listener: impl Into<BoundListener>) -> Result<Server> {
         let listener = Listener::adopt(listener.into())?;
         self.serve_on(|_| Ok(listener))

@@ -11,19 +11,6 @@ use std::time::{Duration, Instant};
 
 use basemanager::{Client, Manager, Queue, Return};
 
-/// Items 19 and 23: a listener on an abstract address.
-#[cfg(target_os = "linux")]
-#[test]
-fn manager_serves_on_an_abstract_listener() {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixListener};
-    let name = format!("review1-{}", std::process::id());
-    let at = SocketAddr::from_abstract_name(&name).unwrap();
-    let listener = UnixListener::bind_addr(&at).unwrap();
-    let server = Manager::new("key").bind_listener(listener).unwrap();
-    assert_eq!(server.address().to_string(), format!("@{name}"));
-}
-
 /// Item 27: what this process does not hold counts, whatever it is.
 #[cfg(feature = "objects")]
 #[test]

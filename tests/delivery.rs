@@ -420,3 +420,43 @@ fn producers_with_items_of_any_size_get_room_in_time() {
         ended == 8 && got + given_up == 8 * EACH
     });
 }
+
+#[test]
+fn producers_get_the_room_of_done_and_dead_items_in_time() {
+    const EACH: usize = 300;
+    for maxsize in [0, 3] {
+        let letters = Queue::new();
+        let options = Queue::options().maxsize(maxsize).max_bytes(1000);
+        let queue = options.dead_letters(2, &letters).build();
+        let (say, word) = std::sync::mpsc::channel();
+        for producer in 0..8_usize {
+            let (queue, say) = (queue.clone(), say.clone());
+            thread::spawn(move || {
+                for turn in 0..EACH {
+                    let item = vec![0_u8; (turn * 37 + producer * 101) % 900];
+                    let brief = Duration::from_micros(50);
+                    while turn % 7 == 3 && queue.put_timeout(item.clone(), brief).is_err() {}
+                    if turn % 7 != 3 {
+                        queue.put(item).unwrap();
+                    }
+                }
+                say.send(()).unwrap();
+            });
+        }
+        for consumer in 0..3 {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                for turn in consumer.. {
+                    let Ok(_) = queue.get() else { break };
+                    if turn % 11 == 0 { queue.nack().unwrap() } else { queue.task_done().unwrap() }
+                }
+            });
+        }
+        for _ in 0..8 {
+            word.recv_timeout(PATIENCE).unwrap();
+        }
+        queue.shutdown(false);
+        queue.join();
+        assert!(!letters.is_empty());
+    }
+}

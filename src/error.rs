@@ -75,9 +75,14 @@ impl Error {
         }
     }
 
-    /// Whether nobody answered where a connection was to be made.
+    /// Whether nobody answered where a connection was to be made. A timeout with an explanation is that of a
+    /// peer that accepted one, and did not go on: to wait for that again is in vain.
     pub(crate) fn is_unanswered(&self) -> bool {
-        matches!(self, Self::Io(_, cause) if is_gone(cause.kind())) || self.is_timeout()
+        match self {
+            Self::Io(_, cause) if cause.kind() == ErrorKind::TimedOut => cause.get_ref().is_none(),
+            Self::Io(_, cause) => is_gone(cause.kind()),
+            _ => self.is_timeout(),
+        }
     }
 
     /// The same error, of a manager that was there before.

@@ -209,8 +209,9 @@ impl Manager {
         self
     }
 
-    /// How many connections may be open at once; further ones are closed. Each has a thread. Defaults
-    /// to 16,384.
+    /// How many connections may be open at once. A further one closes the oldest unauthenticated one, as with
+    /// [`max_handshakes`](Self::max_handshakes); if there is none, it is closed itself. Each has a thread.
+    /// Defaults to 16,384.
     #[must_use]
     pub fn max_connections(mut self, count: usize) -> Self {
         self.settings.max_connections = count;
@@ -272,7 +273,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`Error::Io`] if the listener has no address, [`Error::Invalid`] for an empty key or a Unix socket
-    /// without a path.
+    /// without a path or, on Linux, an abstract name.
     pub fn bind_listener(self, listener: impl Into<BoundListener>) -> Result<Server> {
         let listener = Listener::adopt(listener.into())?;
         self.serve_on(|_| Ok(listener))

@@ -61,7 +61,9 @@ impl Listener {
                 listener.set_nonblocking(false).map_err(doing())?;
                 let address = listener.local_addr().map_err(doing())?;
                 let path = address.as_pathname().map(Path::to_owned);
-                let path = path.ok_or_else(|| Error::Invalid("listener: it has no path".into()))?;
+                let path = path.or_else(|| address::abstract_path(&address));
+                let none = || Error::Invalid("listener: it has neither a path nor a name".into());
+                let path = path.ok_or_else(none)?;
                 Ok(Self::Unix(SocketFile { path, node: None, directory: None }, listener))
             }
         }

@@ -25,7 +25,9 @@ use std::sync::Arc;
 
 pub use bigint::BigInt;
 pub(crate) use key::Key;
-use nesting::in_same_order;
+#[cfg(feature = "objects")]
+pub(crate) use key::Needle;
+pub(crate) use nesting::equal_at_once;
 pub(crate) use range::Steps;
 #[cfg(feature = "objects")]
 pub(crate) use repr::Pair;
@@ -200,7 +202,8 @@ fn eq_float(int: i64, float: f64) -> bool {
 /// Whether each of some distinct members is among others, in any order.
 pub(crate) fn is_subset(members: &[Value], of: &[Value]) -> bool {
     // The same in the same order is common, and quick to tell.
-    if members.len() <= of.len() && members.iter().zip(of).all(|(a, b)| in_same_order(a, b)) {
+    let equal = |(a, b)| equal_at_once(a, b) == Some(true);
+    if members.len() <= of.len() && members.iter().zip(of).all(equal) {
         return true;
     }
     let mut left: HashSet<Key> = of.iter().map(Key::of).collect();

@@ -137,6 +137,24 @@ fn abstract_socket_serves_clients_of_either_language() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn prepared_abstract_listener_serves_clients_of_either_language() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let name = format!("basemanager-test-prepared-{}", process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = Manager::new(KEY).share("tasks", Queue::new());
+    let server = manager.bind_listener(UnixListener::bind_addr(&address).unwrap()).unwrap();
+    let handle = server.start().unwrap();
+    assert_eq!(handle.address().to_string(), format!("@{name}"));
+    Client::connect(handle.address(), KEY).unwrap().queue("tasks").unwrap().put(1).unwrap();
+    for python in pythons() {
+        let mut client = python_with(python, &format!(r"'\0{name}'"), PYTHON_CLIENT);
+        assert!(client.line().ends_with(&format!(r"'\x00{name}'")), "{python}");
+    }
+}
+
 #[cfg(all(target_os = "linux", feature = "objects"))]
 const STORE_PROXY: &str = "
 import multiprocessing

@@ -216,6 +216,28 @@ fn connect_to_a_service_that_waits_for_its_client_costs_the_greeting_timeout() {
 }
 
 #[test]
+fn silent_service_is_not_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = || Client::to(address, KEY).reconnect(100, Duration::ZERO);
+    // One that sends the length of a challenge, and no challenge.
+    let half = stranger(|stream| {
+        stream.write_all(&[0, 0, 0, 50]).unwrap();
+        thread::sleep(LONG);
+    });
+    for client in [
+        client().greeting_timeout(BRIEF),
+        client().connect_timeout(BRIEF),
+        Client::to(half, KEY).reconnect(100, Duration::ZERO).connect_timeout(BRIEF),
+    ] {
+        let begun = Instant::now();
+        let error = client.connect().unwrap_err();
+        assert!(error.is_timeout() && !error.may_have_taken_effect(), "{error:?}");
+        assert!(begun.elapsed() < SLACK, "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
 fn a_listener_that_never_answers_costs_the_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

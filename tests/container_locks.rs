@@ -5,9 +5,10 @@
 
 mod support;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use basemanager::{Client, List, ListProxy, Manager, ServerHandle, Value};
+use basemanager::{Client, Limits, List, ListProxy, Manager, Pickle, ServerHandle, Value};
 
 fn serve() -> (ServerHandle, List, ListProxy) {
     let list = List::new();
@@ -79,4 +80,61 @@ fn beginning_of_an_object_is_the_beginning_of_its_repr() {
         let beginning: String = object.repr().unwrap().chars().take(75).collect();
         assert!(shown.lines().any(|line| line.trim_start() == beginning), "{beginning}: {shown}");
     }
+}
+
+/// `X(Y(), Y(), …, last)`, of so many bytes or a little more.
+fn instances(size: usize, last: u8) -> Value {
+    let inner = b"cm\nY\n)R";
+    let inner = inner.repeat(size / inner.len());
+    let pickle = [b"\x80\x04cm\nX\n(", &inner[..], b"K", &[last], b"tR."].concat();
+    Value::Opaque(Pickle::from_bytes(&pickle, &Limits::default()).unwrap())
+}
+
+#[test]
+fn search_for_an_opaque_object_locks_the_list_briefly() {
+    for (size, count) in [(4_000, 300), (40_000, 300)] {
+        let (_handle, list, proxy) = serve();
+        for _ in 0..count {
+            list.push(instances(size, 1));
+        }
+        let searching = thread::spawn(move || {
+            let call = |method, last| proxy.proxy().call(method, &[instances(size, last)], &[]);
+            assert_eq!(call("count", 1).unwrap(), count.into());
+            assert_eq!(call("count", 2).unwrap(), 0.into());
+        });
+        let mut longest = Duration::ZERO;
+        while !searching.is_finished() {
+            let start = Instant::now();
+            list.push(1);
+            longest = longest.max(start.elapsed());
+            thread::sleep(Duration::from_millis(5));
+        }
+        searching.join().unwrap();
+        assert!(longest < Duration::from_millis(500), "{longest:?}");
+    }
+}
+
+#[test]
+fn search_finds_an_object_pickled_differently() {
+    let object = |args: &[u8]| {
+        let pickle = [b"\x80\x04cm\nX\n", args, b"R."].concat();
+        Value::Opaque(Pickle::from_bytes(&pickle, &Limits::default()).unwrap())
+    };
+    // X(1), X(2), X(3) and X(2), which is also pickled with its argument in a tuple of its own.
+    let [one, two, three, other_two] =
+        [&b"K\x01\x85"[..], b"K\x02\x85", b"K\x03\x85", b"(K\x02t"].map(object);
+    let (_handle, list, proxy) = serve();
+    let call = |method, value: &Value| proxy.proxy().call(method, std::slice::from_ref(value), &[]);
+    for item in [&one, &two, &three, &other_two] {
+        list.push(item.clone());
+    }
+    assert_eq!(call("count", &two).unwrap(), 2.into());
+    for (place, value) in [(0, &one), (1, &two), (1, &other_two), (2, &three)] {
+        assert_eq!(call("index", value).unwrap(), place.into());
+    }
+    call("remove", &other_two).unwrap();
+    assert_eq!(call("index", &two).unwrap(), 2.into());
+    call("remove", &two).unwrap();
+    assert!(call("remove", &two).is_err());
+    assert_eq!(list.to_vec(), [one, three]);
 }

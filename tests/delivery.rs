@@ -7,7 +7,7 @@ mod support;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use basemanager::{Client, Consumer, Error, Manager, Queue, ServerHandle};
+use basemanager::{Client, Consumer, Error, Manager, Queue, Registration, ServerHandle, Value};
 use support::{PATIENCE, until};
 
 const KEY: &str = "k3y-of-these-tests";
@@ -207,6 +207,28 @@ fn queue_proxy_get_on_at_least_once_queue_names_consumer() {
 }
 
 #[test]
+fn queue_proxy_get_names_consumer_whatever_the_owner_exposes() {
+    for method in ["get", "get_many"] {
+        let queue = Queue::options().at_least_once().build();
+        let exposed = |methods: [&str; 2]| Registration::shared(&queue).exposed(methods);
+        let server = Manager::new(KEY)
+            .register_with("queue", exposed([method, "task_done"]))
+            .register_with("inbox", exposed(["put", "qsize"]));
+        let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
+        let client = Client::connect(handle.address(), KEY).unwrap();
+        let tasks = client.queue("queue").unwrap();
+        client.queue("inbox").unwrap().put(1).unwrap();
+        let got = [tasks.get(), tasks.get_many(1, None).map(Value::from)];
+        for error in got.map(Result::unwrap_err) {
+            assert!(error.to_string().contains("QueueProxy::consumer()"), "{error}");
+        }
+        let inbox = client.queue("inbox").unwrap();
+        assert!(!inbox.proxy().exposed().iter().any(|name| name == "nack"));
+        assert_eq!(queue.len(), 1);
+    }
+}
+
+#[test]
 fn consumer_after_untyped_get_acknowledges_its_own_item() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, client) = share(&queue);
@@ -397,4 +419,44 @@ fn producers_with_items_of_any_size_get_room_in_time() {
         }
         ended == 8 && got + given_up == 8 * EACH
     });
+}
+
+#[test]
+fn producers_get_the_room_of_done_and_dead_items_in_time() {
+    const EACH: usize = 300;
+    for maxsize in [0, 3] {
+        let letters = Queue::new();
+        let options = Queue::options().maxsize(maxsize).max_bytes(1000);
+        let queue = options.dead_letters(2, &letters).build();
+        let (say, word) = std::sync::mpsc::channel();
+        for producer in 0..8_usize {
+            let (queue, say) = (queue.clone(), say.clone());
+            thread::spawn(move || {
+                for turn in 0..EACH {
+                    let item = vec![0_u8; (turn * 37 + producer * 101) % 900];
+                    let brief = Duration::from_micros(50);
+                    while turn % 7 == 3 && queue.put_timeout(item.clone(), brief).is_err() {}
+                    if turn % 7 != 3 {
+                        queue.put(item).unwrap();
+                    }
+                }
+                say.send(()).unwrap();
+            });
+        }
+        for consumer in 0..3 {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                for turn in consumer.. {
+                    let Ok(_) = queue.get() else { break };
+                    if turn % 11 == 0 { queue.nack().unwrap() } else { queue.task_done().unwrap() }
+                }
+            });
+        }
+        for _ in 0..8 {
+            word.recv_timeout(PATIENCE).unwrap();
+        }
+        queue.shutdown(false);
+        queue.join();
+        assert!(!letters.is_empty());
+    }
 }

@@ -180,3 +180,31 @@ fn too_deep_result_is_an_error_and_the_connection_goes_on() {
     assert!(error.to_string().contains("nests deeper than 1000 levels"), "{error}");
     assert_eq!(proxy.call("make", &[0.into()], &[]).unwrap(), 1.into());
 }
+
+#[test]
+fn opaque_object_in_the_deepest_value_fits_the_stack() {
+    const LEVELS: usize = 199;
+    // X(X(… None)), and X(X(), X(X(), …)).
+    let one = nested("m\nX", LEVELS, b"N");
+    let two = [&b"cm\nX\n(cm\nX\n)R".repeat(LEVELS)[..], b"N", &b"tR".repeat(LEVELS)].concat();
+    let limits = Limits::default().depth(500);
+    for ops in [one, two] {
+        let pickle = [b"\x80\x04", &ops[..], b"."].concat();
+        let opaque = Value::Opaque(Pickle::from_bytes(&pickle, &limits).unwrap());
+        let (handle, list, ..) = serve(limits);
+        for last in [1, 2] {
+            let innermost = Value::FrozenSet(vec![opaque.clone(), last.into()]);
+            let wrap = |inner, _| Value::FrozenSet(vec![inner, 7.into()]);
+            list.push((0..498).fold(innermost, wrap));
+        }
+        let client = Client::to(handle.address(), "key").limits(limits).connect().unwrap();
+        let shared: ListProxy = client.create("shared", &[], &[]).unwrap().into();
+        let set = client.create("set", &[], &[]).unwrap();
+        set.call("update", &[Value::from(shared.proxy())], &[]).unwrap();
+        assert_eq!(set.call("__len__", &[], &[]).unwrap(), 2.into());
+        let item = shared.proxy().call("__getitem__", &[1.into()], &[]).unwrap();
+        shared.proxy().call("count", &[item], &[]).unwrap();
+        assert!(shared.proxy().repr().unwrap().len() > LEVELS);
+        assert!(client.debug_info().unwrap().contains("frozenset"));
+    }
+}

@@ -33,7 +33,7 @@ fn pair(word: &str, shared: bool) -> Value {
 
 #[test]
 fn object_above_size_bound_is_compared_by_its_pickle() {
-    let (small, large) = ("x".repeat(1_000), "x".repeat(100_000));
+    let (small, large) = ("x".repeat(1_000), "x".repeat(5_000));
     assert_eq!(pair(&small, true), pair(&small, false));
     assert_eq!(pair(&large, true), pair(&large, true));
     assert_ne!(pair(&large, true), pair(&large, false));
@@ -83,4 +83,20 @@ fn deeply_nested_object_as_key_fits_the_stack_of_a_connection() {
     }
     let list: List = [nested(199)].into_iter().collect();
     assert_eq!(list.get(0), Some(nested(199)));
+}
+
+#[test]
+fn ordered_dicts_in_another_order_are_not_equal() {
+    let ordered = |class: &[u8], pairs: &[u8]| {
+        let pickle = [b"\x80\x04ccollections\n", class, b"\n)R(", pairs, b"u."].concat();
+        Value::Opaque(Pickle::from_bytes(&pickle, &Limits::default()).unwrap())
+    };
+    let (a, b) = (&b"\x8c\x01aK\x01"[..], b"\x8c\x01bK\x02");
+    // The same with its first key written in another way.
+    let long_a = b"X\x01\0\0\0aK\x01";
+    let ordered_dict = |pairs: &[&[u8]]| ordered(b"OrderedDict", &pairs.concat());
+    assert_eq!(ordered_dict(&[a, b]), ordered_dict(&[long_a, b]));
+    assert_ne!(ordered_dict(&[a, b]), ordered_dict(&[b, a]));
+    let counter = |pairs: &[&[u8]]| ordered(b"Counter", &pairs.concat());
+    assert_eq!(counter(&[a, b]), counter(&[b, a]));
 }

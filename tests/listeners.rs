@@ -6,8 +6,10 @@
 mod raw;
 mod support;
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -143,6 +145,28 @@ fn one_of_many_managers_that_start_at_once_takes_a_stale_socket() {
             Client::connect(path.as_str(), KEY).unwrap();
         }
     }
+}
+
+#[test]
+fn lock_on_the_directory_of_a_stale_socket_keeps_no_manager_out() {
+    let directory = TempDir::new();
+    let path = directory.path("manager");
+    leave_behind(&path);
+    let parent = Path::new(&path).parent().unwrap();
+    let other = File::open(parent).unwrap();
+    other.lock_shared().unwrap();
+    let _server = manager().bind(path.as_str()).unwrap();
+    assert_eq!(parent.read_dir().unwrap().count(), 1, "only the socket is there");
+}
+
+#[test]
+fn lock_file_of_a_killed_manager_keeps_no_manager_out() {
+    let directory = TempDir::new();
+    let path = directory.path("manager");
+    leave_behind(&path);
+    File::create(format!("{path}.lock")).unwrap();
+    let _server = manager().bind(path.as_str()).unwrap();
+    assert_eq!(Path::new(&path).parent().unwrap().read_dir().unwrap().count(), 1);
 }
 
 /// As that of a process that is stopped: it accepts nothing, and no connection waits any more.

@@ -1116,23 +1116,6 @@ print(q.qsize(), again.qsize())
 // Limits.
 
 #[test]
-fn more_connections_than_allowed_are_refused() {
-    let (manager, log) = Log::of(Manager::new(KEY).max_connections(2));
-    let handle = start(manager);
-    let mut open: Vec<_> =
-        (0..2).map(|_| TcpStream::connect(handle.address().to_string()).unwrap()).collect();
-    for stream in &mut open {
-        stream.read_exact(&mut [0]).unwrap();
-    }
-    let error = Client::connect(handle.address(), KEY).unwrap_err();
-    assert!(matches!(error, Error::Io(..)), "{error:?}");
-    log.until("number of connections exceeds the limit of 2");
-    // Whoever leaves makes room.
-    drop(open.pop());
-    until("there is room", LONG, || Client::connect(handle.address(), KEY).is_ok());
-}
-
-#[test]
 fn a_silent_connection_ends_with_the_time_for_its_handshake() {
     let (manager, log) = Log::of(Manager::new(KEY).handshake_timeout(Duration::from_millis(200)));
     let handle = start(manager);

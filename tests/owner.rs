@@ -68,6 +68,19 @@ fn clients_make_no_more_objects_than_they_may() {
     client.queue("own").unwrap().put(1).unwrap();
 }
 
+#[cfg(feature = "objects")]
+#[test]
+fn created_object_of_every_type_counts_for_max_objects() {
+    let simple = ["Queue", "JoinableQueue", "Event", "Lock", "RLock", "Semaphore", "Condition"];
+    for name in simple.into_iter().chain(["BoundedSemaphore", "list", "dict", "set", "Namespace"]) {
+        let manager = Manager::new(KEY).register_sync_types().max_objects(3);
+        let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
+        let client = Client::connect(handle.address(), KEY).unwrap();
+        let made: Vec<_> = (0..5).map(|_| client.create(name, &[], &[])).collect();
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 3, "{name}");
+    }
+}
+
 #[test]
 fn no_call_waits_longer_than_the_owner_lets_it() {
     let (handle, queue) = share(Manager::new(KEY).max_wait(Duration::from_millis(100)));

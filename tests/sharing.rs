@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use basemanager::{Client, Manager, Queue, Registration, ServerHandle, Value};
+use hmac::{Hmac, KeyInit, Mac};
 use raw::Raw;
+use sha2::Sha256;
 use support::{PATIENCE, own_address, python_client, pythons, until};
 
 const KEY: &str = "k3y-of-these-tests";
@@ -199,6 +201,32 @@ fn shared_ids_depend_on_authkey_typeid_and_address() {
     for (other, _) in others {
         assert_ne!(other, one);
     }
+}
+
+/// The id of a shared object, as whoever holds the authkey can compute it.
+fn computed_id(typeid: &str, address: &str) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).unwrap();
+    let mac =
+        mac.chain_update(b"#SHARED_OBJECT#").chain_update((typeid.len() as u64).to_be_bytes());
+    let mac = mac.chain_update(typeid).chain_update(address).finalize().into_bytes();
+    format!("{:032x}", u128::from_be_bytes(*mac.first_chunk().unwrap()))
+}
+
+#[test]
+fn id_of_an_object_that_clients_cannot_create_is_not_computable() {
+    let queue = Queue::new();
+    queue.put("secret").unwrap();
+    let manager = Manager::new(KEY)
+        .register_with("inbox", Registration::shared(&queue).exposed(["put"]))
+        .register_with("admin", Registration::shared(&queue).create_method(false));
+    let (handle, client) = start(manager);
+    let address = handle.address().to_string();
+    assert_eq!(client.queue("inbox").unwrap().proxy().id(), computed_id("inbox", &address));
+    assert!(client.queue("admin").is_err());
+    let mut raw = Raw::accepted(&address, KEY);
+    raw.frame(&request(Some(&computed_id("admin", &address)), "get", &[]));
+    let (kind, what) = raw.reply().unwrap();
+    assert_eq!((kind.as_str(), queue.len()), ("#TRACEBACK", 1), "{what}");
 }
 
 #[test]

@@ -145,10 +145,12 @@ fn oldest_unauthenticated_connection_is_evicted_for_a_new_one() {
         let mut newest = Raw::stranger(&address);
         newest.read().unwrap();
         silent.push_back(newest);
-        assert_eq!(silent.pop_front().unwrap().read(), None);
+        let mut oldest = silent.pop_front().unwrap();
+        assert_eq!(oldest.read(), None);
+        let peer = oldest.stream().local_addr().unwrap();
+        log.until(&format!("rejected {peer}: the oldest unauthenticated connection was closed"));
         clients.go_on();
     }
-    log.until("the oldest unauthenticated connection was closed to admit another");
     for one in &silent {
         one.stream().set_nonblocking(true).unwrap();
         let kind = one.stream().peek(&mut [0]).map_err(|error| error.kind());
@@ -188,8 +190,8 @@ fn clients_beyond_the_limit_disturb_none_within() {
     let mut others = Vec::new();
     // Connections of the clients' first calls may be ending.
     until("all places are taken", PATIENCE, || {
-        let mut other = Raw::stranger(&address);
-        others.extend(other.read().map(|_| other));
+        let queue = Client::connect(&address, KEY).and_then(|client| client.queue("queue"));
+        others.extend(queue.and_then(|queue| queue.len().map(|_| queue)));
         others.len() + clients.count() == MOST
     });
     for _ in 0..20 {
@@ -200,6 +202,22 @@ fn clients_beyond_the_limit_disturb_none_within() {
     others.pop();
     until("there is room", PATIENCE, || Client::connect(&address, KEY).is_ok());
     clients.go_on();
+}
+
+#[test]
+fn silent_flood_keeps_no_client_out_at_max_connections() {
+    const MOST: usize = 16;
+    let manager = Manager::new(KEY).max_connections(MOST).handshake_timeout(PATIENCE * 2);
+    let (_handle, address, log) = start(manager);
+    let mut silent = Vec::new();
+    for _ in 0..3 * MOST {
+        silent.push(Raw::stranger(&address));
+        silent.last_mut().unwrap().read();
+    }
+    for _ in 0..2 * MOST {
+        Client::connect(&address, KEY).unwrap();
+    }
+    log.until("closed to admit another");
 }
 
 /// Thousands of connections that say nothing, held open by another process.

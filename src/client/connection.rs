@@ -172,10 +172,13 @@ fn parse(scan: &mut Scan, frame: Frame<'_>, settings: &Connector) -> Result<Repl
 /// Nothing that the user asked for was sent yet: that is told from a call that broke.
 pub(super) fn unsent(settings: &Connector) -> impl FnOnce(Error) -> Error {
     let address = &settings.address;
-    let connecting = move |kind: ErrorKind| Error::io(format!("connect to {address}"))(kind.into());
+    let connecting = move |cause| Error::io(format!("connect to {address}"))(cause);
     move |error| match error {
-        Error::Disconnected => connecting(ErrorKind::ConnectionReset),
-        Error::TimedOut => connecting(ErrorKind::TimedOut),
+        Error::Disconnected => connecting(ErrorKind::ConnectionReset.into()),
+        Error::TimedOut => {
+            let why = "it accepted the connection, but did not answer in time";
+            connecting(io::Error::new(ErrorKind::TimedOut, why))
+        }
         // Another service listens there, of whatever kind.
         error @ (Error::Protocol(_) | Error::Limit(..)) => {
             Error::Authentication(format!("the peer speaks another protocol: {error}"))

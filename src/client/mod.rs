@@ -111,9 +111,10 @@ impl Connector {
     }
 
     /// How often to try again, and after which pause, when nobody listens at the manager's address: it may
-    /// be about to start, or to come back. Each call connects if it has to, and only before it has sent
-    /// anything; one that was under way when its connection broke is never repeated
-    /// ([`Error::may_have_taken_effect`]). Defaults to not at all.
+    /// be about to start, or to come back. A service that accepts the connection, but does not answer in time,
+    /// is not tried again. Each call connects if it has to, and only before it has sent anything; one that was
+    /// under way when its connection broke is never repeated ([`Error::may_have_taken_effect`]). Defaults to
+    /// not at all.
     #[must_use]
     pub fn reconnect(mut self, times: u32, pause: Duration) -> Self {
         (self.reconnects, self.reconnect_pause) = (times, pause);

@@ -239,6 +239,12 @@ impl<'a> Decoder<'a> {
                     let (start, inside, names) = self.pop(stack, 2)?;
                     let mut names = names.iter().map(Value::as_str);
                     let (module, name) = (names.next().flatten(), names.next().flatten());
+                    if let Some(named) = &mut self.named {
+                        // The names were the last texts.
+                        for part in [name, module].into_iter().flatten() {
+                            named.texts.pop_if(|text| text == part);
+                        }
+                    }
                     self.note_global(module, name);
                     stack.push_global(start, Inside { depth: 0, ..inside }, module, name);
                 }
@@ -305,8 +311,6 @@ impl<'a> Decoder<'a> {
 
     fn note_global(&mut self, module: Option<&str>, name: Option<&str>) {
         if let Some((named, (module, name))) = self.named.as_mut().zip(module.zip(name)) {
-            // With this opcode the names were texts.
-            named.texts.retain(|text| text != module && text != name);
             named.globals.push((module.to_owned(), name.to_owned()));
         }
     }

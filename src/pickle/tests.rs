@@ -379,3 +379,26 @@ fn most_of_a_message_is_shared_and_not_copied() {
     assert_eq!(shared(&[&bytes[..], b"\x85"].concat(), &message(&tuple)), None);
     assert_eq!(shared(b"K\x01", &message(b"K\x01")), None);
 }
+
+#[test]
+fn text_equal_to_the_name_of_a_class_is_kept() {
+    let limits = Limits::default();
+    let text = |text: &str| {
+        [&[op::SHORT_BINUNICODE, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat()
+    };
+    let class = [&text("m")[..], &text("X"), &[op::STACK_GLOBAL]].concat();
+    let named = |parts: &[&[u8]]| {
+        let bytes = [b"\x80\x04(", &parts.concat()[..], b"t."].concat();
+        Pickle::from_bytes(&bytes, &limits).unwrap().named(&limits)
+    };
+    for class in [&class[..], b"cm\nX\n"] {
+        let found = named(&[&text("X"), &text("m"), class, &text("X"), class]);
+        assert_eq!(found.texts, ["X", "m", "X"]);
+        assert_eq!(found.globals, vec![("m".to_owned(), "X".to_owned()); 2]);
+    }
+    // In a time that grows with the number of texts and classes only.
+    let start = std::time::Instant::now();
+    let found = named(&[&text("text").repeat(20_000), &class.repeat(20_000)]);
+    assert_eq!((found.texts.len(), found.globals.len()), (20_000, 20_000));
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+}

@@ -17,6 +17,7 @@ use crate::handshake;
 use crate::message::{Reply, Request, Token};
 use crate::pickle::Scan;
 use crate::shared::call::Call;
+use crate::shared::queue;
 use crate::shared::wait::{Interrupted, pipelined_too_much};
 use crate::shared::{Return, SharedObject};
 use crate::transport::{Timed, deadline};
@@ -292,6 +293,11 @@ pub(super) fn new_entry(
         Some(exposed) => exposed,
         None => object.exposed().iter().map(|name| (*name).to_owned()).collect(),
     };
+    // By `nack`, clients tell that an item belongs to the connection that takes it.
+    let gives = exposed.iter().any(|name| name.starts_with("get"));
+    if gives && queue::is_at_least_once(&*object) && !exposed.iter().any(|name| name == "nack") {
+        exposed.push("nack".to_owned());
+    }
     for method in method_to_typeid.keys() {
         if !exposed.contains(method) {
             exposed.push(method.clone());

@@ -122,7 +122,8 @@ impl fmt::Debug for Core {
 impl Core {
     pub(crate) fn new(mut settings: Settings, address: Address) -> Result<Self> {
         let (objects, registry) = (Objects::new()?, &settings.registry);
-        for (typeid, registration) in registry {
+        // The ids of the others are random: nobody can compute the id of what clients may not create.
+        for (typeid, registration) in registry.iter().filter(|(_, found)| found.create_method) {
             if let Some(object) = registration.shared.clone() {
                 let id = objects::shared_id(&settings.authkey, typeid, &address)?;
                 objects.share(id, connection::new_entry(registry, typeid, object));
@@ -218,7 +219,8 @@ impl Core {
         if let Some(connection) = connection {
             connection.stream.shutdown(Shutdown::Both);
             self.log(format_args!(
-                "the oldest unauthenticated connection was closed to admit another"
+                "rejected {}: the oldest unauthenticated connection was closed to admit another",
+                connection.peer
             ));
         }
     }
@@ -317,16 +319,19 @@ fn admit(core: &Arc<Core>, stream: Stream, peer: Peer) -> Result<()> {
     let most = core.settings.max_connections;
     let id = core.next_connection.fetch_add(1, Ordering::Relaxed);
     let mut life = core.life.lock();
-    if life.connections >= most {
-        return Err(Error::Limit("number of connections", most as u64));
-    }
     let unproved = core.settings.max_handshakes;
+    let is_full = life.connections - life.evicted >= most;
     let mut oldest = None;
-    if life.handshakes.len() >= unproved {
+    if is_full || life.handshakes.len() >= unproved {
         // Whoever is not served at once is most likely a flood's. An evicted thread ends soon.
-        oldest = if life.evicted < unproved { life.evict() } else { None };
+        oldest = if life.evicted < unproved.min(most) { life.evict() } else { None };
         if oldest.is_none() {
-            return Err(Error::Limit("number of handshakes", unproved as u64));
+            let (what, most) = if is_full {
+                ("number of connections", most)
+            } else {
+                ("number of handshakes", unproved)
+            };
+            return Err(Error::Limit(what, most as u64));
         }
     }
     life.connections += 1;

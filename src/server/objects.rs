@@ -7,7 +7,7 @@
 //! ```
 //! Ids are unguessable: whoever knows an object's id can call it and drop references to it. A created
 //! object's id is drawn from a random secret of this manager; a shared object's id is derived from the
-//! authkey, so that it is the same after a restart.
+//! authkey, so that it is the same after a restart, unless clients may not create it.
 //!
 //! What a reply names is kept as well, until its connection's next request or end: by then its reader has
 //! taken references of its own. They come by other connections, and an `incref` does not say whose it is,

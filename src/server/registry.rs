@@ -66,7 +66,8 @@ impl Registration {
         Self { shared: Some(object), ..Self::new(callable) }
     }
 
-    /// The methods that clients may call. Defaults to all that the object exposes.
+    /// The methods that clients may call. Defaults to all that the object exposes. An at-least-once queue with
+    /// one of the `get` methods always exposes `nack` too.
     #[must_use]
     pub fn exposed<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
         self.exposed = Some(methods.into_iter().map(Into::into).collect());

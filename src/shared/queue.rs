@@ -9,6 +9,7 @@ mod loom;
 mod shared;
 mod state;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use super::call::{Call, Owner};
 use super::element::Element;
 use super::wait::Patience;
-use super::{Return, saturated};
+use super::{Return, SharedObject, saturated};
 use crate::error::{Exception, Result};
 use crate::limits::Limits;
 use crate::value::Value;
@@ -165,6 +166,12 @@ impl From<&Queue> for Return {
     fn from(queue: &Queue) -> Self {
         queue.clone().into()
     }
+}
+
+/// Whether an object is an at-least-once queue.
+pub(crate) fn is_at_least_once(object: &dyn SharedObject) -> bool {
+    let object: &dyn Any = object;
+    object.downcast_ref().is_some_and(|queue: &Shared| queue.policy.at_least_once)
 }
 
 impl Queue {

@@ -161,6 +161,16 @@ impl<'a> Patience<'a> {
         self.deadline = self.longest.or(timeout).map(deadline);
     }
 
+    /// Sends what the caller should have before this thread parks, unless it is not going to. That blocks while
+    /// the caller reads nothing.
+    pub(crate) fn settle(&mut self) {
+        if let Some(caller) = &mut self.caller
+            && self.deadline.is_none_or(|deadline| deadline > Instant::now())
+        {
+            caller.settle();
+        }
+    }
+
     /// What comes of a wait whose time has run out, which is the caller's own or the manager's.
     fn out_of_time<T>(&self) -> Result<Option<T>, Interrupted> {
         if self.longest.is_some() { Err(Interrupted::WaitedTooLong) } else { Ok(None) }

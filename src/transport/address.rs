@@ -124,6 +124,19 @@ pub(super) fn of_abstract(name: &str) -> io::Result<std::os::unix::net::SocketAd
     std::os::unix::net::SocketAddr::from_abstract_name(name)
 }
 
+/// The path that stands for an abstract Unix socket, if this is one whose name is text.
+#[cfg(target_os = "linux")]
+pub(super) fn abstract_path(address: &std::os::unix::net::SocketAddr) -> Option<PathBuf> {
+    use std::os::linux::net::SocketAddrExt;
+    let name = std::str::from_utf8(address.as_abstract_name()?).ok()?;
+    Some(format!("\0{name}").into())
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(super) fn abstract_path(_: &std::os::unix::net::SocketAddr) -> Option<PathBuf> {
+    None
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn no_abstract(name: &str) -> Error {
     Error::Invalid(format!(

@@ -20,7 +20,8 @@ use crate::pickle::{Instance, Node};
 ///  dict               11, count, the keys, each with its value, in order of their bytes
 ///  nan                9 and a number of its own, for it equals nothing
 ///  class, function    12, its module and name
-///  instance           13, its class, the arguments, state and items that it is made from
+///  instance           13, its class, the arguments, state and items that it is made from; of an
+///                     OrderedDict also its keys in order
 ///  path of pathlib    14 for POSIX, 15 for Windows, its text
 ///  other              8, length, the bytes of its pickle
 /// ```
@@ -38,8 +39,32 @@ impl Key {
     }
 }
 
+/// A value that many are compared with: its key is made once.
+#[cfg(feature = "objects")]
+pub(crate) struct Needle<'a> {
+    value: &'a Value,
+    key: std::cell::OnceCell<Key>,
+}
+
+#[cfg(feature = "objects")]
+impl<'a> Needle<'a> {
+    pub(crate) fn new(value: &'a Value) -> Self {
+        Self { value, key: std::cell::OnceCell::new() }
+    }
+
+    /// Python's `==`.
+    pub(crate) fn equals(&self, other: &Value) -> bool {
+        match (self.value, other) {
+            (Value::Opaque(a), Value::Opaque(b)) => {
+                a == b || *self.key.get_or_init(|| Key::of(self.value)) == Key::of(other)
+            }
+            _ => self.value == other,
+        }
+    }
+}
+
 /// An opaque object of more bytes than this stays unopened.
-const LARGE: usize = 1 << 16;
+const LARGE: usize = 1 << 12;
 /// The bytes that may become of an opaque object beyond 16 times its size: what is referred to many times
 /// is compared as often.
 const EXPANSION: usize = 1 << 12;
@@ -72,6 +97,13 @@ fn write_instance(instance: &Instance, out: &mut Vec<u8>) {
         out.push(u8::from(part.is_some()));
         if let Some(part) = part {
             write(part, out);
+        }
+    }
+    if (module.as_str(), name.as_str()) == ("collections", "OrderedDict")
+        && let Some(Value::Dict(pairs)) = items
+    {
+        for (key, _) in pairs {
+            write(key, out);
         }
     }
 }

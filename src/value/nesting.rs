@@ -17,21 +17,35 @@ impl Value {
     }
 }
 
-/// Whether two values are equal with all that is in them in the same order. Unlike `==` it never compares in
-/// another way then, which would go over a set in a set in a set as often as it is deep.
-pub(super) fn in_same_order(a: &Value, b: &Value) -> bool {
-    let all = |a: &[Value], b: &[Value]| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| in_same_order(a, b))
-    };
+/// Whether two values are equal, if going over both once tells; `None` if what is in them has another order, or
+/// is opaque and to be opened.
+pub(crate) fn equal_at_once(a: &Value, b: &Value) -> Option<bool> {
     match (a, b) {
-        (Value::List(a), Value::List(b))
-        | (Value::Tuple(a), Value::Tuple(b))
-        | (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => all(a, b),
-        (Value::Dict(a), Value::Dict(b)) => {
-            let mut pairs = a.iter().zip(b);
-            a.len() == b.len()
-                && pairs.all(|((a, x), (b, y))| in_same_order(a, b) && in_same_order(x, y))
+        (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
+            if a.len() == b.len() { all(a.iter().zip(b)) } else { Some(false) }
         }
-        _ => a == b,
+        (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => {
+            if a.len() == b.len() {
+                all(a.iter().zip(b)).filter(|equal| *equal)
+            } else {
+                Some(false)
+            }
+        }
+        (Value::Dict(a), Value::Dict(b)) => {
+            let parts = a.iter().zip(b).flat_map(|((a, x), (b, y))| [(a, b), (x, y)]);
+            if a.len() == b.len() { all(parts).filter(|equal| *equal) } else { Some(false) }
+        }
+        (Value::Opaque(a), Value::Opaque(b)) => (a == b).then_some(true),
+        _ => Some(a == b),
     }
+}
+
+/// Whether all of these are equal; `None` at the first of which it is not known.
+fn all<'a>(mut pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Option<bool> {
+    pairs
+        .find_map(|(a, b)| match equal_at_once(a, b) {
+            Some(true) => None,
+            other => Some(other),
+        })
+        .unwrap_or(Some(true))
 }

@@ -17,7 +17,7 @@ use update::entry;
 /// A dict that threads and clients share. A clone is the same dict.
 ///
 /// Keys are equal when Python says so: `1`, `1.0` and `True` are one. Opaque keys are equal if their classes
-/// are the same and what they are made from is equal; above 64 KiB, if their pickles are the same bytes.
+/// are the same and what they are made from is equal; above 4 KiB, if their pickles are the same bytes.
 ///
 /// Under a typeid of its own, such as `ages`, a Python client uses it with `register("ages",
 /// proxytype=DictProxy)`. Without that it gets an `AutoProxy`, which has the public methods only, as in

@@ -12,7 +12,7 @@ use crate::pickle::Writer;
 use crate::shared::call::{Arg, Call};
 use crate::shared::element::{Element, Held};
 use crate::shared::wait::lock;
-use crate::value::Value;
+use crate::value::{Needle, Value, equal_at_once};
 
 /// A list, usable in this process and by clients at once. A clone is the same list.
 ///
@@ -158,21 +158,65 @@ impl Shared {
     }
 
     fn remove(&self, value: &Value) -> Result<(), Exception> {
-        let mut items = self.lock();
-        let place = items.iter().position(|item| item.data == *value);
-        let old = items.remove(place.ok_or_else(|| not_in("remove"))?);
-        drop(items);
-        drop(old);
-        Ok(())
+        loop {
+            let (place, copy) = self.first(value, 0, i64::MAX).ok_or_else(|| not_in("remove"))?;
+            let mut items = self.lock();
+            let is_there = |item: &Element| {
+                equal_at_once(copy.as_ref().unwrap_or(value), &item.data) == Some(true)
+            };
+            // Else the list changed meanwhile.
+            if items.get(place).is_some_and(is_there) {
+                let old = items.remove(place);
+                drop(items);
+                drop(old);
+                return Ok(());
+            }
+        }
     }
 
     /// Where a value is first, from `start` up to `stop`.
     fn index(&self, value: &Value, start: i64, stop: i64) -> Result<usize, Exception> {
+        let found = self.first(value, start, stop);
+        found.map(|(place, _)| place).ok_or_else(|| not_in("index"))
+    }
+
+    fn first(&self, value: &Value, start: i64, stop: i64) -> Option<Found> {
+        self.find(value, start, stop, 1).1
+    }
+
+    /// How many items, up to `most`, from `start` up to `stop` equal a value, and the first of them. Items that
+    /// take long to compare are copied, and compared when the list is not locked any more.
+    fn find(&self, value: &Value, start: i64, stop: i64, most: usize) -> (usize, Option<Found>) {
+        let (mut count, mut first, mut unsure) = (0, None, Vec::new());
         let items = self.lock();
         let [start, stop] = [start, stop].map(|bound| sequence::clamp(bound, items.len()));
-        let mut places = items.iter().enumerate().take(stop).skip(start);
-        let found = places.find(|(_, item)| item.data == *value);
-        found.map(|(place, _)| place).ok_or_else(|| not_in("index"))
+        for (place, item) in items.iter().enumerate().take(stop).skip(start) {
+            match equal_at_once(value, &item.data) {
+                Some(false) => {}
+                Some(true) => {
+                    first.get_or_insert((place, None));
+                    count += 1;
+                    if count == most {
+                        break;
+                    }
+                }
+                None => unsure.push((place, item.data.clone())),
+            }
+        }
+        drop(items);
+        let needle = Needle::new(value);
+        let mut found = unsure.into_iter().filter(|(_, copy)| needle.equals(copy));
+        // Where one is enough, those that were not known are before the one that was.
+        if let Some((place, copy)) = found.next() {
+            count += 1;
+            if first.as_ref().is_none_or(|(known, _)| place < *known) {
+                first = Some((place, Some(copy)));
+            }
+            if count < most {
+                count += found.count();
+            }
+        }
+        (count, first)
     }
 
     fn plus(&self, other: Arg<'_>, call: &Call<'_>) -> Result<Element, Exception> {
@@ -225,6 +269,9 @@ impl Shared {
         })
     }
 }
+
+/// The place of an item, and a copy of it, if it was compared by that.
+type Found = (usize, Option<Value>);
 
 /// Copies of items, as a list.
 fn list<'a>(items: impl IntoIterator<Item = &'a Element>) -> Element {

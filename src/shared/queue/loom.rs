@@ -39,6 +39,8 @@ struct Peer {
     /// Whether it found nothing at once.
     waited: bool,
     end: End,
+    /// Held by whoever keeps it from reading its earlier replies.
+    reads: Option<Arc<Mutex<()>>>,
 }
 
 /// How the manager of a client ends.
@@ -64,6 +66,7 @@ impl End {
 impl Caller for Peer {
     fn settle(&mut self) {
         self.waited = true;
+        self.reads.as_ref().map(|reads| drop(reads.lock()));
     }
 
     fn is_there(&mut self) -> Result<(), Interrupted> {
@@ -85,7 +88,7 @@ impl Caller for Peer {
 
 impl Peer {
     fn new(id: u64) -> Self {
-        Self { id, is_there: true, waited: false, end: End::default() }
+        Self { id, is_there: true, waited: false, end: End::default(), reads: None }
     }
 
     fn dead(id: u64) -> Self {
@@ -227,6 +230,20 @@ fn room_is_not_given_to_a_dead_putter() {
             assert_eq!(sorted([got]), if was_put { vec![1, 2] } else { vec![2] });
         });
     }
+}
+
+#[test]
+fn room_is_not_kept_for_a_putter_that_reads_no_replies() {
+    model(|| {
+        let queue = queue(Queue::options().max_bytes(item(0).len()), &[0]);
+        let reads = Arc::new(Mutex::new(()));
+        let mut blocked = Peer { reads: Some(reads.clone()), ..Peer::new(1) };
+        let _unread = reads.lock();
+        spawn(&queue, move |queue| blocked.put(queue, 1).unwrap());
+        spawn(&queue, |queue| Peer::new(2).put(queue, 2).unwrap());
+        // The blocked one may find room at once.
+        while Peer::new(3).get(&queue).unwrap() != 2 {}
+    });
 }
 
 #[test]

@@ -241,10 +241,14 @@ impl Shared {
         if self.policy.max_bytes == 0 {
             return self.wait(Place::Common(ROOM), patience, ready);
         }
-        let mut state = self.look();
+        let state = self.look();
         if ready(&state) {
             return Ok(Some(state));
         }
+        drop(state);
+        // Room is kept for those who wait, which must not be one whose client reads nothing.
+        patience.settle();
+        let mut state = self.look();
         let waiting = state.wait_for_room(size);
         drop(state);
         let ready = |state: &State| waiting.is_ready(state, &self.policy);

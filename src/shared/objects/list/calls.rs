@@ -29,7 +29,7 @@ impl SharedObject for Shared {
             "__contains__" => {
                 let [value] = args::special(call)?;
                 let value = value.kept()?;
-                Ok(self.lock().iter().any(|item| item.data == value).into())
+                Ok(self.first(&value, 0, i64::MAX).is_some().into())
             }
             "__getitem__" => {
                 let at = subscript(args::one(call, "list")?)?;
@@ -49,7 +49,7 @@ impl SharedObject for Shared {
             }
             "count" => {
                 let value = args::one(call, "list")?.kept()?;
-                Ok(self.lock().iter().filter(|item| item.data == value).count().into())
+                Ok(self.find(&value, 0, i64::MAX, usize::MAX).0.into())
             }
             "index" => {
                 let [value, start, stop] = args::some(call, "list", 1)?;

@@ -427,7 +427,7 @@ fn producers_get_the_room_of_done_and_dead_items_in_time() {
     for maxsize in [0, 3] {
         let letters = Queue::new();
         let options = Queue::options().maxsize(maxsize).max_bytes(1000);
-        let queue = options.dead_letters(2, &letters).build();
+        let queue = options.dead_letters(1, &letters).build();
         let (say, word) = std::sync::mpsc::channel();
         for producer in 0..8_usize {
             let (queue, say) = (queue.clone(), say.clone());

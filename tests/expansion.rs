@@ -11,8 +11,8 @@ use basemanager::{Limits, Manager};
 use programs::memory;
 use support::{PATIENCE, pythons, snippet};
 
-/// Values are smaller on 32 bits: 24 MiB on 64.
-const LIMIT: usize = (3 << 20) * size_of::<usize>();
+/// Values are smaller on 32 bits.
+const LIMIT: usize = if cfg!(target_pointer_width = "32") { 18 << 20 } else { 24 << 20 };
 
 // Alone in its file: it looks at the memory of the process.
 #[test]

@@ -49,7 +49,7 @@ fn blocked_log_delays_no_client() {
     assert!(handle.join_timeout(PATIENCE));
     drop(locked);
     until("the lines come", PATIENCE, || {
-        lines.lock().unwrap().iter().any(|line| line.contains("limit of 3"))
+        lines.lock().unwrap().iter().any(|line| line.contains("rejected"))
     });
 }
 

@@ -9,36 +9,35 @@ use crate::value::Value;
 
 /// Python's `a == b`: numbers compare by value, `bytes` equal `bytearray`, sets and dicts have no order.
 pub(in crate::sync) fn eq(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Str(a), Value::Str(b)) => a == b,
-        (Value::Bytes(a) | Value::ByteArray(a), Value::Bytes(b) | Value::ByteArray(b)) => a == b,
-        (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| eq(a, b))
-        }
-        (Value::Set(_) | Value::FrozenSet(_), Value::Set(_) | Value::FrozenSet(_))
-        | (Value::Dict(_), Value::Dict(_))
-        | (Value::Opaque(_), Value::Opaque(_)) => Key::of(a) == Key::of(b),
-        _ => match (Number::of(a), Number::of(b)) {
-            (Some(a), Some(b)) => a.partial_cmp(b) == Some(Ordering::Equal),
-            _ => a.is_none() && b.is_none(),
-        },
-    }
+    compare(a, b, |a, b| Some(Key::of(a) == Key::of(b))) == Some(true)
 }
 
 /// [`eq`], or `None` if that takes opening objects or going over sets and dicts in another order.
 pub(in crate::sync) fn eq_unopened(a: &Value, b: &Value) -> Option<bool> {
+    compare(a, b, |a, b| (a == b).then_some(true))
+}
+
+/// Whether two values are equal, where `keyed` compares two sets, two dicts or two opaque objects.
+fn compare(a: &Value, b: &Value, keyed: fn(&Value, &Value) -> Option<bool>) -> Option<bool> {
     match (a, b) {
+        (Value::Str(a), Value::Str(b)) => Some(a == b),
+        (Value::Bytes(a) | Value::ByteArray(a), Value::Bytes(b) | Value::ByteArray(b)) => {
+            Some(a == b)
+        }
         (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
             if a.len() != b.len() {
                 return Some(false);
             }
-            let unequal = a.iter().zip(b).map(|(a, b)| eq_unopened(a, b));
-            unequal.into_iter().find(|equal| *equal != Some(true)).unwrap_or(Some(true))
+            let mut items = a.iter().zip(b).map(|(a, b)| compare(a, b, keyed));
+            items.find(|equal| *equal != Some(true)).unwrap_or(Some(true))
         }
         (Value::Set(_) | Value::FrozenSet(_), Value::Set(_) | Value::FrozenSet(_))
         | (Value::Dict(_), Value::Dict(_))
-        | (Value::Opaque(_), Value::Opaque(_)) => (a == b).then_some(true),
-        _ => Some(eq(a, b)),
+        | (Value::Opaque(_), Value::Opaque(_)) => keyed(a, b),
+        _ => Some(match (Number::of(a), Number::of(b)) {
+            (Some(a), Some(b)) => a.partial_cmp(b) == Some(Ordering::Equal),
+            _ => a.is_none() && b.is_none(),
+        }),
     }
 }
 

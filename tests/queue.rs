@@ -683,8 +683,7 @@ fn fairness_no_consumer_starves<Q: Fifo>(make: fn(usize) -> Q) {
     queue.shutdown(false);
     let got = all(consumers);
     assert_eq!(got.iter().sum::<usize>(), 1500);
-    // On few cores, one thread may get most of them in a row.
-    assert!(got.iter().all(|count| *count > 0), "{got:?}");
+    assert!(got.iter().all(|count| *count >= 1500 / CONSUMERS / 20), "{got:?}");
 }
 
 /// A queue can be dropped with items in it while other queues are in use.

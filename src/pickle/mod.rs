@@ -148,6 +148,14 @@ impl Pickle {
         }
     }
 
+    /// The buffer that holds it, unless another pickle shares it.
+    pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
+        match self.0 {
+            Repr::Inline { .. } => None,
+            Repr::Heap { whole, .. } => Arc::into_inner(whole),
+        }
+    }
+
     /// The size in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -92,7 +92,7 @@ fn admit(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
     }
     lifecycle.last += 1;
     let id = lifecycle.last;
-    let connection = Arc::new(Connection::new(id, stream, address));
+    let connection = Arc::new(Connection::new(id, stream, address, state.buffers.clone()));
     lifecycle.connections.insert(id, connection.clone());
     lifecycle.unauthenticated.insert(id);
     drop(lifecycle);

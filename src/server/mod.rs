@@ -11,6 +11,7 @@
 //! ```
 
 mod accept;
+mod buffers;
 mod functions;
 mod log;
 mod objects;
@@ -32,6 +33,7 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::net::{Address, Listener, Stream, deadline};
 use crate::wait::{Condition, Locked, Wait};
+use buffers::Buffers;
 pub(crate) use log::Log;
 use log::Logger;
 use objects::{Entry, Objects};
@@ -71,6 +73,7 @@ pub(crate) struct ServerState {
     log: Option<Arc<Logger>>,
     pub(crate) address: Address,
     objects: Arc<Objects>,
+    buffers: Arc<Buffers>,
     /// A [`Phase`]. Changed only under the lock of `lifecycle`, and never back.
     phase: AtomicU8,
     lifecycle: Locked<Lifecycle>,
@@ -124,6 +127,7 @@ impl ServerState {
             settings,
             address,
             objects: Arc::new(objects),
+            buffers: Arc::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             lifecycle: Locked::new(Lifecycle::default()),
             phase_changed: Condition::default(),

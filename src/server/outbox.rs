@@ -143,6 +143,7 @@ impl Outbox {
         for InFlight { item, from, .. } in self.in_flight.drain(..delivered) {
             let _ = guarded(|| from.object.delivered(&item, self.connection.id));
             drop_guarded(from);
+            self.connection.buffers.keep(item.data);
         }
         self.take_back();
         self.buffer.clear();

@@ -7,6 +7,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
+use super::buffers::Buffers;
 use crate::limits::PIPELINED;
 use crate::net::{PeerAddress, Stream};
 use crate::object::call::ConnectionId;
@@ -21,13 +22,19 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) stream: Stream,
     pub(super) address: PeerAddress,
+    pub(super) buffers: Arc<Buffers>,
     /// Wakes the connection's thread while it is parked.
     pub(super) wake: Mutex<Option<Wake>>,
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, stream: Stream, address: PeerAddress) -> Self {
-        Self { id: ConnectionId(id), stream, address, wake: Mutex::default() }
+    pub(super) fn new(
+        id: u64,
+        stream: Stream,
+        address: PeerAddress,
+        buffers: Arc<Buffers>,
+    ) -> Self {
+        Self { id: ConnectionId(id), stream, address, buffers, wake: Mutex::default() }
     }
 
     pub(super) fn ack_now(&self) {
@@ -96,6 +103,10 @@ impl Read for Peer {
 }
 
 impl Source for Peer {
+    fn buffer(&self, length: usize) -> Vec<u8> {
+        self.connection.buffers.take(length)
+    }
+
     fn ack_now(&self) {
         self.connection.ack_now();
     }

@@ -21,14 +21,19 @@ const LONG_HEADER: usize = 12;
 const FIRST_BUFFER: usize = 1024;
 /// And once so much came at a time: many small frames, or the beginning of a large one.
 const BUFFER: usize = 8 * 1024;
-/// A larger payload buffer is given back once its frame has been used.
-const KEEP: usize = 64 * 1024;
+/// What a large frame allocates before more of it has arrived.
+const FIRST_READ: usize = 64 * 1024;
 
 /// Where frames come from.
 pub(crate) trait Source: Read {
     /// Acknowledges what has arrived at once. Called when the peer may hold back the rest of a frame
     /// until it sees the acknowledgement of the first part (Nagle's algorithm).
     fn ack_now(&self) {}
+
+    /// An empty buffer for a large frame of `length` bytes.
+    fn buffer(&self, _length: usize) -> Vec<u8> {
+        Vec::new()
+    }
 
     /// Appends up to `bytes` bytes to `buffer`; fewer only at the end of the stream.
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
@@ -46,14 +51,14 @@ pub(crate) struct FrameReader {
     end: usize,
     /// A frame that does not fit the buffer, in memory of its own: whoever keeps a large part of it may
     /// keep the whole, uncopied.
-    large: Arc<Vec<u8>>,
+    large: Option<Arc<Vec<u8>>>,
     /// What is left of a payload that was refused, to be passed over.
     refused: u64,
 }
 
 impl FrameReader {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; FIRST_BUFFER], start: 0, end: 0, large: Arc::default(), refused: 0 }
+        Self { buffer: vec![0; FIRST_BUFFER], start: 0, end: 0, large: None, refused: 0 }
     }
 
     /// The next frame's payload, at most `limit` bytes of it.
@@ -61,9 +66,7 @@ impl FrameReader {
     /// The end of the stream is [`Error::Disconnected`], between frames or within one. After
     /// [`Error::Limit`] the next call gives the next frame.
     pub(crate) fn read<S: Source>(&mut self, source: &mut S, limit: usize) -> Result<Frame<'_>> {
-        if self.large.capacity() > KEEP {
-            self.large = Arc::default();
-        }
+        self.large = None;
         loop {
             let there = self.end - self.start;
             let passed = usize::try_from(self.refused).map_or(there, |refused| refused.min(there));
@@ -148,26 +151,22 @@ impl FrameReader {
         length: usize,
     ) -> Result<Frame<'_>> {
         source.ack_now();
-        if Arc::get_mut(&mut self.large).is_none() {
-            // The last frame's memory is still in use.
-            self.large = Arc::default();
-        }
-        let large = Arc::make_mut(&mut self.large);
-        large.clear();
-        large.extend_from_slice(self.buffer.get(self.start..self.end).unwrap_or_default());
+        let mut large = source.buffer(length);
+        large.extend_from_slice(self.unread());
         (self.start, self.end) = (0, 0);
         // The vector grows with what arrives: a declared length alone allocates little, and one that
         // memory is too short for is an error.
         while large.len() < length {
-            let more = large.len().max(KEEP.saturating_sub(large.len()));
+            let room = large.capacity() - large.len();
+            let more = room.max(large.len()).max(FIRST_READ.saturating_sub(large.len()));
             let more = more.min(length - large.len());
             large.try_reserve_exact(more).map_err(|error| Error::connection(error.into()))?;
-            if source.read_into(large, more as u64).map_err(Error::connection)? < more {
+            if source.read_into(&mut large, more as u64).map_err(Error::connection)? < more {
                 return Err(Error::Disconnected);
             }
         }
-        let bytes = self.large.get(header..).unwrap_or_default();
-        Ok(Frame { bytes, whole: Some(&self.large) })
+        let whole = self.large.insert(Arc::new(large));
+        Ok(Frame { bytes: whole.get(header..).unwrap_or_default(), whole: Some(whole) })
     }
 }
 
@@ -368,22 +367,37 @@ mod tests {
             let (frames, error) = read_all(&mut &stream[..end], usize::MAX);
             assert!(frames.is_empty() && matches!(error, Error::Disconnected), "{end}");
         }
-        // A declared length that nothing follows costs little.
-        let mut reader = FrameReader::new();
-        assert!(reader.read(&mut &b"\x7f\xff\xff\xff"[..], usize::MAX).is_err());
-        assert!(reader.large.capacity() <= KEEP);
     }
 
     #[test]
-    fn a_large_frame_leaves_no_large_buffer() {
-        let stream = framed(&[&vec![1; KEEP * 3], b"small"]);
+    fn declared_length_allocates_at_most_64_kib() {
+        struct Header<'a>(&'a [u8], usize);
+        impl Read for Header<'_> {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                self.0.read(into)
+            }
+        }
+        impl Source for Header<'_> {
+            fn read_into(&mut self, buffer: &mut Vec<u8>, _bytes: u64) -> io::Result<usize> {
+                self.1 = buffer.capacity();
+                Ok(0)
+            }
+        }
+        let mut source = Header(b"\x7f\xff\xff\xff", 0);
+        assert!(FrameReader::new().read(&mut source, usize::MAX).is_err());
+        assert_eq!(source.1, FIRST_READ);
+    }
+
+    #[test]
+    fn large_frame_leaves_no_large_buffer() {
+        let stream = framed(&[&vec![1; BUFFER * 3], b"small"]);
         let (mut source, mut reader) = (&stream[..], FrameReader::new());
         let frame = reader.read(&mut source, usize::MAX).unwrap();
         // With its header.
-        assert_eq!(frame.whole.unwrap().as_slice(), &stream[..HEADER + KEEP * 3]);
-        assert_eq!(frame.bytes, &stream[HEADER..HEADER + KEEP * 3]);
+        assert_eq!(frame.whole.unwrap().as_slice(), &stream[..HEADER + BUFFER * 3]);
+        assert_eq!(frame.bytes, &stream[HEADER..HEADER + BUFFER * 3]);
         assert_eq!(reader.read(&mut source, usize::MAX).unwrap().bytes, b"small");
-        assert_eq!(reader.large.capacity(), 0);
+        assert!(reader.large.is_none());
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! What a small call allocates in the manager: nothing.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/raw.rs"]
-mod raw;
 mod support;
 
 use std::alloc::System;
 use std::io::{Read, Write};
 
 use basemanager::{Manager, Queue};
-use raw::Raw;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+use crate::support::raw::Raw;
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

@@ -18,9 +18,6 @@
 //! This is a program of its own, not libtest's, because the manager and the Rust clients are it, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[cfg(all(target_os = "linux", feature = "sync"))]
-#[path = "support/programs.rs"]
-mod programs;
 mod support;
 
 #[cfg(all(target_os = "linux", feature = "sync"))]
@@ -36,7 +33,7 @@ mod soak {
     use basemanager::sync::{Dict, DictProxy, ListProxy, Lock, LockProxy};
     use basemanager::{Client, Consumer, Manager, Queue, QueueProxy, Value};
 
-    use crate::programs::Rng;
+    use crate::support::programs::Rng;
     use crate::support::{PATIENCE, Process, Python, pythons, say, snippet, until};
 
     const KEY: &str = "soak";
@@ -572,5 +569,5 @@ fn main() {
 
 #[cfg(not(all(target_os = "linux", feature = "sync")))]
 fn main() {
-    support::say("skipped: this needs Linux, and the feature objects");
+    support::say("skipped: this needs Linux, and the feature sync");
 }

@@ -1,4 +1,4 @@
-//! Bytes in, bytes out. What `CPython` makes of them is tested in `tests/codec.rs`.
+//! Bytes in, bytes out. What `CPython` makes of them is tested in `tests/python/codec.rs`.
 
 use std::sync::Arc;
 

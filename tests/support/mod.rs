@@ -1,8 +1,12 @@
 //! What the tests share: the interpreters, processes that never outlive a test, and deadlines.
 
-// Not every test file uses all of it.
+// Each binary uses a part of it.
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub(crate) mod oracle;
+pub(crate) mod programs;
+pub(crate) mod raw;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -120,6 +124,23 @@ fn probe(candidate: &Path) -> Option<Python> {
     (lines.next()? == "cpython" && path.exists()).then_some(Python { path, version })
 }
 
+/// Whether this test has its process to itself. Otherwise runs it again, in a process where nothing else runs, and
+/// fails if it fails there: for tests that measure their own process. `test` is `MODULE::TEST`.
+#[track_caller]
+pub(crate) fn alone(test: &str) -> bool {
+    const ALONE: &str = "BASEMANAGER_TEST_ALONE";
+    if env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut command = Command::new(env::current_exe().expect("this program has a path"));
+    command.args(["--exact", test, "--nocapture"]).env(ALONE, "1");
+    let ended = Process::start(test, &mut command).end(10 * PATIENCE).well();
+    let output = ended.stdout.join("\n");
+    assert!(output.contains("1 passed"), "{test} did not run: {output}");
+    say(ended.stderr.trim_end());
+    false
+}
+
 /// The language of a program's author.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Peer<'a> {
@@ -159,9 +180,9 @@ impl Peer<'_> {
     }
 }
 
-/// A script of the tests' own, from `tests/python`.
+/// A script of the tests' own, from `tests/scripts`.
 pub(crate) fn snippet(python: &Python, name: &str, args: &[&str]) -> Process {
-    let mut command = script(python, &manifest_dir().join("tests/python").join(name));
+    let mut command = script(python, &manifest_dir().join("tests/scripts").join(name));
     Process::start(&format!("{name} ({python})"), command.args(args))
 }
 

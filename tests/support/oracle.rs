@@ -1,4 +1,4 @@
-//! A Python process that says what `CPython` makes of a pickle: `tests/python/codec.py`.
+//! A Python process that says what `CPython` makes of a pickle: `tests/scripts/codec.py`.
 
 // Not every test file uses all of it.
 #![allow(dead_code)]
@@ -43,7 +43,7 @@ pub(crate) struct Picture {
 
 impl Oracle {
     pub(crate) fn new(python: &Python) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/codec.py");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/codec.py");
         let mut child = Command::new(&python.path)
             .arg(path)
             .env("PYTHONDONTWRITEBYTECODE", "1")

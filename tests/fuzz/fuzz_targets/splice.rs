@@ -1,7 +1,7 @@
 //! What passes through means the same to CPython as before: alone, out of a request into a reply, and
 //! beside another. What CPython reads is refused for a documented reason only.
 //!
-//! A Python process, `python3` or what `FUZZ_PYTHON` names, compares: `tests/python/codec.py`. It runs
+//! A Python process, `python3` or what `FUZZ_PYTHON` names, compares: `tests/scripts/codec.py`. It runs
 //! nothing of what it reads.
 //!
 //! Input: which way, then a program's choices, or its bytes.
@@ -102,7 +102,7 @@ struct Python {
 fn ask(letter: u8, question: &[&[u8]]) {
     static PYTHON: LazyLock<Mutex<Python>> = LazyLock::new(|| {
         let name = std::env::var("FUZZ_PYTHON").unwrap_or("python3".to_owned());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/codec.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/codec.py");
         let mut command = Command::new(name);
         command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
         let mut child = command

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use basemanager::{Manager, Queue};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use crate::support::raw::Raw;
+use crate::support::wire::{Wire, framed, text};
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -19,12 +19,10 @@ const ROUNDS: usize = 10_000;
 
 /// A call of an object as CPython sends it.
 fn request(id: &str, method: &str, args: &[u8]) -> Vec<u8> {
-    let text = |text: &str| {
-        [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes(), b"\x94"].concat()
-    };
+    let text = |part: &str| [&text(part), &b"\x94"[..]].concat();
     let call = [b"(", &*text(id), &*text(method), args, b"}\x94t\x94."].concat();
     let payload = [b"\x80\x04\x95", &(call.len() as u64).to_le_bytes()[..], &*call].concat();
-    [&u32::try_from(payload.len()).unwrap().to_be_bytes(), &*payload].concat()
+    framed(&payload)
 }
 
 #[test]
@@ -32,8 +30,8 @@ fn a_small_put_and_get_allocate_nothing() {
     let tasks = Queue::new();
     let server = Manager::new(KEY).share("queue", &tasks);
     let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();
-    let id = Raw::create(&handle.address().to_string(), KEY, "queue");
-    let raw = Raw::accepted(&handle.address().to_string(), KEY);
+    let id = Wire::create(&handle.address().to_string(), KEY, "queue");
+    let raw = Wire::accepted(&handle.address().to_string(), KEY);
 
     let put = request(&id, "put", b"K\x07\x85\x94");
     let get = request(&id, "get", b")");

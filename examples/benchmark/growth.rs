@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::connection::{Connection, Language};
 use crate::flows::{Shape, count, script};
 use crate::load::{median, round};
 use crate::pickle::Arg;
 use crate::server::Server;
-use crate::wire::{Language, Wire};
 
 /// Connections that only are there, made by so many threads at once, and how many a second.
 fn idle_connections(server: &Server, number: usize) -> Result<(Vec<TcpStream>, f64)> {
@@ -17,7 +17,7 @@ fn idle_connections(server: &Server, number: usize) -> Result<(Vec<TcpStream>, f
     let (begin, address) = (Instant::now(), server.address.as_str());
     let connect = |thread| {
         let mine = (thread..number).step_by(THREADS);
-        mine.map(|_| Ok(Wire::connect(address, Language::Manager)?.into_idle()))
+        mine.map(|_| Ok(Connection::open(address, Language::Manager)?.into_idle()))
             .collect::<Result<Vec<_>>>()
     };
     let connections = thread::scope(|scope| {
@@ -55,13 +55,13 @@ fn speeds<const N: usize>(
 fn fill(server: &Server, items: usize) -> Result<()> {
     const BURST: usize = 1000;
     let put = server.put(&server.prepare(Arg::Int(7))?);
-    let (burst, mut wire) = (put.repeat(BURST), server.connect()?);
+    let (burst, mut connection) = (put.repeat(BURST), server.connect()?);
     for _ in 0..items / BURST {
-        wire.send(&burst)?;
-        wire.replies(BURST)?;
+        connection.send(&burst)?;
+        connection.replies(BURST)?;
     }
-    wire.send(&put.repeat(items % BURST))?;
-    wire.replies(items % BURST)
+    connection.send(&put.repeat(items % BURST))?;
+    connection.replies(items % BURST)
 }
 
 /// How many connections of 10,000 there can be: each takes a file descriptor on either side.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::wire::Wire;
+use crate::connection::Connection;
 
 const STACK: usize = 128 * 1024;
 
@@ -26,15 +26,19 @@ pub(crate) struct Round {
 }
 
 /// One round. `workers` has the connections of each thread.
-pub(crate) fn round(workers: &mut [Vec<Wire>], script: &[Step], time: Duration) -> Result<Round> {
+pub(crate) fn round(
+    workers: &mut [Vec<Connection>],
+    script: &[Step],
+    time: Duration,
+) -> Result<Round> {
     let gate = RwLock::new(());
     let closed = gate.write().map_err(|_| "a thread failed")?;
     thread::scope(|scope| {
         let gate = &gate;
-        let threads = workers.iter_mut().map(|wires| {
+        let threads = workers.iter_mut().map(|connections| {
             thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || {
                 drop(gate.read());
-                work(wires, script, time)
+                work(connections, script, time)
             })
         });
         let threads = threads.collect::<std::io::Result<Vec<_>>>();
@@ -52,7 +56,11 @@ pub(crate) fn round(workers: &mut [Vec<Wire>], script: &[Step], time: Duration) 
 }
 
 /// How many operations a thread did, and how long each took.
-fn work(wires: &mut [Wire], script: &[Step], time: Duration) -> Result<(usize, Vec<u64>)> {
+fn work(
+    connections: &mut [Connection],
+    script: &[Step],
+    time: Duration,
+) -> Result<(usize, Vec<u64>)> {
     let (mut operations, mut latencies) = (0, Vec::new());
     let begin = Instant::now();
     let mut sent = begin;
@@ -61,10 +69,10 @@ fn work(wires: &mut [Wire], script: &[Step], time: Duration) -> Result<(usize, V
             match step {
                 Step::Send(to, bytes) => {
                     sent = Instant::now();
-                    wires[*to].send(bytes)?;
+                    connections[*to].send(bytes)?;
                 }
                 Step::Read(from, count) => {
-                    wires[*from].replies(*count)?;
+                    connections[*from].replies(*count)?;
                     latencies.push(u64::try_from(sent.elapsed().as_nanos())?);
                     operations += count;
                 }

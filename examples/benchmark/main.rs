@@ -4,11 +4,12 @@
 //! `cargo run --release --example benchmark [--quick] [WORK…]`; `PYTHON` names the Python to use.
 //!
 //! ```text
-//!  main      what is run, and the tables        child    the processes that are measured
-//!  server    the four servers                   echo     the one that only moves bytes
-//!  wire      the client, the same for all       pickle   what it asks managers
-//!  load      a round of threads                 flows    the works that all servers do
-//!  python    unmodified Python clients          growth   many connections, many items
+//!  main        what is run, and the tables      child    the processes that are measured
+//!  server      the four servers                 echo     the one that only moves bytes
+//!  connection  the client, the same for all     pickle   what it asks managers
+//!  load        a round of threads               flows    the works that all servers do
+//!  python      unmodified Python clients        growth   many connections, many items
+//!  wire        the handshake
 //! ```
 //! An operation is a request with its reply. The servers take turns, round by round; a figure is the
 //! median of the rounds, a ratio the median of the rounds' ratios.
@@ -22,6 +23,7 @@
 )]
 
 mod child;
+mod connection;
 mod echo;
 mod flows;
 mod growth;
@@ -29,6 +31,7 @@ mod load;
 mod pickle;
 mod python;
 mod server;
+#[path = "../../tests/support/wire.rs"]
 mod wire;
 
 use std::env;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use basemanager::{Manager, Queue};
 
 use crate::child::{Child, until_input_ends};
+use crate::connection::{Connection, Language};
 use crate::pickle::{Arg, request};
-use crate::wire::{Language, Wire};
+use crate::wire::Wire;
 use crate::{KEY, PATIENCE, Result, say_address};
 
 pub(crate) struct Server {
@@ -57,7 +58,7 @@ impl Server {
         let child = Child::role("Redis", &[&args[..], &rest].concat())?;
         let address = format!("127.0.0.1:{port}");
         let until = Instant::now() + PATIENCE;
-        while let Err(error) = Wire::connect(&address, Language::Redis) {
+        while let Err(error) = Connection::open(&address, Language::Redis) {
             if Instant::now() > until {
                 return Err(format!("Redis does not answer: {error}").into());
             }
@@ -70,29 +71,29 @@ impl Server {
     fn started(name: &'static str, mut child: Child, language: Language) -> Result<Self> {
         let address = child.address()?;
         let ident = match language {
-            Language::Manager => Wire::create(&address).map_err(|why| format!("{name}: {why}"))?,
+            Language::Manager => Wire::create(&address, KEY, "task_queue"),
             _ => String::new(),
         };
         Ok(Self { name, child, address, language, ident })
     }
 
-    pub(crate) fn connect(&self) -> Result<Wire> {
-        let wire = Wire::connect(&self.address, self.language);
-        wire.map_err(|error| format!("{}: {error}", self.name).into())
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        let connection = Connection::open(&self.address, self.language);
+        connection.map_err(|error| format!("{}: {error}", self.name).into())
     }
 
     /// Threads' connections, so many each.
-    pub(crate) fn connect_all(&self, threads: usize, each: usize) -> Result<Vec<Vec<Wire>>> {
+    pub(crate) fn connect_all(&self, threads: usize, each: usize) -> Result<Vec<Vec<Connection>>> {
         (0..threads).map(|_| (0..each).map(|_| self.connect()).collect()).collect()
     }
 
     /// Tries the work out, on this crate's manager.
     pub(crate) fn prepare(&self, item: Item) -> Result<Work> {
-        let mut wire = self.connect()?;
+        let mut connection = self.connect()?;
         let mut exchange = |method, args: &[Arg<'_>]| {
             let bytes = request(Some(&self.ident), method, args);
-            wire.send(&bytes)?;
-            Ok::<_, crate::Error>(Exchange { bytes, reply: wire.frame()?.len() })
+            connection.send(&bytes)?;
+            Ok::<_, crate::Error>(Exchange { bytes, reply: connection.frame()?.len() })
         };
         Ok(Work { item, put: exchange("put", &[item])?, get: exchange("get", &[])? })
     }

@@ -2,7 +2,7 @@
 
 use crate::support::alone;
 use crate::support::programs::{Rng, deep_references, memory, program, whole};
-use crate::support::raw::Raw;
+use crate::support::wire::{Wire, text};
 use basemanager::{Client, Limits, Manager, Queue, ServerHandle, Value};
 
 const KEY: &str = "producer";
@@ -16,15 +16,9 @@ fn manager(limits: Limits) -> ServerHandle {
 }
 
 /// Calls a method of the queue, whose id this is, with these pickled arguments.
-fn call(raw: &mut Raw, id: &str, method: &[u8], args: &[u8]) -> (String, Value) {
-    ask(raw, id, method, args);
+fn call(raw: &mut Wire, id: &str, method: &str, args: &[u8]) -> (String, Value) {
+    raw.request(Some(id), method, args);
     raw.reply().unwrap()
-}
-
-fn ask(raw: &mut Raw, id: &str, method: &[u8], args: &[u8]) {
-    let length = [u8::try_from(method.len()).unwrap()];
-    let id = id.as_bytes();
-    raw.frame(&whole(&[b"(\x8c\x20", id, b"\x8c", &length, method, b"(", args, b"t}t"]));
 }
 
 /// Whoever knows the key may send rubbish: each frame of it gets an answer that says so, the
@@ -35,7 +29,7 @@ fn a_garbage_frame_costs_one_answer() {
     let address = server.address().to_string();
     let other = Client::connect(server.address(), KEY).unwrap().queue("queue").unwrap();
     let id = other.proxy().id().to_owned();
-    let mut raw = Raw::accepted(&address, KEY);
+    let mut raw = Wire::accepted(&address, KEY);
     let mut rng = Rng::new(9);
     let mut garbage: Vec<Vec<u8>> = (0..200).map(|length| rng.bytes(length)).collect();
     garbage.extend((0..400).map(|_| program(&mut rng, 20)));
@@ -66,11 +60,11 @@ fn a_garbage_frame_costs_one_answer() {
         let (kind, what) = raw.reply().unwrap();
         assert_eq!(kind, "#TRACEBACK", "{}: {what}", frame.escape_ascii());
         other.put(1).unwrap();
-        assert_eq!(call(&mut raw, &id, b"get", b"").1, 1.into());
+        assert_eq!(call(&mut raw, &id, "get", b"").1, 1.into());
     }
     // As the first request it ends the connection, once answered.
     for frame in [&b"rubbish"[..], b"\x80\x04N.", b"\x80\x04(N\x8c\x03bad)}t."] {
-        let mut raw = Raw::connect(&address, KEY);
+        let mut raw = Wire::connect(&address, KEY);
         raw.frame(frame);
         assert_eq!(raw.reply().unwrap().0, "#TRACEBACK");
         assert_eq!(raw.read(), None);
@@ -93,7 +87,7 @@ fn a_broken_header_costs_one_connection() {
     let resident = memory("VmPeak");
     let limit = "frame size exceeds the limit of 1000\n";
     for header in [&b"\x7f\xff\xff\xff"[..], b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
-        let mut raw = Raw::accepted(&address, KEY);
+        let mut raw = Wire::accepted(&address, KEY);
         raw.send(header);
         assert_eq!(raw.reply().unwrap(), ("#TRACEBACK".to_owned(), limit.into()));
         other.put(2).unwrap();
@@ -101,17 +95,17 @@ fn a_broken_header_costs_one_connection() {
     }
     // What was refused is passed over, and the connection goes on.
     for header in [&b"\0\0\x03\xe9"[..], b"\xff\xff\xff\xff\0\0\0\0\0\0\x03\xe9"] {
-        let mut raw = Raw::accepted(&address, KEY);
+        let mut raw = Wire::accepted(&address, KEY);
         raw.send(header);
         assert_eq!(raw.reply().unwrap(), ("#TRACEBACK".to_owned(), limit.into()));
         raw.send(&[b'x'; 1001]);
-        assert_eq!(call(&mut raw, &id, b"qsize", b"").1, 0.into());
+        assert_eq!(call(&mut raw, &id, "qsize", b"").1, 0.into());
     }
     for (header, why) in [
         (b"\x80\0\0\0", "protocol error: a frame of -2147483648 bytes\n"),
         (b"\xff\xff\xff\xfe", "protocol error: a frame of -2 bytes\n"),
     ] {
-        let mut raw = Raw::accepted(&address, KEY);
+        let mut raw = Wire::accepted(&address, KEY);
         raw.send(header);
         assert_eq!(raw.reply().unwrap(), ("#TRACEBACK".to_owned(), why.into()));
         assert_eq!(raw.read(), None);
@@ -119,7 +113,7 @@ fn a_broken_header_costs_one_connection() {
         assert_eq!(other.get().unwrap(), 2.into());
     }
     for half in [&b"\0"[..], b"\xff\xff\xff\xff\0\0", b"\0\0\x01\0half a frame"] {
-        Raw::accepted(&address, KEY).send(half);
+        Wire::accepted(&address, KEY).send(half);
         other.put(3).unwrap();
         assert_eq!(other.get().unwrap(), 3.into());
     }
@@ -130,7 +124,7 @@ fn a_broken_header_costs_one_connection() {
 #[test]
 fn the_attacks_pass_through_a_queue() {
     let server = manager(Limits::default());
-    let mut raw = Raw::accepted(&server.address().to_string(), KEY);
+    let mut raw = Wire::accepted(&server.address().to_string(), KEY);
     let deep = [&vec![b']'; 100_000][..], &vec![b'a'; 99_999]].concat();
     let other = Client::connect(server.address(), KEY).unwrap().queue("queue").unwrap();
     let id = other.proxy().id().to_owned();
@@ -142,20 +136,19 @@ fn the_attacks_pass_through_a_queue() {
         ([b"\x8b", &100_000_u32.to_le_bytes()[..], &vec![1; 100_000]].concat(), false),
         (b"Nr\xff\xff\xff\xff".to_vec(), true),
     ] {
-        assert_eq!(call(&mut raw, &id, b"put", &item).0, "#RETURN");
+        assert_eq!(call(&mut raw, &id, "put", &item).0, "#RETURN");
         let got = other.get().unwrap();
         assert_eq!(!matches!(got, Value::Opaque(_)), opened);
         other.put(got).unwrap();
-        ask(&mut raw, &id, b"get", b"");
+        raw.request(Some(&id), "get", b"");
         assert!(raw.read().unwrap().starts_with(b"\x80\x04\x8c\x07#RETURN"));
         // The manager itself has to open an argument of its own: `block`. The other is -1.
-        let (kind, what) =
-            call(&mut raw, &id, b"get", &[&item, &b"J\xff\xff\xff\xff"[..]].concat());
+        let (kind, what) = call(&mut raw, &id, "get", &[&item, &b"J\xff\xff\xff\xff"[..]].concat());
         assert_eq!(kind, "#ERROR", "{what}");
     }
     // As deep as can be opened, and printed.
     let deepest = [&[b']'; 200][..], &[b'a'; 199]].concat();
-    let mut raw = Raw::connect(&server.address().to_string(), KEY);
-    raw.frame(&whole(&[b"(N\x8c\x06create\x8c\x04echo", &deepest, b"\x86}t"]));
+    let mut raw = Wire::connect(&server.address().to_string(), KEY);
+    raw.request(None, "create", &[&text("echo"), &*deepest].concat());
     assert_eq!(raw.reply().unwrap().0, "#RETURN");
 }

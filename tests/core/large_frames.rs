@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::raw::Raw;
+use crate::support::wire::{Wire, text};
 use basemanager::{Error, Limits, Manager, Queue, Value};
 
 const GIB: usize = 1 << 30;
@@ -47,9 +47,8 @@ fn item_of_2_gib_crosses_the_manager() {
     let manager = manager.limits(Limits::default().frame_size(3 * GIB));
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let address = handle.address().to_string();
-    let id = Raw::create(&address, "key", "queue");
-    let mut raw = Raw::accepted(&address, "key");
-    let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let id = Wire::create(&address, "key", "queue");
+    let mut raw = Wire::accepted(&address, "key");
     let zeros = 2 * GIB;
     let length = u32::try_from(zeros).unwrap().to_le_bytes();
     let item = [b"B", &length[..]].concat();
@@ -63,7 +62,7 @@ fn item_of_2_gib_crosses_the_manager() {
     queue.put("next").unwrap();
     // Both replies go at once.
     for _ in 0..2 {
-        raw.frame(&[b"\x80\x04(", &*text(&id), &*text("get"), b")}t."].concat());
+        raw.request(Some(&id), "get", b"");
     }
     let before = [b"\x80\x04\x8c\x07#RETURN", &item[..]].concat();
     expect(raw.stream(), &before, zeros, b"\x86.");

@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::raw::Raw;
+use crate::support::wire::Wire;
 use crate::support::{self, PATIENCE, TempDir, python_client, pythons, until};
 use basemanager::{Client, Manager, Queue, Server};
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
@@ -81,7 +81,7 @@ fn backlog_of_prepared_listener_holds_a_thousand_connections() {
     let server = manager().bind_listener(prepared(4096)).unwrap();
     let address = server.address().to_string();
     let begun = Instant::now();
-    let mut peers: Vec<_> = (0..1_000).map(|_| Raw::stranger(&address)).collect();
+    let mut peers: Vec<_> = (0..1_000).map(|_| Wire::unauthenticated(&address)).collect();
     // One that finds no place tries again after a second.
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let _handle = server.start().unwrap();
@@ -96,7 +96,7 @@ fn backlog_of_prepared_listener_holds_a_thousand_connections() {
 fn connections_have_the_keep_alive_of_their_listener() {
     let handle = manager().bind_listener(prepared(16)).unwrap().start().unwrap();
     let address: SocketAddr = handle.address().to_string().parse().unwrap();
-    let _raw = Raw::accepted(&address.to_string(), KEY);
+    let _raw = Wire::accepted(&address.to_string(), KEY);
     let local = format!(":{:04X}", address.port());
     // Another timer runs until what was sent is acknowledged.
     until("the timer is that of keep-alive", PATIENCE, || {

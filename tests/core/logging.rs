@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::raw::Raw;
+use crate::support::wire::Wire;
 use crate::support::{PATIENCE, until};
 use basemanager::{Client, Manager, Queue, ServerHandle};
 
@@ -22,7 +22,7 @@ fn logged(manager: Manager) -> (ServerHandle, String, Arc<Mutex<Vec<String>>>) {
 
 /// A connection that is refused with a line in the log.
 fn rejected(address: &str) {
-    let mut raw = Raw::stranger(address);
+    let mut raw = Wire::unauthenticated(address);
     raw.read().unwrap();
     raw.frame(b"no answer");
     while raw.read().is_some() {}
@@ -32,7 +32,7 @@ fn rejected(address: &str) {
 fn blocked_log_delays_no_client() {
     let (handle, address, lines) = logged(Manager::new(KEY).max_connections(3));
     let locked = lines.lock().unwrap();
-    let strangers: Vec<_> = (0..20).map(|_| Raw::stranger(&address)).collect();
+    let strangers: Vec<_> = (0..20).map(|_| Wire::unauthenticated(&address)).collect();
     drop(strangers);
     let connect =
         || Client::builder(&address, KEY).connect_timeout(Duration::from_secs(2)).connect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::raw::Raw;
+use crate::support::wire::{Wire, text};
 use crate::support::{PATIENCE, own_address, python_client, pythons, until};
 use basemanager::value::Args;
 use basemanager::{Client, Manager, Queue, Registration, ServerHandle, Value};
@@ -16,26 +16,6 @@ fn start(manager: Manager) -> (ServerHandle, Client) {
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), KEY).unwrap();
     (handle, client)
-}
-
-/// A request `(ident, method, args, {})`; `None` addresses the manager itself.
-fn request(ident: Option<&str>, method: &str, args: &[&str]) -> Vec<u8> {
-    let mut pickle = b"\x80\x04(".to_vec();
-    let text = |pickle: &mut Vec<u8>, text: &str| {
-        pickle.extend([b'\x8c', u8::try_from(text.len()).unwrap()]);
-        pickle.extend(text.as_bytes());
-    };
-    match ident {
-        Some(ident) => text(&mut pickle, ident),
-        None => pickle.push(b'N'),
-    }
-    text(&mut pickle, method);
-    pickle.push(b'(');
-    for arg in args {
-        text(&mut pickle, arg);
-    }
-    pickle.extend(b"t}t.");
-    pickle
 }
 
 // Lookups.
@@ -52,14 +32,14 @@ fn lookup_of_typeid_runs_no_callable() {
     let (handle, _client) = start(manager);
     let address = handle.address().to_string();
     for function in ["incref", "decref"] {
-        let mut raw = Raw::connect(&address, KEY);
-        raw.frame(&request(None, function, &["queue"]));
+        let mut raw = Wire::connect(&address, KEY);
+        raw.request(None, function, &text("queue"));
         let (kind, text) = raw.reply().unwrap();
         assert_eq!(kind, "#TRACEBACK", "{function}");
         assert!(text.to_string().contains("no object has the id 'queue'"), "{text}");
     }
-    let mut raw = Raw::accepted(&address, KEY);
-    raw.frame(&request(Some("queue"), "qsize", &[]));
+    let mut raw = Wire::accepted(&address, KEY);
+    raw.request(Some("queue"), "qsize", b"");
     let (kind, text) = raw.reply().unwrap();
     assert_eq!(kind, "#TRACEBACK");
     assert!(text.to_string().contains("no object has the id 'queue'"), "{text}");
@@ -219,8 +199,8 @@ fn id_of_an_object_that_clients_cannot_create_is_not_computable() {
     let address = handle.address().to_string();
     assert_eq!(client.queue("inbox").unwrap().proxy().id(), computed_id("inbox", &address));
     assert!(client.queue("admin").is_err());
-    let mut raw = Raw::accepted(&address, KEY);
-    raw.frame(&request(Some(&computed_id("admin", &address)), "get", &[]));
+    let mut raw = Wire::accepted(&address, KEY);
+    raw.request(Some(&computed_id("admin", &address)), "get", b"");
     let (kind, what) = raw.reply().unwrap();
     assert_eq!((kind.as_str(), queue.len()), ("#TRACEBACK", 1), "{what}");
 }
@@ -231,8 +211,8 @@ fn shared_object_stays_when_its_references_are_dropped() {
     let (handle, client) = start(Manager::new(KEY).share("tasks", &tasks));
     let proxy = client.queue("tasks").unwrap();
     for _ in 0..3 {
-        let mut raw = Raw::connect(&handle.address().to_string(), KEY);
-        raw.frame(&request(None, "decref", &[proxy.proxy().id()]));
+        let mut raw = Wire::connect(&handle.address().to_string(), KEY);
+        raw.request(None, "decref", &text(proxy.proxy().id()));
         raw.reply().unwrap();
     }
     proxy.put(1).unwrap();
@@ -262,10 +242,10 @@ fn shutdown_ends_threads_that_wait_for_a_request_or_a_handshake() {
     });
     let (handle, client) = start(manager);
     let address = handle.address().to_string();
-    let mut idle = Raw::accepted(&address, KEY);
-    let mut half = Raw::accepted(&address, KEY);
+    let mut idle = Wire::accepted(&address, KEY);
+    let mut half = Wire::accepted(&address, KEY);
     half.send(b"\0\0\0\x10half");
-    let mut stranger = Raw::stranger(&address);
+    let mut stranger = Wire::unauthenticated(&address);
     stranger.read().unwrap();
     handle.shutdown();
     handle.join().unwrap();

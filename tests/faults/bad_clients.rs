@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::raw::Raw;
+use crate::support::wire::Wire;
 use crate::support::{
     Log, PATIENCE, Peer, Process, Python, python_client, pythons, until, until_asleep,
 };
@@ -142,7 +142,7 @@ fn half_a_frame_holds_up_nobody() {
     }
     // In the midst of its handshake.
     for part in [1, 4, 20] {
-        let mut half = Raw::stranger(&manager.address);
+        let mut half = Wire::unauthenticated(&manager.address);
         half.read().unwrap();
         half.send(&[&[0, 0, 0, 40][..], &[0; 40]].concat()[..part]);
         manager.go_on();
@@ -251,10 +251,10 @@ fn write_timeout_within_a_reply_ends_the_connection() {
     let manager = manager.share("source", Arc::new(source.clone()));
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let address = handle.address().to_string();
-    let id = Raw::create(&address, KEY, "source");
-    let mut careless = Raw::accepted(&address, KEY);
+    let id = Wire::create(&address, KEY, "source");
+    let mut careless = Wire::accepted(&address, KEY);
     for _ in 0..1000 {
-        careless.frame(&[b"\x80\x04(\x8c\x20", id.as_bytes(), b"\x8c\x03get)}t."].concat());
+        careless.request(Some(&id), "get", b"");
     }
     // Each reply leaves as the next call begins to wait, until the system holds no more of them.
     while source.0.lock().back == 0 {

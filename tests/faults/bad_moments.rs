@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::raw::Raw;
+use crate::support::wire::{self, Wire, framed};
 use crate::support::{Log, PATIENCE, TempDir, until};
 use basemanager::object::{Call, ConnectionId, Exposed, Item, Return, SharedObject};
 use basemanager::{Address, Client, Error, Exception, Manager, Queue, ServerHandle, Value};
@@ -97,31 +97,29 @@ fn queued() -> (ServerHandle, Queue) {
     (start(Manager::new(KEY).share("queue", &queue)), queue)
 }
 
-fn raw(handle: &ServerHandle) -> Raw {
-    Raw::accepted(&handle.address().to_string(), KEY)
+fn raw(handle: &ServerHandle) -> Wire {
+    Wire::accepted(&handle.address().to_string(), KEY)
 }
 
 /// The id of a shared object.
 fn id(handle: &ServerHandle, typeid: &str) -> String {
-    Raw::create(&handle.address().to_string(), KEY, typeid)
+    Wire::create(&handle.address().to_string(), KEY, typeid)
 }
 
 /// A call as it goes over the wire.
 fn request(object: &str, method: &str, args: &[u8]) -> Vec<u8> {
-    let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    let payload = [b"\x80\x04(", &*text(object), &*text(method), b"(", args, b"t}t."].concat();
-    [&u32::try_from(payload.len()).unwrap().to_be_bytes(), &*payload].concat()
+    framed(&wire::request(Some(object), method, args))
 }
 
 /// The end of a process that was connected, known to the manager's host when this returns.
-fn die(raw: Raw, handle: &ServerHandle) {
+fn die(raw: Wire, handle: &ServerHandle) {
     drop(raw);
     // Many packets of another connection later.
     Client::connect(handle.address(), KEY).unwrap();
 }
 
 /// A connection that has a reply in store, unread: its end is a reset, so that writing to it fails.
-fn careless(handle: &ServerHandle, object: &str) -> Raw {
+fn careless(handle: &ServerHandle, object: &str) -> Wire {
     let mut raw = raw(handle);
     raw.send(&request(&id(handle, object), "__repr__", b"").repeat(2));
     // Both replies went out as one.
@@ -516,7 +514,7 @@ fn create_while_the_manager_stops_raises_eof_error() {
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let client = Client::connect(handle.address(), KEY).unwrap();
     // A second passes before the manager closes, because this client does not take its reference.
-    Raw::create(&handle.address().to_string(), KEY, "close");
+    Wire::create(&handle.address().to_string(), KEY, "close");
     until("create is refused", PATIENCE, || match client.create("tasks", ()) {
         Ok(_) => false,
         Err(error) => {

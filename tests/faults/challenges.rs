@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::support::raw::{Raw, answer};
+use crate::support::wire::{Wire, answer};
 use crate::support::{Log, say};
 use basemanager::{Manager, ServerHandle};
 
@@ -24,7 +24,7 @@ fn challenges_never_repeat() {
     let mut seen = HashSet::new();
     let mut halves = HashSet::new();
     for _ in 0..4000 {
-        let challenge = Raw::stranger(&address).read().unwrap();
+        let challenge = Wire::unauthenticated(&address).read().unwrap();
         let nonce = challenge.strip_prefix(b"#CHALLENGE#{sha256}").unwrap();
         assert_eq!(nonce.len(), 40);
         let (first, second) = nonce.split_at(20);
@@ -38,13 +38,13 @@ fn challenges_never_repeat() {
 #[test]
 fn a_recorded_answer_opens_no_other_connection() {
     let (_handle, address, log) = start();
-    let mut honest = Raw::stranger(&address);
+    let mut honest = Wire::unauthenticated(&address);
     let recorded = answer(&honest.read().unwrap(), KEY);
-    let mut waiting = Raw::stranger(&address);
+    let mut waiting = Wire::unauthenticated(&address);
     waiting.read().unwrap();
     honest.frame(&recorded);
     assert_eq!(honest.read().unwrap(), b"#WELCOME#");
-    for mut replaying in [waiting, Raw::stranger(&address)] {
+    for mut replaying in [waiting, Wire::unauthenticated(&address)] {
         replaying.frame(&recorded);
         assert_ne!(replaying.read().unwrap(), b"#WELCOME#");
         while replaying.read().is_some() {}
@@ -56,7 +56,7 @@ fn a_recorded_answer_opens_no_other_connection() {
 fn whoever_sends_the_challenge_back_gets_nowhere() {
     let (_handle, address, log) = start();
     for part in [0..59, 11..59, 11..51, 19..59, 19..51, 0..0] {
-        let mut mirror = Raw::stranger(&address);
+        let mut mirror = Wire::unauthenticated(&address);
         let challenge = mirror.read().unwrap();
         mirror.frame(&challenge[part.clone()]);
         assert_eq!(mirror.read().unwrap(), b"#FAILURE#", "{part:?}");
@@ -68,10 +68,10 @@ fn whoever_sends_the_challenge_back_gets_nowhere() {
 #[test]
 fn no_challenge_is_answered_before_the_key_is_proved() {
     let (_handle, address, _) = start();
-    let mut asked = Raw::stranger(&address);
+    let mut asked = Wire::unauthenticated(&address);
     let challenge = asked.read().unwrap();
     // What the first connection wants to know, the second is asked.
-    let mut oracle = Raw::stranger(&address);
+    let mut oracle = Wire::unauthenticated(&address);
     oracle.read().unwrap();
     oracle.frame(&challenge);
     assert_eq!(oracle.read().unwrap(), b"#FAILURE#");

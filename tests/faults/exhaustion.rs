@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{self, Command};
 use std::time::Instant;
 
-use crate::support::raw::Raw;
+use crate::support::wire::Wire;
 use crate::support::{PATIENCE, Process, TempDir, example, python_client, pythons, say, until};
 use basemanager::{Client, QueueProxy};
 
@@ -101,7 +101,7 @@ fn out_of_file_descriptors() {
     for _ in 0..2 {
         let mut strangers = Vec::new();
         clients.go_on_waiting(|| {
-            strangers.extend((0..2 * MOST).map(|_| Raw::stranger(&address)));
+            strangers.extend((0..2 * MOST).map(|_| Wire::unauthenticated(&address)));
             // It may have inherited one beyond them. One that was evicted makes room for the next.
             until("it has no more", PATIENCE, || manager.files_below(MOST) >= MOST - 1);
             Client::connect(&address, KEY).unwrap();
@@ -130,16 +130,16 @@ fn out_of_threads() {
     for _ in 0..2 {
         let mut strangers = Vec::new();
         clients.go_on_waiting(|| {
-            strangers.extend((0..2 * MOST).map(|_| Raw::stranger(&address)));
+            strangers.extend((0..2 * MOST).map(|_| Wire::unauthenticated(&address)));
             // A thread that has only just ended may still have counted when one of them came.
             until("it has no more", PATIENCE, || {
-                strangers.push(Raw::stranger(&address));
+                strangers.push(Wire::unauthenticated(&address));
                 manager.threads() == MOST
             });
             // Those without a thread are told so by the end of their connection, and make room for others.
             until("one is told so", PATIENCE, || {
                 let begun = Instant::now();
-                let mut stranger = Raw::stranger(&address);
+                let mut stranger = Wire::unauthenticated(&address);
                 let told = stranger.read().is_none();
                 strangers.push(stranger);
                 assert!(begun.elapsed() < PATIENCE / 3);
@@ -159,11 +159,11 @@ fn out_of_memory() {
     const ITEM: usize = 200 << 20;
     let (manager, address) = manager("ulimit -v 150000 && exec", &built());
     let mut clients = Clients::new(&address);
-    let id = Raw::create(&address, KEY, "task_queue");
+    let id = Wire::create(&address, KEY, "task_queue");
     let call = [&b"\x80\x04(\x8c\x20"[..], id.as_bytes(), b"\x8c\x03put(B\0\0\x80\x0c"].concat();
     let length = u32::try_from(ITEM + call.len() + 4).unwrap().to_be_bytes();
     for _ in 0..2 {
-        let mut large = Raw::accepted(&address, KEY);
+        let mut large = Wire::accepted(&address, KEY);
         clients.go_on_waiting(|| {
             large.send(&[&length, &call[..]].concat());
             let part = vec![0; 1 << 20];

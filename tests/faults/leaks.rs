@@ -3,7 +3,7 @@
 //! `cargo test --release --test faults leaks -- --ignored` does it 100,000 times.
 #![cfg(target_os = "linux")]
 
-use crate::support::raw::Raw;
+use crate::support::wire::Wire;
 use crate::support::{PATIENCE, Peer, Process, python_client, pythons, say, until};
 use basemanager::{Client, QueueProxy};
 
@@ -53,9 +53,9 @@ impl Watched {
             // Wrong keys, unknown names, no words at all.
             1 => drop(Client::connect(address, "another").unwrap_err()),
             2 => drop(Client::connect(address, KEY).unwrap().queue("no such").unwrap_err()),
-            3 => drop(Raw::stranger(address).read().unwrap()),
+            3 => drop(Wire::unauthenticated(address).read().unwrap()),
             // Half a frame; a call that waits; a reply that nobody reads.
-            4 => drop(Raw::accepted(address, KEY).send(b"\0\0\x75\x30half")),
+            4 => drop(Wire::accepted(address, KEY).send(b"\0\0\x75\x30half")),
             5 => self.unread("get", &[]),
             6 => self.unread("qsize", &[]),
             _ => self.unread("put", &[b'B', 0, 0, 1, 0]),
@@ -64,11 +64,9 @@ impl Watched {
 
     /// Begins a call, and dies.
     fn unread(&self, method: &str, args: &[u8]) {
-        let mut raw = Raw::accepted(&self.address, KEY);
-        let length = [u8::try_from(method.len()).unwrap()];
-        let id = self.tasks.proxy().id().as_bytes();
-        let call = [&b"\x80\x04(\x8c\x20"[..], id, b"\x8c", &length, method.as_bytes(), b"("];
-        raw.frame(&[&call.concat(), args, &vec![0; args.len() * 65536 / 5][..], b"t}t."].concat());
+        let mut raw = Wire::accepted(&self.address, KEY);
+        let args = [args, &vec![0; args.len() * 65536 / 5]].concat();
+        raw.request(Some(self.tasks.proxy().id()), method, &args);
     }
 
     /// A Python process, killed with calls of all kinds behind it and one under way.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::support::raw::{self, Raw};
+use crate::support::wire::{self, Wire};
 use crate::support::{self, Log, PATIENCE, Process, python_client, pythons, until};
 use basemanager::{Client, Error, Manager, Queue, QueueProxy, ServerHandle};
 
@@ -56,7 +56,7 @@ fn a_frame_over_256_bytes_ends_a_strangers_connection() {
     let mut clients = Clients::new(&address);
     for header in [&b"\0\0\x01\x01"[..], b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff\0\0\0\x01\0\0\0\0"]
     {
-        let mut stranger = Raw::stranger(&address);
+        let mut stranger = Wire::unauthenticated(&address);
         stranger.read().unwrap();
         stranger.send(header);
         // At once: nothing of the frame itself has been sent.
@@ -65,7 +65,7 @@ fn a_frame_over_256_bytes_ends_a_strangers_connection() {
         clients.go_on();
     }
     // One of 256 is an answer, though a wrong one.
-    let mut stranger = Raw::stranger(&address);
+    let mut stranger = Wire::unauthenticated(&address);
     stranger.read().unwrap();
     stranger.frame(&[b'x'; 256]);
     assert_eq!(stranger.read().unwrap(), b"#FAILURE#");
@@ -80,7 +80,7 @@ fn another_protocol_is_named_in_the_log() {
         (b"\x16\x03\x01\x02\0\x01\0\x01\xfc", "TLS; it sent \"\\x16\\x03\\x01"),
         (b"*1\r\n$4\r\nPING\r\n", "another protocol; it sent \"*1\\r\\n$4"),
     ] {
-        let mut stranger = Raw::stranger(&address);
+        let mut stranger = Wire::unauthenticated(&address);
         stranger.read().unwrap();
         stranger.send(bytes);
         assert_eq!(stranger.read(), None);
@@ -92,13 +92,13 @@ fn another_protocol_is_named_in_the_log() {
 #[test]
 fn log_lines_name_the_peer_and_the_reason() {
     let (_handle, address, log) = start(Manager::new(KEY));
-    let mut wrong = Raw::stranger(&address);
+    let mut wrong = Wire::unauthenticated(&address);
     wrong.read().unwrap();
-    wrong.frame(&raw::answer(b"#CHALLENGE#{sha256}", KEY));
+    wrong.frame(&wire::answer(b"#CHALLENGE#{sha256}", KEY));
     let peer = wrong.stream().local_addr().unwrap();
     log.until(&format!("rejected {peer}: the peer holds another authkey"));
 
-    let mut old = Raw::stranger(&address);
+    let mut old = Wire::unauthenticated(&address);
     old.read().unwrap();
     old.frame(&[7; 16]);
     let peer = old.stream().local_addr().unwrap();
@@ -109,7 +109,7 @@ fn log_lines_name_the_peer_and_the_reason() {
         format!("rejected {peer}: {why}")
     });
 
-    let mut client = Raw::accepted(&address, KEY);
+    let mut client = Wire::accepted(&address, KEY);
     client.send(b"\xff\xff\xff\xfe");
     let peer = client.stream().local_addr().unwrap();
     log.until(&format!("closed {peer}: protocol error: a frame of -2 bytes"));
@@ -132,12 +132,12 @@ fn oldest_unauthenticated_connection_is_evicted_for_a_new_one() {
     let mut clients = Clients::new(&address);
     let mut silent = std::collections::VecDeque::new();
     for _ in 0..8 {
-        let mut stranger = Raw::stranger(&address);
+        let mut stranger = Wire::unauthenticated(&address);
         stranger.read().unwrap();
         silent.push_back(stranger);
     }
     for _ in 0..20 {
-        let mut newest = Raw::stranger(&address);
+        let mut newest = Wire::unauthenticated(&address);
         newest.read().unwrap();
         silent.push_back(newest);
         let mut oldest = silent.pop_front().unwrap();
@@ -168,7 +168,7 @@ fn no_place_for_handshakes_admits_no_connection() {
 fn silence_makes_room() {
     let manager = Manager::new(KEY).max_handshakes(4).handshake_timeout(Duration::from_millis(300));
     let (_handle, address, log) = start(manager);
-    let mut silent: Vec<_> = (0..4).map(|_| Raw::stranger(&address)).collect();
+    let mut silent: Vec<_> = (0..4).map(|_| Wire::unauthenticated(&address)).collect();
     until("their time is over", PATIENCE, || Client::connect(&address, KEY).is_ok());
     for stranger in &mut silent {
         stranger.read();
@@ -206,7 +206,7 @@ fn silent_flood_keeps_no_client_out_at_max_connections() {
     let (_handle, address, log) = start(manager);
     let mut silent = Vec::new();
     for _ in 0..3 * MOST {
-        silent.push(Raw::stranger(&address));
+        silent.push(Wire::unauthenticated(&address));
         silent.last_mut().unwrap().read();
     }
     for _ in 0..2 * MOST {

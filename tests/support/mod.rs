@@ -6,7 +6,7 @@
 
 pub(crate) mod oracle;
 pub(crate) mod programs;
-pub(crate) mod raw;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::env;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::support::raw::Raw;
+use crate::support::wire::Wire;
 use basemanager::object::{Call, Exposed, Return, SharedObject};
 use basemanager::sync::{Dict, List, ListProxy};
 use basemanager::{Client, Error, Exception, Limits, Manager, Pickle, Queue, ServerHandle, Value};
@@ -16,14 +16,14 @@ fn serve(limits: Limits) -> (ServerHandle, List, ListProxy, Caller) {
     let client = Client::connect(handle.address(), "key").unwrap();
     let proxy = client.create("shared", ()).unwrap().into();
     let address = handle.address().to_string();
-    let id = Raw::create(&address, "key", "shared");
-    let caller = Caller { raw: Raw::accepted(&address, "key"), id };
+    let id = Wire::create(&address, "key", "shared");
+    let caller = Caller { raw: Wire::accepted(&address, "key"), id };
     (handle, list, proxy, caller)
 }
 
 /// A connection that sends calls of the list byte by byte.
 struct Caller {
-    raw: Raw,
+    raw: Wire,
     id: String,
 }
 
@@ -35,10 +35,8 @@ fn nested(function: &str, levels: usize, innermost: &[u8]) -> Vec<u8> {
 
 /// Calls a method of the list with these arguments; `Err` is a reply that is no result, as it came.
 fn call(caller: &mut Caller, method: &str, arguments: &[&[u8]]) -> Result<(), String> {
-    let text = |text: &str| [&[0x8c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let Caller { raw, id } = caller;
-    let arguments = arguments.concat();
-    raw.frame(&[b"\x80\x04(", &*text(id), &*text(method), b"(", &arguments, b"t}t."].concat());
+    raw.request(Some(id), method, &arguments.concat());
     let reply = raw.read().unwrap();
     let returned = reply.starts_with(b"\x80\x04\x8c\x07#RETURN");
     if returned { Ok(()) } else { Err(reply.escape_ascii().to_string()) }

@@ -4,10 +4,10 @@
 //! Input: to whom, then pieces: what to make of each, what else that takes, its length, its bytes.
 #![no_main]
 
+#[path = "../peer.rs"]
+mod peer;
 #[path = "../../support/programs.rs"]
 mod programs;
-#[path = "../wire.rs"]
-mod wire;
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,9 @@ use std::thread;
 
 use basemanager::{Client, Manager, Proxy, Queue, QueueProxy, ServerHandle, Value};
 use libfuzzer_sys::fuzz_target;
+use peer::wire::framed;
+use peer::{KEY, PATIENCE, Peer, Pieces, connect, peer, rest};
 use programs::{Rng, program, request, whole};
-use wire::{KEY, PATIENCE, Pieces, Wire};
 
 /// Inputs after which a manager has gathered enough objects.
 const TIRED: usize = 3000;
@@ -102,11 +103,10 @@ impl Served {
 fn as_a_client(first: bool, input: &[u8]) {
     static SERVED: LazyLock<Mutex<Served>> = LazyLock::new(|| Mutex::new(Served::new()));
     let served = &mut *SERVED.lock().expect("no panic before");
-    let mut peer = Wire::connect(&served.handle.address().to_string());
-    peer.prove();
+    let mut peer = connect(&served.handle.address().to_string());
+    peer.prove(KEY).expect("the manager serves");
     if !first {
-        peer.frame(&whole(&[b"(N\x8c\x11accept_connection\x8c\x04evil\x85}t"]));
-        peer.read().expect("accepted");
+        peer.accept_connection();
     }
     let mut pieces = Pieces(input);
     let mut sent = Vec::new();
@@ -116,14 +116,14 @@ fn as_a_client(first: bool, input: &[u8]) {
         let mut choices = Rng::chosen(piece);
         let bytes = match how % 16 {
             0 => piece.to_vec(),
-            1 => frame(piece),
-            2 => frame(&whole(&[piece])),
-            3 => frame(&program(&mut choices, 30)),
-            4 => frame(&long(served.objects[0].id(), piece)),
+            1 => framed(piece),
+            2 => framed(&whole(&[piece])),
+            3 => framed(&program(&mut choices, 30)),
+            4 => framed(&long(served.objects[0].id(), piece)),
             _ if first => {
                 let typeid = TYPES[what % TYPES.len()];
                 let id = served.objects[what % served.objects.len()].id();
-                frame(&match FUNCTIONS[which % FUNCTIONS.len()] {
+                framed(&match FUNCTIONS[which % FUNCTIONS.len()] {
                     // A second passes until all have taken what they were handed.
                     "shutdown" if what < 255 => request(&mut choices, None, "dummy", &[]),
                     "create" => request(&mut choices, None, "create", &[typeid]),
@@ -148,13 +148,13 @@ fn as_a_client(first: bool, input: &[u8]) {
                 } else {
                     method
                 };
-                frame(&request(&mut choices, Some(object.id()), method, &[]))
+                framed(&request(&mut choices, Some(object.id()), method, &[]))
             }
         };
         peer.send(&bytes);
         sent.extend(bytes);
     }
-    peer.rest();
+    rest(peer);
 
     served.inputs += 1;
     match served.honest.len() {
@@ -170,11 +170,6 @@ fn as_a_client(first: bool, input: &[u8]) {
             *served = Served::new();
         }
     }
-}
-
-fn frame(payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short");
-    [&length.to_be_bytes(), payload].concat()
 }
 
 /// A pickle that has few different parts, and many of them.
@@ -201,7 +196,7 @@ fn as_a_manager(input: &[u8]) {
                     break;
                 }
                 // A client may keep one connection, and call on another.
-                scope.spawn(|| answer(Wire::new(stream), &pieces));
+                scope.spawn(|| answer(peer(stream), &pieces));
             }
         });
         let client = Client::builder(path, KEY).connect_timeout(PATIENCE).call_timeout(PATIENCE);
@@ -219,8 +214,8 @@ fn as_a_manager(input: &[u8]) {
 }
 
 /// Answers each request with a piece, until there are no more.
-fn answer(mut peer: Wire, pieces: &Mutex<Pieces<'_>>) {
-    if peer.welcome().is_none() {
+fn answer(mut peer: Peer, pieces: &Mutex<Pieces<'_>>) {
+    if peer.welcome(KEY).is_none() {
         return;
     }
     while peer.read().is_some() {
@@ -231,7 +226,10 @@ fn answer(mut peer: Wire, pieces: &Mutex<Pieces<'_>>) {
         };
         match how % 8 {
             // The client may wait for the rest of it.
-            0 => return peer.send(piece),
+            0 => {
+                peer.send(piece);
+                return;
+            }
             1 => peer.frame(piece),
             2 => peer.frame(&program(&mut Rng::chosen(piece), 30)),
             3 => peer.frame(&whole(&[b"\x8c\x06#ERROR", piece, b"\x86"])),

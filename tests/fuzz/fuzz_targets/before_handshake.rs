@@ -4,8 +4,8 @@
 //! Input: to whom, then pieces: how to send each, its length, its bytes.
 #![no_main]
 
-#[path = "../wire.rs"]
-mod wire;
+#[path = "../peer.rs"]
+mod peer;
 
 use std::os::unix::net::UnixListener;
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use std::thread;
 
 use basemanager::{Client, Manager, Queue, ServerHandle};
 use libfuzzer_sys::fuzz_target;
-use wire::{KEY, PATIENCE, Pieces, Wire};
+use peer::{KEY, PATIENCE, Peer, Pieces, connect, peer, read_if_any, rest};
 
 fuzz_target!(|input: &[u8]| {
     let [whom, rest @ ..] = input else { return };
@@ -27,9 +27,9 @@ fn as_a_client(input: &[u8]) {
         manager.bind_private().expect("bound").start().expect("started")
     });
     let address = MANAGER.address().to_string();
-    let mut stranger = Wire::connect(&address);
+    let mut stranger = connect(&address);
     if say(&mut stranger, input) {
-        let heard = stranger.rest();
+        let heard = rest(stranger);
         assert!(!heard.windows(9).any(|part| part == b"#WELCOME#"), "a stranger is welcome");
     }
     let honest = Client::builder(MANAGER.address().clone(), KEY).call_timeout(PATIENCE).connect();
@@ -47,9 +47,9 @@ fn as_a_manager(input: &[u8]) {
     thread::scope(|scope| {
         scope.spawn(|| {
             let (stream, _) = listener.accept().expect("a client comes");
-            let mut stranger = Wire::new(stream);
+            let mut stranger = peer(stream);
             if say(&mut stranger, input) {
-                stranger.rest();
+                rest(stranger);
             }
         });
         let client = Client::builder(path, KEY).connect_timeout(PATIENCE).connect();
@@ -58,13 +58,15 @@ fn as_a_manager(input: &[u8]) {
 }
 
 /// Sends the pieces; gives whether to wait for an answer.
-fn say(stranger: &mut Wire, input: &[u8]) -> bool {
+fn say(stranger: &mut Peer, input: &[u8]) -> bool {
     let mut pieces = Pieces(input);
     let mut heard = Vec::new();
     while let Some(how) = pieces.number() {
         let piece = pieces.piece().unwrap_or_default();
         match how % 8 {
-            0 | 1 => stranger.send(piece),
+            0 | 1 => {
+                stranger.send(piece);
+            }
             2 => stranger.frame(piece),
             3 => stranger.frame(&[b"#CHALLENGE#", piece].concat()),
             4 => stranger.frame(&[b"{sha256}", piece].concat()),
@@ -72,7 +74,7 @@ fn say(stranger: &mut Wire, input: &[u8]) -> bool {
             5 => stranger.frame(&[&heard, piece].concat()),
             6 => stranger.frame(&[piece, heard.get(11..).unwrap_or_default()].concat()),
             // Listens only where there is something to hear.
-            _ if heard.is_empty() => heard = stranger.read_if_any(),
+            _ if heard.is_empty() => heard = read_if_any(stranger),
             _ => return false,
         }
     }

@@ -7,10 +7,10 @@
 //! Input: which way, then a program's choices, or its bytes.
 #![no_main]
 
+#[path = "../peer.rs"]
+mod peer;
 #[path = "../../support/programs.rs"]
 mod programs;
-#[path = "../wire.rs"]
-mod wire;
 
 use std::io::{BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -18,8 +18,8 @@ use std::sync::{LazyLock, Mutex};
 
 use basemanager::{Client, Limits, Manager, Pickle, Queue, ServerHandle, Value};
 use libfuzzer_sys::fuzz_target;
+use peer::{KEY, Peer};
 use programs::{Rng, program, request, whole};
-use wire::{KEY, Wire};
 
 /// What is refused though CPython reads it: see the README's Limits.
 const DOCUMENTED: [&str; 3] = ["refused", "exceeds the limit of", "too many objects"];
@@ -57,15 +57,14 @@ fn alone(theirs: &[u8]) {
 }
 
 fn through_a_queue(choices: &[u8]) {
-    static SERVED: LazyLock<(ServerHandle, String, Mutex<Wire>)> = LazyLock::new(|| {
+    static SERVED: LazyLock<(ServerHandle, String, Mutex<Peer>)> = LazyLock::new(|| {
         let manager = Manager::new(KEY).share("queue", Queue::new());
         let handle = manager.bind_private().expect("bound").start().expect("started");
         let client = Client::connect(handle.address(), KEY).expect("connected");
         let id = client.queue("queue").expect("shared").proxy().id().to_owned();
-        let mut wire = Wire::connect(&handle.address().to_string());
-        wire.prove();
-        wire.frame(&whole(&[b"(N\x8c\x11accept_connection\x8c\x06splice\x85}t"]));
-        wire.read().expect("accepted");
+        let mut wire = peer::connect(&handle.address().to_string());
+        wire.prove(KEY).expect("the manager serves");
+        wire.accept_connection();
         (handle, id, Mutex::new(wire))
     });
     let (_, id, wire) = &*SERVED;
@@ -76,7 +75,7 @@ fn through_a_queue(choices: &[u8]) {
     if reply != whole(&[b"\x8c\x07#RETURNN\x86"]) {
         return alone(&put);
     }
-    wire.frame(&whole(&[b"(\x8c\x20", id.as_bytes(), b"\x8c\x0aget_nowait)}t"]));
+    wire.request(Some(id), "get_nowait", b"");
     ask(b'f', &[&put, &wire.read().expect("an answer")]);
 }
 

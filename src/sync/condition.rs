@@ -9,7 +9,7 @@
 //! waiter, and no other.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiters {
     /// By place in the FIFO, each with whether it was notified.
-    fifo: VecDeque<(u64, Monitor<bool>)>,
+    fifo: BTreeMap<u64, Monitor<bool>>,
     next: u64,
 }
 
@@ -84,7 +84,8 @@ impl Condition {
             return Ok(Self::new());
         }
         let object = call.object(&proxy).map(|object| object as Arc<dyn Any + Send + Sync>);
-        let lock = object.and_then(|object| object.downcast().ok()).ok_or_else(|| {
+        let lock = object.and_then(|object| object.downcast::<lock::Shared>().ok());
+        let lock = lock.filter(|lock| !lock.is_semaphore()).ok_or_else(|| {
             let name = python::type_name(&proxy);
             Exception::attribute_error(format!("expected a lock of this manager, got '{name}'"))
         })?;
@@ -98,9 +99,7 @@ impl Condition {
     /// Acquires the lock, as [`RLock::acquire`].
     #[must_use]
     pub fn acquire(&self, timeout: Option<Duration>) -> bool {
-        // A thread of this process cannot be interrupted.
-        let mut wait = Wait::new(timeout);
-        self.0.lock.acquire(Owner::this_thread(), &mut wait).unwrap_or(false)
+        self.0.lock.acquire_here(timeout)
     }
 
     /// Releases the lock.
@@ -108,7 +107,7 @@ impl Condition {
     /// # Errors
     /// `RuntimeError` if this thread does not hold it.
     pub fn release(&self) -> Result<()> {
-        Ok(self.0.lock.release(Owner::this_thread())?)
+        Ok(self.0.lock.release(Owner::this_thread(), 1)?)
     }
 
     /// Releases the lock, waits to be notified, and acquires the lock again; `false` if it was not notified within
@@ -151,15 +150,21 @@ impl Shared {
 
     fn wait(&self, owner: Owner, wait: &mut Wait<'_>) -> Result<bool, WaitError> {
         let waiter = Monitor::new(false);
-        let place = self.enter(waiter.clone());
-        let depth = self.lock.release_all();
+        let place = {
+            let mut waiters = lock(&self.waiters);
+            waiters.next += 1;
+            let place = waiters.next;
+            waiters.fifo.insert(place, waiter.clone());
+            place
+        };
+        let levels = self.lock.release_all(|_| true);
         let woken = waiter.wait(wait, |notified| *notified).map(|woken| woken.is_some());
         // A waiter that is no longer in the FIFO was notified.
-        let notified = !self.leave(place);
+        let notified = lock(&self.waiters).fifo.remove(&place).is_none();
         let back = match woken {
-            // After WaitedTooLong the caller holds the lock too, as after any exception of `wait` in Python.
+            // After WaitError::MaxWait the caller holds the lock too, as after any exception of `wait` in Python.
             Ok(_) | Err(WaitError::MaxWait(_)) => {
-                self.lock.acquire_all(owner, depth, wait.unbounded())
+                self.lock.acquire(owner, levels.max(1), wait.unbounded())
             }
             Err(interrupted) => Err(interrupted),
         };
@@ -170,26 +175,9 @@ impl Shared {
         if notified { Ok(true) } else { woken.map(|_| false) }
     }
 
-    /// Appends a waiter to the FIFO; returns its place.
-    fn enter(&self, waiter: Monitor<bool>) -> u64 {
-        let mut waiters = lock(&self.waiters);
-        waiters.next += 1;
-        let place = waiters.next;
-        waiters.fifo.push_back((place, waiter));
-        place
-    }
-
-    /// Removes a waiter from the FIFO; `false` if it was not there.
-    fn leave(&self, place: u64) -> bool {
-        let mut waiters = lock(&self.waiters);
-        let found = waiters.fifo.binary_search_by_key(&place, |(place, _)| *place);
-        found.is_ok_and(|at| waiters.fifo.remove(at).is_some())
-    }
-
     fn notify(&self, n: usize) {
         let mut waiters = lock(&self.waiters);
-        let n = n.min(waiters.fifo.len());
-        for (_, waiter) in waiters.fifo.drain(..n) {
+        for (_, waiter) in std::iter::from_fn(|| waiters.fifo.pop_first()).take(n) {
             *waiter.lock() = true;
             waiter.notify_one();
         }

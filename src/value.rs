@@ -18,9 +18,9 @@ use crate::pickle::Pickle;
 pub use args::{Args, IntoArgs};
 pub use convert::{FromValue, IntoValue};
 pub(crate) use range::Steps;
-#[cfg(feature = "sync")]
-pub(crate) use repr::Pair;
 pub(crate) use repr::beginning;
+#[cfg(feature = "sync")]
+pub(crate) use repr::{Pair, write_items};
 
 /// A Python value.
 ///

@@ -52,7 +52,7 @@ impl Array {
     /// `TypeError`, `ValueError` or `OverflowError`, as [`Array::new`].
     pub fn from_call(call: &mut Call<'_>) -> Result<Self, Exception> {
         let ([typecode, sequence], [_]) = call.args(["typecode", "sequence"], ["lock"])?;
-        let typecode = Typecode::of(&call.value(typecode)?)?;
+        let typecode = Typecode::new(typecode.to()?)?;
         let sequence = python::referent(call, call.value(sequence)?)?;
         Ok(Self::of(typecode, initial(call, typecode, sequence.data)?))
     }
@@ -104,25 +104,20 @@ impl Shared {
 
     fn get(&self, at: &Subscript) -> Result<Value, Exception> {
         let items = self.lock();
-        match at {
-            Subscript::Index(index) => {
-                let item = slice::position(*index, items.len()).and_then(|at| items.get(at));
-                item.cloned().ok_or_else(out_of_range)
-            }
-            Subscript::Slice(slice) => {
-                let items: Vec<Value> = slice::get(&items, slice).cloned().collect();
-                Ok(self.typecode.pickle(&items))
-            }
+        let named = slice::get(&items, at)?;
+        match (at, named.as_slice()) {
+            (Subscript::Index(_), [item]) => Ok(Value::clone(item)),
+            _ => self.typecode.pickle(named.into_iter().cloned().collect()),
         }
     }
 
     fn set(&self, at: &Subscript, value: &Value) -> Result<(), Exception> {
         let mut items = self.lock();
         let mut new = match at {
-            Subscript::Index(index) if slice::position(*index, items.len()).is_none() => {
-                return Err(out_of_range());
+            Subscript::Index(index) => {
+                slice::position(*index, items.len())?;
+                vec![self.typecode.item(value)?]
             }
-            Subscript::Index(_) => vec![self.typecode.item(value)?],
             Subscript::Slice(_) => match Typecode::unpickle(value) {
                 Some((typecode, items)) if typecode == self.typecode => items,
                 _ => return Err(python::wrong_type("an array with the same typecode", value)),
@@ -180,6 +175,6 @@ impl SharedObject for Shared {
     }
 
     fn value(&self) -> Result<Element, Exception> {
-        Ok(self.typecode.pickle(&self.lock()).into())
+        Ok(self.typecode.pickle(self.lock().clone())?.into())
     }
 }

@@ -196,9 +196,8 @@ impl Shared {
     /// `__getattribute__(name)`: Python's proxy reads the attributes by it.
     fn attribute(&self, call: &Call<'_>) -> Result<Return, Exception> {
         let ([name], []) = call.args(["name"], [])?;
-        let name = python::text(call, name)?;
         let state = self.state.lock();
-        match name.as_str() {
+        match name.to::<String>()?.as_str() {
             "parties" => Ok(self.parties.into()),
             "n_waiting" => Ok(state.waiting.into()),
             "broken" => Ok(state.broken.into()),

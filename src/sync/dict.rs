@@ -129,42 +129,41 @@ impl SharedObject for Shared {
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         match call.method() {
             "__contains__" => {
-                let ([arg], []) = call.args(["key"], [])?;
-                let key = key_of(call, arg)?;
+                let ([key], []) = call.args(["key"], [])?;
+                let key = Key::new(&call.kept(key))?;
                 Ok(self.lock().contains(&key).into())
             }
             "__getitem__" => {
-                let ([arg], []) = call.args(["key"], [])?;
-                let key = key_of(call, arg)?;
-                let value = self.lock().get(&key).cloned();
-                value.map(Return::Element).ok_or_else(|| key_error(call, arg))
-            }
-            "get" => {
-                let ([arg], [default]) = call.args(["key"], ["default"])?;
-                let key = key_of(call, arg)?;
-                let value = self.lock().get(&key).cloned();
-                Ok(Return::Element(value.unwrap_or_else(|| or_none(call, default))))
+                let ([key], []) = call.args(["key"], [])?;
+                let value = self.get(&Key::new(&call.kept(key))?);
+                value.ok_or_else(|| key_error(call, key))
             }
             "__delitem__" => {
-                let ([arg], []) = call.args(["key"], [])?;
-                let key = key_of(call, arg)?;
-                let old = self.lock().remove(&key);
-                old.map(|_| ().into()).ok_or_else(|| key_error(call, arg))
+                let ([key], []) = call.args(["key"], [])?;
+                let removed = self.remove(&Key::new(&call.kept(key))?);
+                removed.map(|_| ().into()).ok_or_else(|| key_error(call, key))
+            }
+            "get" => {
+                let ([key], [default]) = call.args(["key"], ["default"])?;
+                let value = self.get(&Key::new(&call.kept(key))?);
+                Ok(value.unwrap_or_else(|| Return::Element(or_none(call, default))))
             }
             "pop" => {
-                let ([arg], [default]) = call.args(["key"], ["default"])?;
-                let key = key_of(call, arg)?;
-                let old = self.lock().remove(&key);
-                let value = old.map(|entry| entry.value);
-                let value = value.or_else(|| default.map(|default| call.element(default)));
-                value.map(Return::Element).ok_or_else(|| key_error(call, arg))
+                let ([key], [default]) = call.args(["key"], ["default"])?;
+                let value = self.remove(&Key::new(&call.kept(key))?);
+                let value = value.or_else(|| Some(Return::Element(call.element(default?))));
+                value.ok_or_else(|| key_error(call, key))
             }
-            "setdefault" => self.set_default(call).map(Return::Element),
-            "fromkeys" => from_keys(call),
-            "__or__" | "__ror__" => self.union(call),
-            "__iter__" => {
-                call.no_args()?;
-                Ok(iterator::Iterator::new(&self.entries).into())
+            "setdefault" => {
+                let ([key], [default]) = call.args(["key"], ["default"])?;
+                let new = entry(call.element(key), or_none(call, default))?;
+                let mut entries = self.lock();
+                if let Some(value) = entries.get(&new.key) {
+                    return Ok(Return::Element(value.clone()));
+                }
+                let value = new.value.clone();
+                entries.insert(new);
+                Ok(Return::Element(value))
             }
             "__setitem__" => {
                 let ([key, value], []) = call.args(["key", "value"], [])?;
@@ -175,8 +174,10 @@ impl SharedObject for Shared {
             "__ior__" => {
                 let ([other], []) = call.args(["other"], [])?;
                 self.set(gather(call, other)?);
-                Ok(self.copy())
+                self.value().map(Return::Element)
             }
+            "__or__" | "__ror__" => self.union(call),
+            "fromkeys" => from_keys(call),
             _ => {
                 call.no_args()?;
                 self.whole(call)
@@ -210,58 +211,51 @@ impl Shared {
         lock(&self.entries)
     }
 
-    fn copy(&self) -> Return {
-        Return::Element(pairs(&self.lock()).map(Value::Dict))
+    fn get(&self, key: &Key) -> Option<Return> {
+        self.lock().get(key).cloned().map(Return::Element)
+    }
+
+    fn remove(&self, key: &Key) -> Option<Return> {
+        let removed = self.lock().remove(key);
+        removed.map(|entry| Return::Element(entry.value))
     }
 
     /// The methods without arguments.
     fn whole(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        Ok(match call.method() {
-            "__len__" => self.lock().len().into(),
-            "copy" => self.copy(),
+        Ok(Return::Element(match call.method() {
+            "__len__" => return Ok(self.lock().len().into()),
+            "__iter__" => return Ok(iterator::Iterator::new(&self.entries).into()),
             "clear" => {
                 self.clear();
-                ().into()
+                return Ok(().into());
             }
-            "keys" => Return::Element(names(&self.lock()).map(Value::List)),
+            "copy" => self.value()?,
+            "keys" => names(&self.lock()).map(Value::List),
             "values" => {
                 let values: Held<_> = self.lock().iter().map(|entry| &entry.value).collect();
-                Return::Element(values.map(Value::List))
+                values.map(Value::List)
             }
-            "items" => Return::Element(pairs(&self.lock()).map(Value::from_iter)),
+            "items" => pairs(&self.lock()).map(Value::from_iter),
             "__reversed__" => {
-                let mut names = names(&self.lock());
-                names.data.reverse();
-                Return::Element(names.map(python::iterator))
+                let reversed = self.lock().iter().rev().map(|entry| &entry.name).collect();
+                python::iterator(reversed)?
             }
             "popitem" => {
                 let last = self.lock().pop_last();
-                let empty = || Exception::builtin("KeyError", "the dict is empty");
-                let last = last.ok_or_else(empty)?;
+                let last =
+                    last.ok_or_else(|| Exception::builtin("KeyError", "the dict is empty"))?;
                 let pair: Held<Vec<Value>> = [&last.name, &last.value].into_iter().collect();
-                Return::Element(pair.map(Value::Tuple))
+                pair.map(Value::Tuple)
             }
             _ => return Err(call.no_such_method()),
-        })
-    }
-
-    fn set_default(&self, call: &Call<'_>) -> Result<Element, Exception> {
-        let ([key], [default]) = call.args(["key"], ["default"])?;
-        let new = entry(call.element(key), or_none(call, default))?;
-        let mut entries = self.lock();
-        if let Some(value) = entries.get(&new.key) {
-            return Ok(value.clone());
-        }
-        let value = new.value.clone();
-        entries.insert(new);
-        Ok(value)
+        }))
     }
 
     /// `self | other` or `other | self`.
     fn union(&self, call: &Call<'_>) -> Result<Return, Exception> {
         let ([other], []) = call.args(["other"], [])?;
         if !matches!(call.value(other)?, Value::Dict(_)) {
-            return Ok(python::not_implemented().into());
+            return Ok(python::not_implemented());
         }
         let other: Entries = gather(call, other)?.into_iter().collect();
         let own = self.lock().clone();
@@ -299,12 +293,8 @@ fn entry(name: Element, value: Element) -> Result<Entry<Element>, Exception> {
     Ok(Entry { key: Key::new(&name)?, name, value })
 }
 
-fn key_of(call: &Call<'_>, arg: &Pickle) -> Result<Key, Exception> {
-    Key::new(&call.kept(arg))
-}
-
-fn key_error(call: &Call<'_>, arg: &Pickle) -> Exception {
-    Exception::new("builtins", "KeyError", vec![call.kept(arg)])
+fn key_error(call: &Call<'_>, key: &Pickle) -> Exception {
+    Exception::new("builtins", "KeyError", vec![call.kept(key)])
 }
 
 /// An optional argument, or `None`.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::python::slice::{self, Subscript, out_of_range};
+use super::python::slice::{self, Subscript};
 use super::python::{self, Key};
 use crate::exception::Exception;
 use crate::object::call::Call;
@@ -101,43 +101,68 @@ impl SharedObject for Shared {
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
         match call.method() {
-            "__contains__" => {
-                let ([value], []) = call.args(["value"], [])?;
-                let value = call.kept(value);
-                Ok(self.first(&value, 0, i64::MAX).is_some().into())
-            }
             "__getitem__" => {
                 let ([at], []) = call.args(["index"], [])?;
                 self.get(&Subscript::of(call, at)?).map(Return::Element)
             }
-            "__len__" => {
-                call.no_args()?;
-                Ok(self.lock().len().into())
+            "__setitem__" => {
+                let ([at, value], []) = call.args(["index", "value"], [])?;
+                Ok(self.set(&Subscript::of(call, at)?, value, call)?.into())
             }
-            "__reversed__" => {
-                call.no_args()?;
-                let reversed: Held<Vec<Value>> = self.lock().iter().rev().collect();
-                Ok(Return::Element(reversed.map(python::iterator)))
+            "__delitem__" => {
+                let ([at], []) = call.args(["index"], [])?;
+                let at = Subscript::of(call, at)?;
+                let old = slice::delete(&mut self.lock(), &at)?;
+                drop(old);
+                Ok(().into())
             }
-            "copy" => {
-                call.no_args()?;
-                Ok(Return::Element(list(&*self.lock())))
-            }
-            "count" => {
+            "__contains__" | "count" | "remove" => {
                 let ([value], []) = call.args(["value"], [])?;
                 let value = call.kept(value);
-                Ok(self.find(&value, 0, i64::MAX, false).count().into())
+                Ok(match call.method() {
+                    "__contains__" => self.find(&value, ALL, true).next().is_some().into(),
+                    "count" => self.find(&value, ALL, false).count().into(),
+                    _ => self.remove(&value)?.into(),
+                })
             }
             "index" => {
-                let ([value], bounds) = call.args(["value"], ["start", "stop"])?;
-                Ok(self.index(call, value, bounds)?.into())
+                let ([value], [start, stop]) = call.args(["value"], ["start", "stop"])?;
+                let bound = |arg: Option<&Pickle>, default| {
+                    arg.map_or(Ok(default), |arg| slice::bound(&call.value(arg)?))
+                };
+                let bounds = [bound(start, 0)?, bound(stop, i64::MAX)?];
+                let found = self.find(&call.kept(value), bounds, true).next();
+                Ok(found.ok_or_else(not_in_list)?.0.into())
+            }
+            "append" => {
+                let ([item], []) = call.args(["item"], [])?;
+                let item = call.element(item);
+                self.lock().push(item);
+                Ok(().into())
+            }
+            "insert" => {
+                let ([at, item], []) = call.args(["index", "item"], [])?;
+                let (at, item) = (python::integer(call, at)?, call.element(item));
+                let mut items = self.lock();
+                let at = slice::clamp(at, items.len());
+                items.insert(at, item);
+                Ok(().into())
             }
             "pop" => {
                 let ([], [at]) = call.args([], ["index"])?;
                 let at = at.map_or(Ok(-1), |at| python::integer(call, at))?;
-                self.pop(at).map(Return::Element)
+                let mut items = self.lock();
+                let at = slice::position(at, items.len())?;
+                Ok(Return::Element(items.remove(at)))
             }
+            "sort" => Ok(self.sort(call)?.into()),
             // The operators return a copy of the list, those in place too: as in CPython's manager.
+            method @ ("extend" | "__iadd__") => {
+                let ([iterable], []) = call.args(["iterable"], [])?;
+                let new = python::elements(call, iterable)?;
+                self.lock().extend(new);
+                if method == "extend" { Ok(().into()) } else { self.copy() }
+            }
             "__add__" => {
                 let ([other], []) = call.args(["other"], [])?;
                 let other = call.value(other)?;
@@ -148,25 +173,11 @@ impl SharedObject for Shared {
                 let more = more.collect::<Result<Vec<Element>, _>>()?;
                 Ok(Return::Element(list(self.lock().iter().chain(&more))))
             }
-            "__iadd__" => {
-                self.extend(call)?;
-                Ok(Return::Element(list(&*self.lock())))
+            "__mul__" | "__rmul__" | "__imul__" => self.repeat(call),
+            _ => {
+                call.no_args()?;
+                self.whole(call)
             }
-            "__imul__" => {
-                let times = times(call)?;
-                let mut items = self.lock();
-                let new = repeat(&items, times, call)?;
-                let old = std::mem::replace(&mut *items, new);
-                drop(items);
-                drop(old);
-                Ok(Return::Element(list(&*self.lock())))
-            }
-            "__mul__" | "__rmul__" => {
-                let times = times(call)?;
-                let items = repeat(&self.lock(), times, call)?;
-                Ok(Return::Element(list(&items)))
-            }
-            _ => self.change(call).map(Return::from),
         }
     }
 
@@ -181,7 +192,7 @@ impl SharedObject for Shared {
     }
 
     fn size(&self) -> usize {
-        self.lock().iter().map(|item| python::size(item)).sum()
+        size(&self.lock())
     }
 
     fn value(&self) -> Result<Element, Exception> {
@@ -189,66 +200,47 @@ impl SharedObject for Shared {
     }
 }
 
+/// The bounds of a whole list.
+const ALL: [i64; 2] = [0, i64::MAX];
+
 // The methods drop what they remove without the lock: an item may be the last reference to another object.
 impl Shared {
-    /// The methods that return `None`.
-    fn change(&self, call: &Call<'_>) -> Result<(), Exception> {
-        match call.method() {
-            "__delitem__" => {
-                let ([at], []) = call.args(["index"], [])?;
-                let at = Subscript::of(call, at)?;
-                let old = slice::delete(&mut self.lock(), &at)?;
-                drop(old);
-            }
-            "__setitem__" => {
-                let ([at, value], []) = call.args(["index", "value"], [])?;
-                self.set(&Subscript::of(call, at)?, value, call)?;
-            }
-            "append" => {
-                let ([item], []) = call.args(["item"], [])?;
-                let item = call.element(item);
-                self.lock().push(item);
-            }
-            "clear" => {
-                call.no_args()?;
-                self.clear();
-            }
-            "extend" => self.extend(call)?,
-            "insert" => {
-                let ([at, item], []) = call.args(["index", "item"], [])?;
-                let (at, item) = (python::integer(call, at)?, call.element(item));
-                let mut items = self.lock();
-                let at = slice::clamp(at, items.len());
-                items.insert(at, item);
-            }
-            "remove" => {
-                let ([value], []) = call.args(["value"], [])?;
-                let value = call.kept(value);
-                self.remove(&value)?;
-            }
-            "reverse" => {
-                call.no_args()?;
-                self.lock().reverse();
-            }
-            "sort" => self.sort(call)?,
-            _ => return Err(call.no_such_method()),
-        }
-        Ok(())
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Element>> {
         lock(&self.items)
     }
 
+    fn copy(&self) -> Result<Return, Exception> {
+        self.value().map(Return::Element)
+    }
+
+    /// The methods without arguments.
+    fn whole(&self, call: &Call<'_>) -> Result<Return, Exception> {
+        Ok(match call.method() {
+            "__len__" => self.lock().len().into(),
+            "__reversed__" => {
+                let reversed = self.lock().iter().rev().collect();
+                Return::Element(python::iterator(reversed)?)
+            }
+            "copy" => self.copy()?,
+            "clear" => {
+                self.clear();
+                ().into()
+            }
+            "reverse" => {
+                self.lock().reverse();
+                ().into()
+            }
+            _ => return Err(call.no_such_method()),
+        })
+    }
+
     fn get(&self, at: &Subscript) -> Result<Element, Exception> {
         let items = self.lock();
-        match at {
-            Subscript::Index(index) => {
-                let item = slice::position(*index, items.len()).and_then(|at| items.get(at));
-                item.cloned().ok_or_else(out_of_range)
-            }
-            Subscript::Slice(slice) => Ok(list(slice::get(&items, slice))),
-        }
+        let named = slice::get(&items, at)?;
+        Ok(match (at, named.as_slice()) {
+            (Subscript::Index(_), [item]) => Element::clone(item),
+            _ => list(named),
+        })
     }
 
     fn set(&self, at: &Subscript, value: &Pickle, call: &Call<'_>) -> Result<(), Exception> {
@@ -257,36 +249,12 @@ impl Shared {
             Subscript::Index(_) => vec![call.element(value)],
             Subscript::Slice(_) => python::elements(call, value)?,
         };
-        slice::set(&mut self.lock(), at, &mut new)?;
-        Ok(())
-    }
-
-    fn pop(&self, index: i64) -> Result<Element, Exception> {
-        let mut items = self.lock();
-        let at = slice::position(index, items.len());
-        Ok(items.remove(at.ok_or_else(out_of_range)?))
-    }
-
-    /// `index(value, start=0, stop=sys.maxsize)`.
-    fn index(
-        &self,
-        call: &Call<'_>,
-        value: &Pickle,
-        [start, stop]: [Option<&Pickle>; 2],
-    ) -> Result<usize, Exception> {
-        let value = call.kept(value);
-        let bound = |arg: Option<&Pickle>, default| {
-            let Some(arg) = arg else { return Ok(default) };
-            let arg = call.value(arg)?;
-            slice::bound(&arg).ok_or_else(|| python::wrong_type("an integer", &arg))
-        };
-        let (start, stop) = (bound(start, 0)?, bound(stop, i64::MAX)?);
-        self.first(&value, start, stop).map(|(at, _)| at).ok_or_else(not_in_list)
+        slice::set(&mut self.lock(), at, &mut new)
     }
 
     fn remove(&self, value: &Value) -> Result<(), Exception> {
         loop {
-            let (at, copy) = self.first(value, 0, i64::MAX).ok_or_else(not_in_list)?;
+            let (at, copy) = self.find(value, ALL, true).next().ok_or_else(not_in_list)?;
             let mut items = self.lock();
             let found = copy.as_ref().unwrap_or(value);
             // The list may have changed meanwhile.
@@ -299,21 +267,16 @@ impl Shared {
         }
     }
 
-    fn first(&self, value: &Value, start: i64, stop: i64) -> Option<(usize, Option<Value>)> {
-        self.find(value, start, stop, true).next()
-    }
-
-    /// The items from `start` up to `stop` that equal a value, or at least the first: the index of each, and a copy if
-    /// it was compared by that. Items that take long to compare are copied, and compared without the lock.
+    /// The items between two bounds that equal a value, or at least the first: the index of each, and a copy if it
+    /// was compared by that. Items that take long to compare are copied, and compared without the lock.
     fn find(
         &self,
         value: &Value,
-        start: i64,
-        stop: i64,
+        bounds: [i64; 2],
         first: bool,
     ) -> impl Iterator<Item = (usize, Option<Value>)> + use<> {
         let items = self.lock();
-        let [start, stop] = [start, stop].map(|bound| slice::clamp(bound, items.len()));
+        let [start, stop] = bounds.map(|bound| slice::clamp(bound, items.len()));
         let mut candidates = Vec::new();
         for (at, item) in items.iter().enumerate().take(stop).skip(start) {
             match python::eq_unopened(value, item) {
@@ -335,11 +298,21 @@ impl Shared {
             .filter(move |(_, copy)| copy.as_ref().is_none_or(|copy| Some(Key::of(copy)) == key))
     }
 
-    fn extend(&self, call: &Call<'_>) -> Result<(), Exception> {
-        let ([iterable], []) = call.args(["iterable"], [])?;
-        let new = python::elements(call, iterable)?;
-        self.lock().extend(new);
-        Ok(())
+    /// `self * times`, `times * self` and `self *= times`.
+    fn repeat(&self, call: &Call<'_>) -> Result<Return, Exception> {
+        let ([times], []) = call.args(["times"], [])?;
+        let times = saturated(python::integer(call, times)?);
+        let mut items = self.lock();
+        call.spend(size(&items).saturating_mul(times))?;
+        let total = items.len().saturating_mul(times);
+        let mut product: Vec<_> = items.iter().cycle().take(total).cloned().collect();
+        if call.method() == "__imul__" {
+            std::mem::swap(&mut *items, &mut product);
+            drop(items);
+            return self.copy();
+        }
+        drop(items);
+        Ok(Return::Element(list(&product)))
     }
 
     /// `sort(*, key=None, reverse=False)`.
@@ -348,22 +321,13 @@ impl Shared {
         if !call.positional().is_empty() {
             return Err(Exception::type_error("sort() takes keyword arguments only"));
         }
-        if key.map_or(Ok(false), |key| call.value(key).map(|key| !key.is_none()))? {
+        if key.is_some_and(|key| !call.kept(key).is_none()) {
             let text = "sort() of this manager takes no key, for it runs no functions: sort a copy, and \
                         assign it to [:]";
             return Err(Exception::type_error(text));
         }
         let reverse = call.is_true(reverse, false)?;
-        let mut items = self.lock();
-        // Equal items keep their order either way.
-        if reverse {
-            items.reverse();
-        }
-        let result = python::sort(&mut items, |item| &item.data);
-        if reverse {
-            items.reverse();
-        }
-        result
+        python::sort(&mut self.lock(), reverse, |item| &item.data)
     }
 }
 
@@ -372,16 +336,8 @@ fn list<'a>(items: impl IntoIterator<Item = &'a Element>) -> Element {
     items.into_iter().collect::<Held<Vec<Value>>>().map(Value::List)
 }
 
-/// The operand of `*`.
-fn times(call: &Call<'_>) -> Result<usize, Exception> {
-    let ([times], []) = call.args(["times"], [])?;
-    python::integer(call, times).map(saturated)
-}
-
-fn repeat(items: &[Element], times: usize, call: &Call<'_>) -> Result<Vec<Element>, Exception> {
-    let size: usize = items.iter().map(|item| python::size(&item.data)).sum();
-    call.spend(size.saturating_mul(times))?;
-    Ok(items.iter().cycle().take(items.len().saturating_mul(times)).cloned().collect())
+fn size(items: &[Element]) -> usize {
+    items.iter().map(|item| python::size(item)).sum()
 }
 
 fn not_in_list() -> Exception {

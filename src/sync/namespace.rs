@@ -8,7 +8,7 @@ use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::object::{Exposed, Return, SharedObject};
-use crate::pickle::Pickle;
+use crate::pickle::{Pickle, Writer};
 use crate::value::Value;
 use crate::wait::lock;
 
@@ -113,17 +113,17 @@ impl SharedObject for Shared {
         match call.method() {
             "__getattribute__" => {
                 let ([name], []) = call.args(["name"], [])?;
-                self.get(&python::text(call, name)?).map(Return::Element)
+                self.get(&name.to::<String>()?).map(Return::Element)
             }
             "__setattr__" => {
                 let ([name, value], []) = call.args(["name", "value"], [])?;
-                let (name, value) = (python::text(call, name)?, call.element(value));
+                let (name, value) = (name.to::<String>()?, call.element(value));
                 self.set(&name, value);
                 Ok(().into())
             }
             "__delattr__" => {
                 let ([name], []) = call.args(["name"], [])?;
-                Ok(self.delete(&python::text(call, name)?)?.into())
+                Ok(self.delete(&name.to::<String>()?)?.into())
             }
             _ => Err(call.no_such_method()),
         }
@@ -154,7 +154,15 @@ impl SharedObject for Shared {
 
     /// An instance of `multiprocessing.managers.Namespace`.
     fn value(&self) -> Result<Element, Exception> {
-        Ok(self.all().map(|attributes| python::object("Namespace", attributes)))
+        Ok(self.all().map(|attributes| {
+            let mut writer = Writer::default();
+            writer.global("multiprocessing.managers", "Namespace");
+            writer.tuple(0, |_| ());
+            writer.newobj();
+            writer.value(&Value::Dict(attributes));
+            writer.build();
+            writer.into_pickle().into()
+        }))
     }
 }
 

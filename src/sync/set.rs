@@ -126,11 +126,10 @@ impl SharedObject for Shared {
             }
             method @ ("discard" | "remove") => {
                 let ([member], []) = call.args(["member"], [])?;
-                let member = call.kept(member);
-                let key = lookup_key(member.clone())?;
+                let key = lookup_key(call.kept(member))?;
                 let removed = self.lock().remove(&key);
                 if removed.is_none() && method == "remove" {
-                    return Err(Exception::new("builtins", "KeyError", vec![member]));
+                    return Err(Exception::new("builtins", "KeyError", vec![call.kept(member)]));
                 }
                 Ok(().into())
             }
@@ -139,20 +138,12 @@ impl SharedObject for Shared {
                 let other = members(call, call.kept(other))?;
                 Ok(self.holds(call.method(), &other).into())
             }
-            "__ge__" | "__gt__" | "__le__" | "__lt__" => {
-                let Some((other, _)) = operand(call)? else {
-                    return Ok(python::not_implemented().into());
-                };
-                Ok(self.holds(call.method(), &other).into())
+            "__len__" | "__iter__" | "copy" | "clear" | "pop" => {
+                call.no_args()?;
+                self.whole(call.method())
             }
-            method => match Operation::of(method) {
-                Some(operation) if method.starts_with("__") => self.operator(operation, call),
-                Some(operation) => self.combine(operation, call),
-                None => {
-                    call.no_args()?;
-                    self.whole(call)
-                }
-            },
+            method if method.starts_with("__") => self.operator(call),
+            _ => self.combine(call),
         }
     }
 
@@ -182,49 +173,57 @@ impl Shared {
         lock(&self.members)
     }
 
-    fn copy(&self) -> Return {
-        Return::Element(names(&self.lock()).map(Value::Set))
-    }
-
     /// The methods without arguments.
-    fn whole(&self, call: &Call<'_>) -> Result<Return, Exception> {
-        Ok(match call.method() {
-            "__len__" => self.lock().len().into(),
-            "__iter__" => Return::Element(names(&self.lock()).map(python::iterator)),
-            "copy" => self.copy(),
+    fn whole(&self, method: &str) -> Result<Return, Exception> {
+        Ok(Return::Element(match method {
+            "__len__" => return Ok(self.lock().len().into()),
             "clear" => {
                 self.clear();
-                ().into()
+                return Ok(().into());
+            }
+            "__iter__" => {
+                let names = names(&self.lock());
+                python::iterator(names)?
             }
             "pop" => {
                 let first = self.lock().pop_first();
-                let empty = || Exception::builtin("KeyError", "the set is empty");
-                Return::Element(first.ok_or_else(empty)?.name)
+                first.ok_or_else(|| Exception::builtin("KeyError", "the set is empty"))?.name
             }
-            _ => return Err(call.no_such_method()),
-        })
+            _ => self.value()?,
+        }))
     }
 
     /// Whether this set is a subset, superset or the like of another.
     fn holds(&self, relation: &str, other: &Members) -> bool {
         let own = self.lock();
+        let (small, large) = if own.len() < other.len() { (&*own, other) } else { (other, &*own) };
+        let common = small.iter().filter(|entry| large.contains(&entry.key)).count();
         match relation {
-            "__le__" | "issubset" => is_subset(&own, other),
-            "__lt__" => own.len() < other.len() && is_subset(&own, other),
-            "__ge__" | "issuperset" => is_subset(other, &own),
-            "__gt__" => own.len() > other.len() && is_subset(other, &own),
-            _ => !other.iter().any(|entry| own.contains(&entry.key)),
+            "__le__" | "issubset" => common == own.len(),
+            "__lt__" => common == own.len() && common < other.len(),
+            "__ge__" | "issuperset" => common == other.len(),
+            "__gt__" => common == other.len() && common < own.len(),
+            _ => common == 0,
         }
     }
 
-    /// `self | other`, `other | self`, `self |= other` and the like.
-    fn operator(&self, operation: Operation, call: &Call<'_>) -> Result<Return, Exception> {
-        let Some((other, kind)) = operand(call)? else {
-            return Ok(python::not_implemented().into());
+    /// `self < other`, `self | other`, `other | self`, `self |= other` and the like, if the other is a `set` or a
+    /// `frozenset`. The result is of the left one's type.
+    fn operator(&self, call: &Call<'_>) -> Result<Return, Exception> {
+        let ([other], []) = call.args(["other"], [])?;
+        let other = call.value(other)?;
+        let kind = match other {
+            Value::Set(_) => Value::Set,
+            Value::FrozenSet(_) => Value::FrozenSet,
+            _ => return Ok(python::not_implemented()),
+        };
+        let other = members(call, other)?;
+        let Some(operation) = Operation::of(call.method()) else {
+            return Ok(self.holds(call.method(), &other).into());
         };
         if call.method().starts_with("__i") {
             self.apply(operation, other);
-            return Ok(self.copy());
+            return self.value().map(Return::Element);
         }
         let own = self.lock().clone();
         let reflected = call.method().starts_with("__r");
@@ -234,12 +233,14 @@ impl Shared {
     }
 
     /// `self.union(*others)`, `self.update(*others)` and the like. Changes nothing if it fails.
-    fn combine(&self, operation: Operation, call: &Call<'_>) -> Result<Return, Exception> {
-        if let Operation::SymmetricDifference = operation {
-            call.args(["other"], [])?;
-        } else if !call.keywords().is_empty() {
+    fn combine(&self, call: &Call<'_>) -> Result<Return, Exception> {
+        let operation = Operation::of(call.method()).ok_or_else(|| call.no_such_method())?;
+        if !call.keywords().is_empty() {
             let text = format!("{}() takes no keyword arguments", call.method());
             return Err(Exception::type_error(text));
+        }
+        if operation == Operation::SymmetricDifference {
+            call.args(["other"], [])?;
         }
         let others = call.positional().iter().map(|other| members(call, call.kept(other)));
         let others = others.collect::<Result<Vec<_>, Exception>>()?;
@@ -263,7 +264,7 @@ impl Shared {
 }
 
 /// How two sets become one.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Union,
     Intersection,
@@ -287,25 +288,19 @@ impl Operation {
     /// Changes a set. Returns what it removed, to be dropped without the lock.
     fn apply(self, set: &mut Members, other: Members) -> Vec<Entry<()>> {
         let mut removed = Vec::new();
-        match self {
-            Self::Union => removed.extend(other.into_iter().filter_map(|new| set.insert(new))),
-            Self::Difference => {
-                removed.extend(other.iter().filter_map(|entry| set.remove(&entry.key)));
-                removed.extend(other.into_iter());
-            }
-            Self::Intersection => {
-                let all = std::mem::take(set).into_iter();
-                let (kept, gone) = all.partition::<Vec<_>, _>(|entry| other.contains(&entry.key));
-                *set = kept.into_iter().collect();
-                removed.extend(gone.into_iter().chain(other.into_iter()));
-            }
-            Self::SymmetricDifference => {
-                for new in other.into_iter() {
-                    match set.remove(&new.key) {
-                        Some(old) => removed.extend([old, new]),
-                        None => removed.extend(set.insert(new)),
-                    }
-                }
+        if self == Self::Intersection {
+            let all = std::mem::take(set).into_iter();
+            let (kept, gone) = all.partition::<Vec<_>, _>(|entry| other.contains(&entry.key));
+            *set = kept.into_iter().collect();
+            removed.extend(gone.into_iter().chain(other.into_iter()));
+            return removed;
+        }
+        for new in other.into_iter() {
+            let old = if self == Self::Union { None } else { set.remove(&new.key) };
+            if old.is_some() || self == Self::Difference {
+                removed.extend(old.into_iter().chain([new]));
+            } else {
+                removed.extend(set.insert(new));
             }
         }
         removed
@@ -328,26 +323,8 @@ fn names(members: &Members) -> Held<Vec<Value>> {
     members.iter().map(|entry| &entry.name).collect()
 }
 
-fn is_subset(members: &Members, of: &Members) -> bool {
-    members.len() <= of.len() && members.iter().all(|entry| of.contains(&entry.key))
-}
-
 /// The members of an iterable.
 fn members(call: &Call<'_>, iterable: Value) -> Result<Members, Exception> {
     let Held { data, references: _until_held } = python::items(call, iterable, OVERHEAD)?;
     data.into_iter().map(|item| entry(call.hold(item)?)).collect()
-}
-
-type Kind = fn(Vec<Value>) -> Value;
-
-/// The operand of an operator, if it is a `set` or a `frozenset`, and which of them.
-fn operand(call: &Call<'_>) -> Result<Option<(Members, Kind)>, Exception> {
-    let ([other], []) = call.args(["other"], [])?;
-    let other = call.value(other)?;
-    let kind = match other {
-        Value::Set(_) => Value::Set,
-        Value::FrozenSet(_) => Value::FrozenSet,
-        _ => return Ok(None),
-    };
-    Ok(Some((members(call, other)?, kind)))
 }

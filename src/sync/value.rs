@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::python;
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::stored::{Element, Held};
+use crate::object::stored::Element;
 use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::lock;
@@ -105,8 +105,7 @@ impl SharedObject for Shared {
 
     /// An instance of `multiprocessing.managers.Value`.
     fn value(&self) -> Result<Element, Exception> {
-        let copies: Held<Vec<Value>> = [&self.typecode, &*lock(&self.value)].into_iter().collect();
-        let names = ["_typecode".into(), "_value".into()];
-        Ok(copies.map(|copies| python::object("Value", names.into_iter().zip(copies).collect())))
+        let args = [&self.typecode, &*lock(&self.value)].into_iter().collect();
+        python::construct("multiprocessing.managers", "Value", args)
     }
 }

@@ -64,8 +64,9 @@ impl Display for Pair<'_> {
     }
 }
 
-fn write_items<T: Display>(
-    f: &mut Formatter<'_>,
+/// Writes items between brackets, with commas.
+pub(crate) fn write_items<T: Display>(
+    f: &mut dyn fmt::Write,
     open: &str,
     items: impl IntoIterator<Item = T>,
     close: &str,

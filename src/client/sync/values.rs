@@ -6,7 +6,7 @@
 use super::{call, found, typed};
 use crate::client::Proxy;
 use crate::error::{Error, Result};
-use crate::sync::python::array;
+use crate::sync::python::array::Typecode;
 use crate::value::{FromValue, Value};
 
 /// An `Array` in a manager: numbers of one type. A clone is the same array.
@@ -33,7 +33,7 @@ impl ArrayProxy {
     pub fn to_vec(&self) -> Result<Vec<Value>> {
         let copy = self.0.value()?;
         let mismatch = || Error::conversion(format!("expected an array, got {}", copy.type_name()));
-        array::items(&copy).ok_or_else(mismatch)
+        Typecode::unpickle(&copy).map(|(_, items)| items).ok_or_else(mismatch)
     }
 }
 

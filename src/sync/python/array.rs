@@ -2,12 +2,12 @@
 
 use super::{float, instance, int, overflow, wrong_type};
 use crate::exception::Exception;
-use crate::pickle::{Writer, int_from_le_bytes};
+use crate::pickle::{Pickle, int_from_le_bytes};
 use crate::value::Value;
 
 /// One of `b B u w h H i I l L q Q f d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sync) struct Typecode(pub(in crate::sync) char);
+pub(crate) struct Typecode(pub(in crate::sync) char);
 
 impl Typecode {
     /// # Errors
@@ -18,12 +18,6 @@ impl Typecode {
         }
         let text = format!("a typecode must be one of b B u w h H i I l L q Q f d, not {code}");
         Err(Exception::value_error(text))
-    }
-
-    /// # Errors
-    /// `TypeError` if it is not a string of one character, `ValueError` if it is not a typecode.
-    pub(in crate::sync) fn of(value: &Value) -> Result<Self, Exception> {
-        one_char(value).and_then(Self::new)
     }
 
     /// Whether the items are characters.
@@ -48,7 +42,7 @@ impl Typecode {
     #[expect(clippy::cast_possible_truncation, reason = "'f' loses precision, as in C")]
     pub(in crate::sync) fn item(self, value: &Value) -> Result<Value, Exception> {
         match self.0 {
-            'u' | 'w' => Ok(one_char(value)?.to_string().into()),
+            'u' | 'w' => Ok(value.clone().to::<char>()?.into()),
             'f' | 'd' => {
                 let float = float(value).ok_or_else(|| wrong_type("a number", value))?;
                 Ok(if self.0 == 'f' { (float as f32).into() } else { float.into() })
@@ -71,67 +65,47 @@ impl Typecode {
     /// # Errors
     /// `ValueError` if the last item is incomplete, or an item is not a character.
     pub(in crate::sync) fn unpack(self, bytes: &[u8]) -> Result<Vec<Value>, Exception> {
-        let size = self.size();
-        if !bytes.len().is_multiple_of(size) {
-            let text = format!("{} bytes are not a multiple of the item size {size}", bytes.len());
-            return Err(Exception::value_error(text));
-        }
         let item = |item: &[u8]| match self.0 {
             'f' => Some(f32::from_le_bytes(item.try_into().ok()?).into()),
             'd' => Some(f64::from_le_bytes(item.try_into().ok()?).into()),
-            'u' | 'w' => {
-                let char = char::from_u32(u32::from_le_bytes(item.try_into().ok()?))?;
-                Some(char.to_string().into())
-            }
+            'u' | 'w' => char::from_u32(u32::from_le_bytes(item.try_into().ok()?)).map(Value::from),
             code if code.is_lowercase() => int_from_le_bytes(item).map(Value::Int),
             // The zero byte keeps the top bit from being read as a sign.
             _ => int_from_le_bytes(&[item, &[0]].concat()).map(Value::Int),
         };
-        let items: Option<Vec<Value>> = bytes.chunks_exact(size).map(item).collect();
-        items.ok_or_else(|| Exception::value_error("character is not in range"))
+        let items = bytes.chunks_exact(self.size());
+        let whole = items.remainder().is_empty();
+        let items: Option<Vec<Value>> = items.map(item).collect();
+        items.filter(|_| whole).ok_or_else(|| {
+            let (len, code) = (bytes.len(), self.0);
+            Exception::value_error(format!("{len} bytes are not items of typecode '{code}'"))
+        })
     }
 
     /// The array of these items, as Python pickles it in protocol 2: `array('i', [1, 2])`. Unlike the item
     /// bytes, that means the same on every machine.
-    pub(in crate::sync) fn pickle(self, items: &[Value]) -> Value {
-        let mut writer = Writer::default();
-        writer.global("array", "array");
-        writer.tuple(2, |writer| {
-            writer.str(self.0.encode_utf8(&mut [0; 4]));
-            writer.value(&Value::List(items.to_vec()));
-        });
-        writer.reduce();
-        writer.into_pickle().into()
+    ///
+    /// # Errors
+    /// If the items cannot be pickled.
+    pub(in crate::sync) fn pickle(self, items: Vec<Value>) -> Result<Value, Exception> {
+        Ok(Pickle::instance("array", "array", (self.0, items))?.into())
     }
 
     /// The array that a value is, if it is one: `array('i', [1, 2])`, or `array('i', bytes)` as
     /// `multiprocessing.managers` pickles it.
-    pub(in crate::sync) fn unpickle(value: &Value) -> Option<(Self, Vec<Value>)> {
+    pub(crate) fn unpickle(value: &Value) -> Option<(Self, Vec<Value>)> {
         let array = instance(value)?;
         if (array.module.as_str(), array.name.as_str()) != ("array", "array") {
             return None;
         }
-        let [code, items] = array.args.as_slice() else { return None };
-        let code = Self::of(code).ok()?;
+        let [code, items] = <[Value; 2]>::try_from(array.args).ok()?;
+        let code = Self::new(code.to().ok()?).ok()?;
         let items = match items {
             Value::List(items) => items.iter().map(|item| code.item(item)).collect(),
-            Value::Bytes(bytes) => code.unpack(bytes),
+            Value::Bytes(bytes) => code.unpack(&bytes),
             _ => return None,
         };
         Some((code, items.ok()?))
-    }
-}
-
-/// The items of an array that a manager returned, if it is one.
-pub(crate) fn items(array: &Value) -> Option<Vec<Value>> {
-    Typecode::unpickle(array).map(|(_, items)| items)
-}
-
-fn one_char(value: &Value) -> Result<char, Exception> {
-    let mut chars = value.as_str().unwrap_or_default().chars();
-    match (chars.next(), chars.next()) {
-        (Some(char), None) => Ok(char),
-        _ => Err(wrong_type("a str of one character", value)),
     }
 }
 
@@ -140,7 +114,6 @@ fn one_char(value: &Value) -> Result<char, Exception> {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::pickle::Pickle;
 
     #[test]
     fn integers_at_the_limits_of_each_typecode() {
@@ -171,8 +144,8 @@ mod tests {
             ('I', (-1).into(), "OverflowError: -1 does not fit typecode 'I': 0 to 4294967295"),
             ('i', 1.5.into(), "TypeError: expected an integer, got 'float'"),
             ('d', "x".into(), "TypeError: expected a number, got 'str'"),
-            ('u', 5.into(), "TypeError: expected a str of one character, got 'int'"),
-            ('u', "ab".into(), "TypeError: expected a str of one character, got 'str'"),
+            ('u', 5.into(), "TypeError: expected str, got int"),
+            ('u', "ab".into(), "TypeError: expected a str of one character"),
         ] {
             assert_eq!(refusal(code, value), text);
         }
@@ -181,7 +154,7 @@ mod tests {
 
     #[test]
     fn arrays_come_back_from_their_pickle() {
-        let array = Typecode('i').pickle(&[1.into(), 2.into()]);
+        let array = Typecode('i').pickle(vec![1.into(), 2.into()]).unwrap();
         assert_eq!(Typecode::unpickle(&array), Some((Typecode('i'), vec![1.into(), 2.into()])));
         // What a manager's client sends for array('h', [7, -2]).
         let dumped =

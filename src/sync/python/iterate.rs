@@ -1,10 +1,11 @@
 //! Python's iteration: the items of an argument, and what Python's iterators are pickled as.
 
-use super::{instance, int, overflow, size, type_name};
+use super::{construct, instance, int, overflow, size, type_name};
 use crate::exception::Exception;
+use crate::object::Return;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
-use crate::pickle::{Pickle, Writer};
+use crate::pickle::Pickle;
 use crate::value::{Steps, Value};
 
 /// The items of an argument, each with references to the objects that it names.
@@ -97,17 +98,14 @@ fn spend(call: &Call<'_>, items: usize) -> Result<(), Exception> {
 }
 
 /// A Python iterator over these items: `iter([...])`.
-pub(in crate::sync) fn iterator(items: Vec<Value>) -> Value {
-    let mut writer = Writer::default();
-    writer.global("builtins", "iter");
-    writer.tuple(1, |writer| writer.value(&Value::List(items)));
-    writer.reduce();
-    writer.into_pickle().into()
+///
+/// # Errors
+/// If the items cannot be pickled.
+pub(in crate::sync) fn iterator(items: Held<Vec<Value>>) -> Result<Element, Exception> {
+    construct("builtins", "iter", items.map(|items| vec![Value::List(items)]))
 }
 
 /// What an operator returns for an operand of another type: the client then raises `TypeError`.
-pub(in crate::sync) fn not_implemented() -> Value {
-    let mut writer = Writer::default();
-    writer.global("builtins", "NotImplemented");
-    writer.into_pickle().into()
+pub(in crate::sync) fn not_implemented() -> Return {
+    Value::from(Pickle::global("builtins", "NotImplemented")).into()
 }

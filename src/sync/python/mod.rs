@@ -8,28 +8,25 @@ mod order;
 mod path;
 pub(in crate::sync) mod slice;
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::object::call::{Call, duration};
 pub(super) use crate::object::stored::size;
-use crate::pickle::{Instance, Pickle, Writer};
+use crate::object::stored::{Element, Held};
+use crate::pickle::{Instance, Pickle};
 use crate::value::Value;
-pub(super) use crate::value::beginning;
-use crate::wire::message::PickledProxy;
+pub(super) use crate::value::{beginning, write_items};
 pub(super) use iterate::{elements, items, iterator, not_implemented, referent};
 pub(crate) use key::Key;
 pub(super) use order::{eq_unopened, sort};
 
 /// The name of a value's class, for error messages.
 pub(super) fn type_name(value: &Value) -> String {
-    let Value::Opaque(pickle) = value else { return value.type_name().to_owned() };
-    match (PickledProxy::read(pickle), instance(value)) {
-        (Some(proxy), _) => proxy.class.1,
-        (None, Some(instance)) => instance.name,
-        (None, None) => "object".to_owned(),
+    match value {
+        Value::Opaque(pickle) => pickle.class().map_or("object".to_owned(), |(_, name)| name),
+        plain => plain.type_name().to_owned(),
     }
 }
 
@@ -41,15 +38,17 @@ pub(super) fn instance(value: &Value) -> Option<Instance> {
     }
 }
 
-/// An instance of a class in `multiprocessing.managers`, with these attributes.
-pub(super) fn object(class: &str, attributes: Vec<(Value, Value)>) -> Value {
-    let mut writer = Writer::default();
-    writer.global("multiprocessing.managers", class);
-    writer.tuple(0, |_| ());
-    writer.newobj();
-    writer.value(&Value::Dict(attributes));
-    writer.build();
-    writer.into_pickle().into()
+/// An object that Python makes by calling `module.name(*args)`.
+///
+/// # Errors
+/// If the arguments cannot be pickled.
+pub(super) fn construct(
+    module: &str,
+    name: &str,
+    args: Held<Vec<Value>>,
+) -> Result<Element, Exception> {
+    let Held { data, references } = args;
+    Ok(Held { data: Pickle::instance(module, name, data.as_slice())?.into(), references })
 }
 
 /// The value of an `int`, a `bool` or a `NumPy` scalar of these kinds.
@@ -114,36 +113,10 @@ pub(super) fn timeout(
     }
 }
 
-/// A string argument.
-///
-/// # Errors
-/// `TypeError` if it is something else.
-pub(super) fn text(call: &Call<'_>, arg: &Pickle) -> Result<String, Exception> {
-    match call.value(arg)? {
-        Value::Str(text) => Ok(text),
-        other => Err(wrong_type("a str", &other)),
-    }
-}
-
 pub(super) fn wrong_type(expected: &str, value: &Value) -> Exception {
     Exception::type_error(format!("expected {expected}, got '{}'", type_name(value)))
 }
 
 pub(super) fn overflow(text: String) -> Exception {
     Exception::builtin("OverflowError", text)
-}
-
-/// Writes items between brackets, with commas.
-pub(super) fn write_items<T: fmt::Display>(
-    out: &mut dyn fmt::Write,
-    open: &str,
-    items: impl IntoIterator<Item = T>,
-    close: &str,
-) -> fmt::Result {
-    out.write_str(open)?;
-    for (at, item) in items.into_iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        write!(out, "{comma}{item}")?;
-    }
-    out.write_str(close)
 }

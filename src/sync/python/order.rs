@@ -71,41 +71,39 @@ fn less(a: &Value, b: &Value) -> Result<bool, Exception> {
     }
 }
 
-/// Sorts as Python does: stably, and in some order where `<` is not total (sets, nan).
+/// Sorts as Python does: stably, also in reverse, and in some order where `<` is not total (sets, nan).
 ///
 /// # Errors
 /// `TypeError` if two items have no order. The list stays as it was.
 pub(in crate::sync) fn sort<T>(
     items: &mut Vec<T>,
+    reverse: bool,
     value: impl Fn(&T) -> &Value,
 ) -> Result<(), Exception> {
-    let order = merge_sort(items.iter().map(value).enumerate().collect())?;
+    let order = merge_sort(items.iter().map(value).enumerate().collect(), reverse)?;
     let order: Vec<usize> = order.into_iter().map(|(at, _)| at).collect();
     let mut old: Vec<Option<T>> = items.drain(..).map(Some).collect();
     items.extend(order.into_iter().filter_map(|at| old.get_mut(at)?.take()));
     Ok(())
 }
 
+type Numbered<'a> = Vec<(usize, &'a Value)>;
+
 // `slice::sort_by` may panic if the order is not total, and cannot stop at an error.
-fn merge_sort(mut left: Vec<(usize, &Value)>) -> Result<Vec<(usize, &Value)>, Exception> {
+fn merge_sort(mut left: Numbered<'_>, reverse: bool) -> Result<Numbered<'_>, Exception> {
     if left.len() < 2 {
         return Ok(left);
     }
     let mut merged = Vec::with_capacity(left.len());
     let right = left.split_off(left.len() / 2);
-    let mut left = merge_sort(left)?.into_iter().peekable();
-    let mut right = merge_sort(right)?.into_iter().peekable();
-    loop {
-        let next = match (left.peek(), right.peek()) {
-            (Some((_, a)), Some((_, b))) if less(b, a)? => right.next(),
-            (Some(_), _) => left.next(),
-            (None, _) => right.next(),
-        };
-        match next {
-            Some(item) => merged.push(item),
-            None => return Ok(merged),
-        }
+    let mut left = merge_sort(left, reverse)?.into_iter().peekable();
+    let mut right = merge_sort(right, reverse)?.into_iter().peekable();
+    while let (Some((_, a)), Some((_, b))) = (left.peek(), right.peek()) {
+        let right_first = if reverse { less(a, b)? } else { less(b, a)? };
+        merged.extend(if right_first { right.next() } else { left.next() });
     }
+    merged.extend(left.chain(right));
+    Ok(merged)
 }
 
 /// A number as Python compares it: by its exact value, whatever its type.
@@ -290,7 +288,7 @@ mod tests {
                 (0..len).map(|n| (Value::from(n * 7919 % 101 / 3), n)).collect();
             let mut expected = items.clone();
             expected.sort_by_key(|(value, n)| (value.as_i64(), *n));
-            sort(&mut items, |item| &item.0).unwrap();
+            sort(&mut items, false, |item| &item.0).unwrap();
             assert_eq!(items, expected);
         }
     }
@@ -298,7 +296,7 @@ mod tests {
     #[test]
     fn failed_sort_changes_nothing() {
         let mut items: Vec<Value> = vec![3.into(), 1.into(), 2.into(), "a".into(), 0.into()];
-        assert!(sort(&mut items, |item| item).is_err());
+        assert!(sort(&mut items, false, |item| item).is_err());
         assert_eq!(Value::from(items).to_string(), "[3, 1, 2, 'a', 0]");
     }
 
@@ -306,7 +304,7 @@ mod tests {
     fn sort_without_total_order_ends() {
         let nan = |n: i32| if n % 3 == 0 { f64::NAN } else { f64::from(n * 7919 % 101) };
         let mut items: Vec<Value> = (0..1000).map(|n| nan(n).into()).collect();
-        sort(&mut items, |item| item).unwrap();
+        sort(&mut items, false, |item| item).unwrap();
         assert_eq!(items.len(), 1000);
     }
 }

@@ -10,15 +10,19 @@ use crate::pickle::Pickle;
 use crate::value::Value;
 
 /// A bound of a slice, clamped to 64 bits.
-pub(in crate::sync) fn bound(value: &Value) -> Option<i64> {
-    let clamp = |int: i128| if int < 0 { i64::MIN } else { i64::MAX };
-    int(value).map(|int| i64::try_from(int).unwrap_or_else(|_| clamp(int)))
+pub(in crate::sync) fn bound(value: &Value) -> Result<i64, Exception> {
+    let int = int(value).ok_or_else(|| wrong_type("an integer as bound", value))?;
+    Ok(i64::try_from(int).unwrap_or(if int < 0 { i64::MIN } else { i64::MAX }))
 }
 
 /// The position that an index means in a sequence of this length; negative ones count from its end.
-pub(in crate::sync) fn position(index: i64, len: usize) -> Option<usize> {
-    let at = if index < 0 { index.checked_add_unsigned(len as u64)? } else { index };
-    usize::try_from(at).ok().filter(|at| *at < len)
+///
+/// # Errors
+/// `IndexError` beyond the ends.
+pub(in crate::sync) fn position(index: i64, len: usize) -> Result<usize, Exception> {
+    let at = if index < 0 { index.checked_add_unsigned(len as u64) } else { Some(index) };
+    let at = at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < len);
+    at.ok_or_else(out_of_range)
 }
 
 /// The position that a bound means: inside the sequence, or at its end.
@@ -28,6 +32,10 @@ pub(in crate::sync) fn clamp(bound: i64, len: usize) -> usize {
     } else {
         saturated(bound).min(len)
     }
+}
+
+pub(in crate::sync) fn out_of_range() -> Exception {
+    Exception::builtin("IndexError", "index out of range")
 }
 
 /// The argument of `sequence[...]`.
@@ -46,6 +54,12 @@ pub(in crate::sync) struct Slice {
     step: i64,
 }
 
+/// The positions that a subscript names in a sequence, in its order.
+enum Positions {
+    Range(Range<usize>),
+    Steps(Vec<usize>),
+}
+
 impl Subscript {
     /// # Errors
     /// `TypeError` if it is neither an integer nor a slice, `IndexError` if an index does not fit 64 bits,
@@ -61,41 +75,20 @@ impl Subscript {
             None => Err(wrong_type("an integer or a slice as index", &value)),
         }
     }
-}
 
-/// The positions that a subscript names in a sequence.
-enum Positions {
-    Range(Range<usize>),
-    Steps(Vec<usize>),
-}
-
-impl Subscript {
     fn positions(&self, len: usize) -> Result<Positions, Exception> {
         match self {
-            Self::Index(index) => {
-                let at = position(*index, len).ok_or_else(out_of_range)?;
-                Ok(Positions::Range(at..at + 1))
-            }
-            Self::Slice(slice) => Ok(match slice.range(len) {
-                Some(range) => Positions::Range(range),
-                None => Positions::Steps(slice.positions(len)),
-            }),
+            Self::Index(index) => position(*index, len).map(|at| Positions::Range(at..at + 1)),
+            Self::Slice(slice) => Ok(slice.positions(len)),
         }
     }
-}
-
-pub(in crate::sync) fn out_of_range() -> Exception {
-    Exception::builtin("IndexError", "index out of range")
 }
 
 impl Slice {
     fn of(parts: &[Value]) -> Result<Self, Exception> {
         let part = |at| match parts.get(at) {
             None | Some(Value::None) => Ok(None),
-            Some(value) => {
-                let refusal = || wrong_type("an integer or None as bound of a slice", value);
-                bound(value).map(Some).ok_or_else(refusal)
-            }
+            Some(value) => bound(value).map(Some),
         };
         let step = part(2)?.unwrap_or(1);
         if step == 0 {
@@ -104,40 +97,40 @@ impl Slice {
         Ok(Self { start: part(0)?, stop: part(1)?, step })
     }
 
-    /// The range of positions that it names in a sequence of this length, if its step is 1.
-    fn range(&self, len: usize) -> Option<Range<usize>> {
-        let start = self.start.map_or(0, |start| clamp(start, len));
-        let stop = self.stop.map_or(len, |stop| clamp(stop, len));
-        (self.step == 1).then(|| start..stop.max(start))
-    }
-
-    /// The positions that it names in a sequence of this length, in its order.
-    fn positions(&self, len: usize) -> Vec<usize> {
+    fn positions(&self, len: usize) -> Positions {
         let stride = saturated(self.step.saturating_abs());
         if self.step > 0 {
             let start = self.start.map_or(0, |start| clamp(start, len));
             let stop = self.stop.map_or(len, |stop| clamp(stop, len));
-            return (start..stop).step_by(stride).collect();
+            return match stride {
+                1 => Positions::Range(start..stop.max(start)),
+                _ => Positions::Steps((start..stop).step_by(stride).collect()),
+            };
         }
         // Downwards, a bound is the position after it.
-        let behind = |bound: i64| match position(bound, len) {
-            Some(at) => at + 1,
-            None if bound < 0 => 0,
-            None => len,
-        };
-        let start = self.start.map_or(len, behind);
-        let stop = self.stop.map_or(0, behind);
-        (stop..start).rev().step_by(stride).collect()
+        let after =
+            |bound: i64| if bound == -1 { len } else { clamp(bound.saturating_add(1), len) };
+        let start = self.start.map_or(len, after);
+        let stop = self.stop.map_or(0, after);
+        Positions::Steps((stop..start).rev().step_by(stride).collect())
     }
 }
 
-/// The items that a slice names.
-pub(in crate::sync) fn get<'a, T>(items: &'a [T], slice: &Slice) -> impl Iterator<Item = &'a T> {
-    slice.positions(items.len()).into_iter().filter_map(|at| items.get(at))
+/// The items that a subscript names.
+///
+/// # Errors
+/// `IndexError` beyond the ends.
+pub(in crate::sync) fn get<'a, T>(items: &'a [T], at: &Subscript) -> Result<Vec<&'a T>, Exception> {
+    Ok(match at.positions(items.len())? {
+        Positions::Range(range) => items.get(range).into_iter().flatten().collect(),
+        Positions::Steps(positions) => {
+            positions.into_iter().filter_map(|at| items.get(at)).collect()
+        }
+    })
 }
 
-/// Replaces the item at an index, or the items that a slice names, by new ones. Leaves the old ones in `new`, to be
-/// dropped without the lock.
+/// Replaces the items that a subscript names by new ones. Leaves the old ones in `new`, to be dropped without the
+/// lock.
 ///
 /// # Errors
 /// `IndexError` beyond the ends; `ValueError` if a slice with a step names another number of items.
@@ -146,28 +139,25 @@ pub(in crate::sync) fn set<T>(
     at: &Subscript,
     new: &mut Vec<T>,
 ) -> Result<(), Exception> {
-    let positions = match at.positions(items.len())? {
-        Positions::Range(range) => {
-            let old = items.splice(range, new.drain(..)).collect();
-            *new = old;
-            return Ok(());
+    match at.positions(items.len())? {
+        Positions::Range(range) => *new = items.splice(range, new.drain(..)).collect(),
+        Positions::Steps(positions) if positions.len() == new.len() => {
+            for (at, item) in positions.into_iter().zip(new) {
+                items.get_mut(at).into_iter().for_each(|old| std::mem::swap(old, item));
+            }
         }
-        Positions::Steps(positions) => positions,
-    };
-    if positions.len() != new.len() {
-        return Err(Exception::value_error(format!(
-            "cannot assign {} items to a slice with a step that names {}",
-            new.len(),
-            positions.len()
-        )));
-    }
-    for (at, item) in positions.into_iter().zip(new) {
-        items.get_mut(at).into_iter().for_each(|old| std::mem::swap(old, item));
+        Positions::Steps(positions) => {
+            return Err(Exception::value_error(format!(
+                "cannot assign {} items to a slice with a step that names {}",
+                new.len(),
+                positions.len()
+            )));
+        }
     }
     Ok(())
 }
 
-/// Removes and returns the item at an index, or the items that a slice names.
+/// Removes and returns the items that a subscript names.
 ///
 /// # Errors
 /// `IndexError` beyond the ends.
@@ -184,6 +174,7 @@ pub(in crate::sync) fn delete<T>(items: &mut Vec<T>, at: &Subscript) -> Result<V
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -206,11 +197,10 @@ mod tests {
             (None, None, -1, 0, &[]),
         ];
         for (start, stop, step, len, positions) in cases {
-            assert_eq!(
-                Slice { start, stop, step }.positions(len),
-                positions,
-                "{start:?}:{stop:?}:{step}"
-            );
+            let items: Vec<usize> = (0..len).collect();
+            let named = get(&items, &Subscript::Slice(Slice { start, stop, step })).unwrap();
+            let named: Vec<usize> = named.into_iter().copied().collect();
+            assert_eq!(named, positions, "{start:?}:{stop:?}:{step}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Both sides prove that they hold the authkey, and neither shows it.
+//! Both sides prove that they hold the authkey, and neither sends it.
 //!
 //! ```text
 //!    listener: accept                             client: connect
@@ -7,13 +7,12 @@
 //! 3. "#WELCOME#" or "#FAILURE#"            ──►
 //! 4.                                              1 to 3 with the sides exchanged
 //! ```
-//! The message is everything after `#CHALLENGE#`, the digest's name with it: a peer cannot pass an
-//! answer off as one made with another digest. Python up to 3.11 speaks an older dialect, for which
-//! see `legacy_mac`. CPython: `deliver_challenge` and `answer_challenge` in
-//! `multiprocessing.connection`.
+//! The message is everything after `#CHALLENGE#`, including the name of the digest, so that an answer made with one digest
+//! is not valid for another. Python up to 3.11 speaks an older dialect: see `legacy_mac`. CPython: `deliver_challenge`
+//! and `answer_challenge` in `multiprocessing.connection`.
 //!
-//! The key is proved and nothing else. What follows is neither encrypted nor signed, and whoever
-//! relays a whole handshake between two honest sides stays in the middle.
+//! The handshake proves the key and nothing else. The messages after it are neither encrypted nor signed. An attacker
+//! that relays a handshake between a client and a manager stays between them.
 
 use std::fmt;
 use std::io::Write;
@@ -34,10 +33,10 @@ const SHA256: &[u8] = b"{sha256}";
 const LEGACY_MESSAGE: usize = 20;
 const LEGACY_ANSWER: usize = 16;
 
-/// The most bytes a frame may have before its sender is known.
+/// The largest frame that is accepted before the peer is authenticated.
 const FRAME: usize = 256;
 
-/// How much of another protocol an error shows.
+/// An error shows this many bytes of another protocol.
 const SHOWN: usize = 40;
 
 type Nonce = [u8; 40];
@@ -89,37 +88,19 @@ impl Authkey {
     }
 }
 
-impl AsRef<[u8]> for Authkey {
-    fn as_ref(&self) -> &[u8] {
-        self.as_bytes()
-    }
-}
-
 impl fmt::Debug for Authkey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Authkey(..)")
     }
 }
 
-impl<T: AsRef<[u8]> + ?Sized> From<&T> for Authkey {
-    fn from(key: &T) -> Self {
+impl<T: AsRef<[u8]>> From<T> for Authkey {
+    fn from(key: T) -> Self {
         Self(key.as_ref().to_vec())
     }
 }
 
-impl From<String> for Authkey {
-    fn from(key: String) -> Self {
-        Self(key.into_bytes())
-    }
-}
-
-impl From<Vec<u8>> for Authkey {
-    fn from(key: Vec<u8>) -> Self {
-        Self(key)
-    }
-}
-
-/// The listener's side: the peer proves itself first.
+/// The manager's side: the client proves the key first.
 pub(crate) fn accept<S: Source + Write>(
     reader: &mut FrameReader,
     stream: &mut S,
@@ -131,7 +112,7 @@ pub(crate) fn accept<S: Source + Write>(
     done.map_err(|error| name_protocol(error, reader.received()))
 }
 
-/// The client's side: we prove ourselves first.
+/// The client's side: it proves the key first.
 pub(crate) fn connect<S: Source + Write>(
     reader: &mut FrameReader,
     stream: &mut S,
@@ -143,35 +124,21 @@ pub(crate) fn connect<S: Source + Write>(
     done.map_err(|error| name_protocol(error, reader.received()))
 }
 
-/// Names the protocol of a peer that sent something else than a handshake, and shows how that began.
+/// Names the protocol of a peer that does not speak this one, and shows the first bytes that it sent.
 fn name_protocol(error: Error, received: &[u8]) -> Error {
-    const HTTP: [&[u8]; 9] = [
-        b"HTTP/",
-        b"GET ",
-        b"HEAD ",
-        b"POST ",
-        b"PUT ",
-        b"DELETE ",
-        b"OPTIONS ",
-        b"CONNECT ",
-        b"PRI ",
-    ];
     if !matches!(error, Error::Protocol { .. } | Error::Limit { .. }) {
         return error;
     }
-    let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
     let name = match received {
         // A handshake or an alert, of any version.
         [0x15 | 0x16, 3, ..] => "TLS",
         _ if received.starts_with(b"SSH-") => "SSH",
-        _ if HTTP.iter().any(|start| received.starts_with(start)) => "HTTP",
-        _ => {
-            return refused(format!(
-                "the peer speaks another protocol; it sent \"{began}\": {error}"
-            ));
-        }
+        // The first line of a request ends with the version, that of a response begins with it.
+        _ if received.windows(5).any(|part| part == b"HTTP/") => "HTTP",
+        _ => "another protocol",
     };
-    refused(format!("the peer speaks {name}; it sent \"{began}\""))
+    let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
+    refused(format!("the peer speaks {name}; it sent \"{began}\": {error}"))
 }
 
 /// Unpredictable bytes, from the operating system.
@@ -181,7 +148,7 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Lets the peer prove itself, and tells it the verdict.
+/// Sends a challenge, checks the answer, and sends the verdict.
 fn challenge<S: Source + Write>(
     reader: &mut FrameReader,
     stream: &mut S,
@@ -192,11 +159,11 @@ fn challenge<S: Source + Write>(
     write_frame(stream, &[CHALLENGE, &message].concat())?;
     let verdict = verify(authkey, &message, reader.read(stream, FRAME)?.bytes);
     let sent = write_frame(stream, if verdict.is_ok() { WELCOME } else { FAILURE });
-    // A peer that was refused may be gone already; why it was refused says more.
+    // A peer that was refused may have closed the connection, but the reason for the refusal is the better error.
     verdict.and(sent)
 }
 
-/// Proves ourselves to the peer. `sent` is the nonce of a challenge of ours on this connection.
+/// Answers the peer's challenge, and reads the verdict. `sent` is the nonce that this side sent on the connection before.
 fn answer<S: Source + Write>(
     reader: &mut FrameReader,
     stream: &mut S,
@@ -205,7 +172,7 @@ fn answer<S: Source + Write>(
 ) -> Result<()> {
     let frame = reader.read(stream, FRAME)?.bytes;
     let message = frame.strip_prefix(CHALLENGE).ok_or_else(|| unexpected("challenge", frame))?;
-    // Whoever hands our own challenge back wants us to answer it in their place.
+    // A peer without the key could otherwise get our own challenge answered, by sending it back.
     if sent.is_some_and(|nonce| message.ends_with(nonce)) {
         return Err(refused("the peer sent our own challenge back"));
     }
@@ -239,7 +206,7 @@ fn verify(authkey: &[u8], message: &[u8], answer: &[u8]) -> Result<()> {
     if right { Ok(()) } else { Err(refused("the peer holds another authkey")) }
 }
 
-/// What follows `{sha256}`; another digest is an error that names it.
+/// The bytes after `{sha256}`; another digest is an error that names it.
 fn strip_digest(bytes: &[u8]) -> Result<&[u8]> {
     if let Some(rest) = bytes.strip_prefix(SHA256) {
         return Ok(rest);
@@ -249,7 +216,7 @@ fn strip_digest(bytes: &[u8]) -> Result<&[u8]> {
     Err(match name {
         Some(name) if name.iter().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)) => {
             let name = String::from_utf8_lossy(name);
-            refused(format!("the peer wants the digest {name}; only sha256 is spoken here"))
+            refused(format!("the peer uses the digest {name}; only sha256 is supported"))
         }
         _ => refused("the peer names no digest"),
     })
@@ -257,7 +224,7 @@ fn strip_digest(bytes: &[u8]) -> Result<&[u8]> {
 
 /// A MAC with the authkey.
 pub(crate) fn mac<M: Mac + KeyInit>(authkey: &[u8], message: &[u8]) -> Result<M> {
-    // HMAC takes a key of any length; the type that says otherwise is shared with other MACs.
+    // HMAC takes a key of any length. The error exists for other kinds of MAC.
     let mac = M::new_from_slice(authkey).map_err(|_| Error::invalid("authkey"))?;
     Ok(mac.chain_update(message))
 }
@@ -270,19 +237,19 @@ fn unexpected(wanted: &str, got: &[u8]) -> Error {
     Error::protocol(format!("expected a {wanted}, got \"{}\"", got.escape_ascii()))
 }
 
-/// The MAC of the older dialect: bare HMAC-MD5, told by its lengths.
+/// The MAC of the older dialect: bare HMAC-MD5, recognized by its length.
 ///
 /// ```text
 /// "#CHALLENGE#" nonce[20]   ──►
 ///                           ◄──   HMAC-MD5(authkey, message)[16]
 /// ```
-/// Such a peer takes our `{sha256}` and nonce as one long message, and answers that in its own way.
+/// Such a peer takes `{sha256}` and the nonce as one long message, and answers with HMAC-MD5.
 #[cfg(feature = "legacy-md5")]
 fn legacy_mac(authkey: &[u8], message: &[u8], _: &str) -> Result<Hmac<md5::Md5>> {
     mac(authkey, message)
 }
 
-/// Always an error, whatever its type: this build does not speak the dialect of Python up to 3.11.
+/// Always an error: this build does not support the dialect of Python up to 3.11.
 #[cfg(not(feature = "legacy-md5"))]
 fn legacy_mac(_: &[u8], _: &[u8], peer: &str) -> Result<Hmac<Sha256>> {
     let remedy = "build with feature legacy-md5";

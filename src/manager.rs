@@ -298,7 +298,7 @@ impl Manager {
         }
         self.settings.authkey = authkey.as_bytes().to_vec();
         let listener = listen(self.socket_mode)?;
-        let address = listener.address()?;
+        let address = listener.address.clone();
         Ok(Server { state: Arc::new(ServerState::new(self.settings, address)?), listener, authkey })
     }
 }

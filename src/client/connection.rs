@@ -71,7 +71,7 @@ impl Connection {
     /// Connects, without retries.
     pub(super) fn try_open(settings: &ClientBuilder) -> Result<Self> {
         let deadline = deadline(settings.connect_timeout);
-        let stream = Stream::connect(&settings.address, Some(settings.connect_timeout))?;
+        let stream = Stream::connect(&settings.address, settings.connect_timeout)?;
         let mut reader = FrameReader::new();
         greeting(settings, &mut reader, &stream, deadline)?;
         let key = settings.authkey.as_bytes();
@@ -116,7 +116,7 @@ impl Connection {
     /// Sends the first `bytes` of the appended requests.
     pub(super) fn send(&mut self, bytes: usize) -> Result<()> {
         if std::mem::take(&mut self.timed) {
-            self.stream.set_timeout(None).map_err(Error::connection)?;
+            self.stream.set_timeouts(None, None).map_err(Error::connection)?;
         }
         let rest = self.out.split_off(bytes.min(self.out.len()));
         let sent = write(&mut self.out, &mut &self.stream);

@@ -1,15 +1,10 @@
 //! Where a manager listens, as text.
 
 use std::fmt;
-#[cfg(target_os = "linux")]
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-
-/// The longest path of a Unix socket, and the longest name of an abstract one.
-const LONGEST: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Where a manager listens.
 ///
@@ -102,74 +97,50 @@ impl Address {
         }
     }
 
+    /// The IP addresses and port of `host:port`.
     pub(super) fn resolve(text: &str) -> Result<Vec<SocketAddr>> {
-        match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
-            Some(("", Ok(port))) => return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]),
-            Some((_, Ok(_))) => {}
-            _ => return Err(Error::invalid(format!("address {text:?}: expected host:port"))),
+        match text.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+            Some(("", Ok(port))) => Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]),
+            Some((_, Ok(_))) => match text.to_socket_addrs() {
+                Ok(found) => Ok(found.collect()),
+                Err(error) => Err(Error::io(format!("resolve {text}"))(error)),
+            },
+            _ => Err(Error::invalid(format!("address {text:?}: expected host:port"))),
         }
-        let found = text.to_socket_addrs().map_err(Error::io(format!("resolve {text}")))?;
-        Ok(found.collect())
+    }
+
+    /// [`Address::resolve`] for a client. Refuses addresses that are meant for a listener.
+    pub(super) fn targets(text: &str) -> Result<Vec<SocketAddr>> {
+        let targets = Self::resolve(text)?;
+        for target in &targets {
+            let port = target.port();
+            let why = if target.ip().is_unspecified() {
+                format!(
+                    "a manager listens there on all addresses of its host; connect to one of them, such as 127.0.0.1:{port}"
+                )
+            } else if port == 0 {
+                "port 0 lets a manager choose a free one; connect to the port that it chose"
+                    .to_owned()
+            } else {
+                continue;
+            };
+            return Err(Error::invalid(format!("address {text:?}: {why}")));
+        }
+        Ok(targets)
+    }
+
+    /// The address for a client on the same host as a listener on this one.
+    pub(super) fn reachable(&self) -> Self {
+        let Self::Tcp(text) = self else { return self.clone() };
+        let local = [("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")];
+        let local = local
+            .iter()
+            .find_map(|(any, local)| Some(format!("{local}{}", text.strip_prefix(any)?)));
+        Self::Tcp(local.unwrap_or_else(|| text.clone()))
     }
 }
 
 /// The name of an abstract Unix socket; `None` for the path of a file.
 pub(super) fn abstract_name(path: &Path) -> Option<&str> {
     path.to_str()?.strip_prefix('\0')
-}
-
-#[cfg(target_os = "linux")]
-pub(super) fn of_abstract(name: &str) -> io::Result<std::os::unix::net::SocketAddr> {
-    use std::os::linux::net::SocketAddrExt;
-    std::os::unix::net::SocketAddr::from_abstract_name(name)
-}
-
-/// The path that stands for an abstract Unix socket, if this is one whose name is text.
-#[cfg(target_os = "linux")]
-pub(super) fn abstract_path(address: &std::os::unix::net::SocketAddr) -> Option<PathBuf> {
-    use std::os::linux::net::SocketAddrExt;
-    let name = std::str::from_utf8(address.as_abstract_name()?).ok()?;
-    Some(format!("\0{name}").into())
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-pub(super) fn abstract_path(_: &std::os::unix::net::SocketAddr) -> Option<PathBuf> {
-    None
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn no_abstract(name: &str) -> Error {
-    Error::invalid(format!(
-        "address @{name}: only Linux has abstract Unix sockets; use a path with a /"
-    ))
-}
-
-/// Refuses a path that is longer than the system allows.
-pub(super) fn check_length(path: &Path) -> Result<()> {
-    let (what, length) = match abstract_name(path) {
-        Some(name) => ("name", name.len()),
-        None => ("path", path.as_os_str().len()),
-    };
-    if length <= LONGEST {
-        return Ok(());
-    }
-    let address = Address::Unix(path.to_owned());
-    let most =
-        format!("the {what} of a Unix socket has at most {LONGEST} bytes, and this one {length}");
-    Err(Error::invalid(format!("address {address}: {most}; use a shorter one")))
-}
-
-/// Refuses to connect where only a listener can be.
-pub(super) fn check_reachable(text: &str, target: SocketAddr) -> Result<()> {
-    let port = target.port();
-    let why = if target.ip().is_unspecified() {
-        format!(
-            "a manager listens there on all addresses of its host; connect to one of them, such as 127.0.0.1:{port}"
-        )
-    } else if port == 0 {
-        "port 0 lets a manager choose a free one; connect to the port that it chose".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid(format!("address {text:?}: {why}")))
 }

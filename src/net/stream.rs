@@ -1,47 +1,36 @@
 //! Connected sockets.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::{Address, address, deadline};
+#[cfg(unix)]
+use super::unix;
+use super::{Address, deadline, remaining};
 use crate::error::{Error, Result};
 use crate::wire::frame::Source;
 
-/// Waits until a read returns at once, no longer than the read may take. Windows does not wake a blocked read
-/// when its socket is shut down, but ends one that begins after that.
+/// Waits until a read would return at once, at most for the socket's read timeout. On Windows a shutdown of the socket
+/// does not wake a thread that is blocked in a read, but it ends a read that begins later.
 #[cfg(windows)]
 fn wait_readable(socket: &TcpStream) -> io::Result<()> {
-    const LOOK: Duration = Duration::from_millis(200);
+    const INTERVAL: Duration = Duration::from_millis(200);
     let timeout = socket.read_timeout()?;
-    let until = timeout.map(deadline);
+    let deadline = deadline(timeout.unwrap_or(Duration::MAX));
     let result = loop {
-        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
-        if left.is_zero() {
-            break Err(io::ErrorKind::TimedOut.into());
+        match remaining(deadline) {
+            Ok(left) => socket.set_read_timeout(Some(left.min(INTERVAL)))?,
+            Err(error) => break Err(error),
         }
-        socket.set_read_timeout(Some(left.min(LOOK)))?;
-        match socket.peek(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-            // Data, the end, or an error, which the read returns.
-            _ => break Ok(()),
+        // Data, the end, or another error: the read returns it.
+        if !socket.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
+            break Ok(());
         }
     };
     socket.set_read_timeout(timeout)?;
     result
-}
-
-/// Refuses a socket that has connected to itself. TCP allows that where nobody listens on a port from the range
-/// that the system assigns to clients, and it keeps the manager from listening there.
-fn not_to_itself(stream: TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
-    if stream.local_addr()? != target {
-        return Ok(stream);
-    }
-    // Closing a socket with unread data resets it. Otherwise the port would stay occupied for a minute.
-    let _ = (&stream).write(&[0]);
-    Err(io::ErrorKind::ConnectionRefused.into())
 }
 
 /// A connected socket. `&Stream` reads and writes too, as std's sockets do.
@@ -65,75 +54,31 @@ macro_rules! either {
 
 impl Stream {
     /// Connects, trying each address that a host name stands for.
-    pub(crate) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self> {
-        let doing = || Error::io(format!("connect to {address}"));
-        match address {
+    pub(crate) fn connect(address: &Address, timeout: Duration) -> Result<Self> {
+        let connected = match address {
             Address::Tcp(text) => {
-                let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-                let until = timeout.map(deadline);
-                for target in Address::resolve(text)? {
-                    address::check_reachable(text, target)?;
-                    let stream =
-                        match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                            Some(left) if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
-                            Some(left) => TcpStream::connect_timeout(&target, left),
-                            None => TcpStream::connect(target),
-                        };
-                    match stream.and_then(|stream| not_to_itself(stream, target)) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true).map_err(doing())?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(doing()(last))
+                connect_tcp(&Address::targets(text)?, deadline(timeout)).map(Self::Tcp)
             }
             #[cfg(unix)]
             Address::Unix(path) => {
-                address::check_length(path)?;
-                match address::abstract_name(path) {
-                    #[cfg(target_os = "linux")]
-                    Some(name) => {
-                        address::of_abstract(name).and_then(|at| UnixStream::connect_addr(&at))
-                    }
-                    #[cfg(not(target_os = "linux"))]
-                    Some(name) => return Err(address::no_abstract(name)),
-                    None => UnixStream::connect(path),
-                }
-                .map(Self::Unix)
-                .map_err(doing())
+                UnixStream::connect_addr(&unix::socket_address(path)?).map(Self::Unix)
             }
             #[cfg(not(unix))]
-            Address::Unix(_) => Err(doing()(io::ErrorKind::Unsupported.into())),
-        }
+            Address::Unix(_) => Err(ErrorKind::Unsupported.into()),
+        };
+        connected.map_err(Error::io(format!("connect to {address}")))
     }
 
     /// Wakes a listener that is blocked in `accept`, by connecting to it.
-    pub(crate) fn knock(address: &Address) -> Result<Self> {
-        let mut reachable = address.clone();
-        if let Address::Tcp(text) = &mut reachable
-            && let Ok(mut target) = text.parse::<SocketAddr>()
-            && target.ip().is_unspecified()
-        {
-            match target {
-                SocketAddr::V4(_) => target.set_ip(Ipv4Addr::LOCALHOST.into()),
-                SocketAddr::V6(_) => target.set_ip(Ipv6Addr::LOCALHOST.into()),
-            }
-            *text = target.to_string();
-        }
-        Self::connect(&reachable, Some(Duration::from_secs(1)))
+    pub(crate) fn knock(listener: &Address) -> Result<Self> {
+        Self::connect(&listener.reachable(), Duration::from_secs(1))
     }
 
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         either!(self, socket => socket.set_nonblocking(on))
     }
 
-    /// Bounds each read and each write; `None` lets them wait for ever.
-    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.set_timeouts(timeout, timeout)
-    }
-
+    /// Limits each read and each write; `None` is no limit.
     pub(crate) fn set_timeouts(
         &self,
         read: Option<Duration>,
@@ -145,10 +90,34 @@ impl Stream {
         })
     }
 
-    /// Ends the connection for both sides. That it has ended already is as good.
+    /// Closes the connection for both sides. It may be closed already.
     pub(crate) fn shutdown(&self, how: Shutdown) {
         let _ = either!(self, socket => socket.shutdown(how));
     }
+}
+
+fn connect_tcp(targets: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
+    let mut result = Err(ErrorKind::AddrNotAvailable.into());
+    for target in targets {
+        result = TcpStream::connect_timeout(target, remaining(deadline)?)
+            .and_then(|stream| not_to_itself(stream, *target));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Refuses a socket that has connected to itself. TCP does that if nothing listens on the port, and the system has
+/// chosen the same port for the client's end. The manager could then not listen there.
+fn not_to_itself(stream: TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
+    if stream.local_addr()? == target {
+        // Closing a socket with unread data resets it. Otherwise the port would stay occupied for a minute.
+        let _ = (&stream).write(&[0]);
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Read for &Stream {
@@ -191,29 +160,22 @@ impl Source for &Stream {
     }
 }
 
-/// A stream whose reads and writes must all be over by a deadline.
+/// A stream whose reads and writes fail after a deadline.
 pub(crate) struct Timed<'a>(pub(crate) &'a Stream, pub(crate) Instant);
-
-impl Timed<'_> {
-    fn arm(&self) -> io::Result<&Stream> {
-        let left = self.1.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.0.set_timeout(Some(left))?;
-        Ok(self.0)
-    }
-}
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.arm()?.read(buffer)
+        let left = remaining(self.1)?;
+        either!(self.0, socket => socket.set_read_timeout(Some(left)))?;
+        self.0.read(buffer)
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.arm()?.write(bytes)
+        let left = remaining(self.1)?;
+        either!(self.0, socket => socket.set_write_timeout(Some(left)))?;
+        self.0.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -223,14 +185,14 @@ impl Write for Timed<'_> {
 
 impl Source for Timed<'_> {
     fn ack_now(&self) {
-        Source::ack_now(&self.0);
+        self.0.ack_now();
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
     use crate::error::Error;
@@ -251,7 +213,7 @@ mod tests {
         let address = Address::from(target);
         // The system tries its 14,000 ports in turn.
         for attempt in 0..40_000 {
-            let error = Stream::connect(&address, Some(Duration::from_secs(1))).unwrap_err();
+            let error = Stream::connect(&address, Duration::from_secs(1)).unwrap_err();
             let Error::Io { source: cause, .. } = error else { unreachable!("{error:?}") };
             assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused, "attempt {attempt}");
         }

@@ -102,8 +102,8 @@ impl ClientBuilder {
         Client::new(self)
     }
 
-    /// Limits a reply that the user did not ask for, such as to `accept_connection`.
-    pub(super) fn reply_timeout(&self) -> Duration {
-        self.call_timeout.unwrap_or(self.connect_timeout)
+    /// The time for the reply to a call that the user did not make, such as `accept_connection`.
+    pub(super) fn reply_timeout(&self) -> Option<Duration> {
+        self.call_timeout.or(Some(self.connect_timeout))
     }
 }

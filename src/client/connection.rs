@@ -1,134 +1,164 @@
-//! One connection to a manager: a request, then its reply.
+//! One connection to a manager: requests, then their replies.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{ClientBuilder, failure};
+use super::{Shared, returned};
 use crate::error::{Error, Result};
-use crate::net::{Stream, Timed, deadline};
+use crate::net::{self, Address, Stream, Timed};
 use crate::pickle::Index;
-use crate::value::Value;
-use crate::wire::frame::{Frame, FrameReader};
+use crate::value::{IntoArgs, Value};
+use crate::wire::frame::FrameReader;
 use crate::wire::handshake;
 use crate::wire::message::{Reply, Request};
 
-/// A request buffer larger than this is freed after the call.
+/// The capacity of the request buffer that is kept after a call.
 const KEEP: usize = 64 * 1024;
 
-/// A connection that was used this recently is taken to be open: checking costs three system calls, which matters only to
+/// A connection with a reply this recent is assumed to be open. The check costs three system calls, which matters only to
 /// calls in quick succession.
 const FRESH: Duration = Duration::from_micros(100);
 
+/// A function of the manager, and its arguments.
+type Function<'a> = (&'a str, &'a [Value]);
+
 #[derive(Debug)]
 pub(super) struct Connection {
+    client: Arc<Shared>,
     stream: Stream,
     reader: FrameReader,
     index: Index,
+    /// Requests that have not been sent.
     out: Vec<u8>,
-    /// Whether the socket has a timeout that the next call must lift.
+    /// The number of requests without a reply.
+    pending: usize,
+    /// Whether the socket has timeouts, which a call without a deadline must remove.
     timed: bool,
     last_reply: Instant,
 }
 
 impl Connection {
-    /// Connects, for one call of the manager's own functions.
-    pub(super) fn open(settings: &ClientBuilder) -> Result<Self> {
-        Self::retry(settings, Self::try_open)
-    }
-
-    /// Connects, for calls of objects' methods.
-    pub(super) fn accepted(settings: &ClientBuilder) -> Result<Self> {
-        Self::retry(settings, |settings| {
-            let mut connection = Self::try_open(settings)?;
-            let name = [thread::current().name().unwrap_or("rust").into()];
-            let timeout = Some(settings.reply_timeout());
-            let reply = connection.call(settings, None, "accept_connection", &name, &[], timeout);
-            match reply.map_err(connect_error(settings))? {
-                Reply::Return(_) => Ok(connection),
-                other => Err(failure(other)),
-            }
-        })
-    }
-
-    /// Connects again while nothing answers, as often as [`ClientBuilder::reconnect`] says.
-    fn retry(
-        settings: &ClientBuilder,
-        connect: impl Fn(&ClientBuilder) -> Result<Self>,
-    ) -> Result<Self> {
-        let mut left = settings.reconnects;
+    /// Connects, and calls a function that must return. Retries while nothing answers, as often as
+    /// [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect) says.
+    pub(super) fn open(client: &Arc<Shared>, first: Option<Function<'_>>) -> Result<Self> {
+        let mut left = client.settings.reconnects;
         loop {
-            match connect(settings) {
+            match Self::try_open(client, first) {
                 Err(error) if left > 0 && error.is_unanswered() => {
                     left -= 1;
-                    thread::sleep(settings.reconnect_pause);
+                    thread::sleep(client.settings.reconnect_pause);
                 }
                 result => return result,
             }
         }
     }
 
-    /// Connects, without retries.
-    pub(super) fn try_open(settings: &ClientBuilder) -> Result<Self> {
-        let deadline = deadline(settings.connect_timeout);
-        let stream = Stream::connect(&settings.address, settings.connect_timeout)?;
-        let mut reader = FrameReader::new();
-        greeting(settings, &mut reader, &stream, deadline)?;
-        let key = settings.authkey.as_bytes();
-        handshake::connect(&mut reader, &mut Timed(&stream, deadline), key)
-            .map_err(connect_error(settings))?;
-        let (index, out, last_reply) = (Index::default(), Vec::new(), Instant::now());
-        Ok(Self { stream, reader, index, out, timed: true, last_reply })
+    /// [`Connection::open`] without retries.
+    pub(super) fn try_open(client: &Arc<Shared>, first: Option<Function<'_>>) -> Result<Self> {
+        let settings = &client.settings;
+        let deadline = net::deadline(settings.connect_timeout);
+        let mut connection = Self {
+            client: client.clone(),
+            stream: Stream::connect(&settings.address, settings.connect_timeout)?,
+            reader: FrameReader::new(),
+            index: Index::default(),
+            out: Vec::new(),
+            pending: 0,
+            timed: true,
+            last_reply: Instant::now(),
+        };
+        match connection.prepare(deadline, first) {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(connect_error(&settings.address, error)),
+        }
     }
 
-    /// Sends a request and reads its reply, which may take as long as `timeout`.
-    ///
-    /// After an error the connection may be out of step, and must not be used again.
+    fn prepare(&mut self, deadline: Instant, first: Option<Function<'_>>) -> Result<()> {
+        let client = self.client.clone();
+        let settings = &client.settings;
+        let greeted = deadline.min(net::deadline(settings.greeting_timeout));
+        match self.reader.fill(&mut Timed(&self.stream, Some(greeted))) {
+            Err(Error::TimedOut) => {
+                let waited = settings.greeting_timeout.min(settings.connect_timeout);
+                let why = format!("but sent nothing for {waited:?}; a manager speaks first");
+                return Err(no_answer(&settings.address, &why));
+            }
+            // At the end of the stream the handshake fails.
+            greeting => drop(greeting?),
+        }
+        let stream = &mut Timed(&self.stream, Some(deadline));
+        handshake::connect(&mut self.reader, stream, settings.authkey.as_bytes())?;
+        let Some((function, args)) = first else { return Ok(()) };
+        returned(self.call(None, function, args, settings.reply_timeout())?).map(drop)
+    }
+
+    /// Calls a method of an object, or without an id a function of the manager. The reply must come within `timeout`.
+    /// After an error of the connection, it is closed.
     pub(super) fn call(
         &mut self,
-        settings: &ClientBuilder,
-        ident: Option<&str>,
+        id: Option<&str>,
         method: &str,
-        args: &[Value],
-        kwargs: &[(String, Value)],
+        args: impl IntoArgs,
         timeout: Option<Duration>,
     ) -> Result<Reply> {
-        Request::append(&mut self.out, ident, method, args, kwargs)?;
-        let Some(timeout) = timeout else {
-            self.send(usize::MAX)?;
-            return self.receive(settings);
-        };
-        self.timed = true;
-        let mut timed = Timed(&self.stream, deadline(timeout));
-        write(&mut self.out, &mut timed)?;
-        let frame = self.reader.read(&mut timed, settings.limits.frame_size)?;
-        self.last_reply = Instant::now();
-        parse(&mut self.index, frame, settings)
+        let deadline = timeout.map(net::deadline);
+        let bytes = self.append(id, method, args)?;
+        self.send(bytes, deadline)?;
+        self.receive(deadline)
     }
 
-    /// Appends a request, for [`send`](Self::send), and returns its size.
-    pub(super) fn request(&mut self, ident: &str, method: &str, args: &[Value]) -> Result<usize> {
-        let before = self.out.len();
-        Request::append(&mut self.out, Some(ident), method, args, &[])?;
-        Ok(self.out.len() - before)
+    /// Appends a request, for [`send`](Self::send). Returns the size of all requests that have not been sent.
+    pub(super) fn append(
+        &mut self,
+        id: Option<&str>,
+        method: &str,
+        args: impl IntoArgs,
+    ) -> Result<usize> {
+        args.with_args(|args, kwargs| Request::append(&mut self.out, id, method, args, kwargs))?;
+        self.pending += 1;
+        Ok(self.out.len())
     }
 
-    /// Sends the first `bytes` of the appended requests.
-    pub(super) fn send(&mut self, bytes: usize) -> Result<()> {
-        if std::mem::take(&mut self.timed) {
+    /// Sends the first `bytes` of the requests.
+    pub(super) fn send(&mut self, bytes: usize, deadline: Option<Instant>) -> Result<()> {
+        if self.timed && deadline.is_none() {
             self.stream.set_timeouts(None, None).map_err(Error::connection)?;
         }
-        let rest = self.out.split_off(bytes.min(self.out.len()));
-        let sent = write(&mut self.out, &mut &self.stream);
-        self.out.extend(rest);
-        sent
+        self.timed = deadline.is_some();
+        let requests = self.out.get(..bytes).unwrap_or_default();
+        let sent = Timed(&self.stream, deadline).write_all(requests);
+        self.out.drain(..bytes);
+        self.out.shrink_to(KEEP);
+        sent.map_err(|error| self.close(Error::connection(error)))
     }
 
-    /// The reply to the oldest request that has none yet, without a timeout.
-    pub(super) fn receive(&mut self, settings: &ClientBuilder) -> Result<Reply> {
-        let frame = self.reader.read(&mut &self.stream, settings.limits.frame_size)?;
+    /// Reads the reply to the oldest pending request.
+    pub(super) fn receive(&mut self, deadline: Option<Instant>) -> Result<Reply> {
+        let limits = &self.client.settings.limits;
+        let mut source = Timed(&self.stream, deadline);
+        let frame = self.reader.read(&mut source, limits.frame_size);
+        let reply = frame.and_then(|frame| Reply::parse(&mut self.index, frame, limits));
+        self.index.trim();
+        let reply = reply.map_err(|error| self.close(error))?;
+        self.pending -= 1;
         self.last_reply = Instant::now();
-        parse(&mut self.index, frame, settings)
+        self.client.unresponsive.store(false, Ordering::Relaxed);
+        Ok(reply)
+    }
+
+    /// Closes the connection after an error: it may be out of step.
+    fn close(&self, error: Error) -> Error {
+        self.stream.shutdown(Shutdown::Both);
+        error
+    }
+
+    /// Whether each request has its reply, so that the next call gets its own. Not so after an error.
+    pub(super) fn is_in_step(&self) -> bool {
+        self.pending == 0
     }
 
     /// Whether the manager has neither closed the connection nor sent anything unexpected, as far as is known.
@@ -140,62 +170,27 @@ impl Connection {
             self.stream.set_nonblocking(true)?;
             let read = (&self.stream).read(&mut [0]);
             self.stream.set_nonblocking(false)?;
-            Ok(matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock))
+            Ok(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
         };
         silent().unwrap_or(false)
     }
 }
 
-/// Waits for the first bytes of the manager, which speaks first.
-fn greeting(
-    settings: &ClientBuilder,
-    reader: &mut FrameReader,
-    stream: &Stream,
-    connect_deadline: Instant,
-) -> Result<()> {
-    let greeted = connect_deadline.min(deadline(settings.greeting_timeout));
-    match reader.fill(&mut Timed(stream, greeted)) {
-        Ok(0) => Err(connect_error(settings)(Error::Disconnected)),
-        Ok(_) => Ok(()),
-        Err(Error::TimedOut) => {
-            let waited = settings.greeting_timeout.min(settings.connect_timeout);
-            let why = format!(
-                "it accepted the connection, but sent nothing for {waited:?}; a manager speaks first"
-            );
-            let cause = io::Error::new(ErrorKind::TimedOut, why);
-            Err(Error::io(format!("connect to {}", settings.address))(cause))
+/// An error before the first call of the user, as an error of connecting.
+fn connect_error(address: &Address, error: Error) -> Error {
+    match error {
+        Error::Disconnected => {
+            Error::io(format!("connect to {address}"))(ErrorKind::ConnectionReset.into())
         }
-        Err(error) => Err(connect_error(settings)(error)),
-    }
-}
-
-/// Writes the requests, and empties the buffer even if that fails.
-fn write(out: &mut Vec<u8>, sink: &mut impl Write) -> Result<()> {
-    let written = sink.write_all(out);
-    out.clear();
-    out.shrink_to(KEEP);
-    written.map_err(Error::connection)
-}
-
-fn parse(index: &mut Index, frame: Frame<'_>, settings: &ClientBuilder) -> Result<Reply> {
-    let reply = Reply::parse(index, frame, &settings.limits);
-    index.trim();
-    reply
-}
-
-/// Turns an error of the first exchange, when no call was sent yet, into one of connecting.
-pub(super) fn connect_error(settings: &ClientBuilder) -> impl FnOnce(Error) -> Error {
-    let address = &settings.address;
-    let connecting = move |cause| Error::io(format!("connect to {address}"))(cause);
-    move |error| match error {
-        Error::Disconnected => connecting(ErrorKind::ConnectionReset.into()),
-        Error::TimedOut => {
-            let why = "it accepted the connection, but did not answer in time";
-            connecting(io::Error::new(ErrorKind::TimedOut, why))
-        }
+        Error::TimedOut => no_answer(address, "but did not answer in time"),
         error @ (Error::Protocol { .. } | Error::Limit { .. }) => {
             Error::authentication(format!("the peer speaks another protocol: {error}"))
         }
         error => error,
     }
+}
+
+fn no_answer(address: &Address, why: &str) -> Error {
+    let cause = io::Error::new(ErrorKind::TimedOut, format!("it accepted the connection, {why}"));
+    Error::io(format!("connect to {address}"))(cause)
 }

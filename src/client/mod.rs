@@ -1,12 +1,10 @@
 //! The client: calls the objects in a manager.
 //!
 //! ```text
-//!  Client ── call_server ──► a new connection          the manager's own functions: create, decref, ...
-//!    │
-//!  Proxy ─── call_on ──► Session ── call ──► Connection  methods of one object
-//!                          │
-//!                          ├─ from the pool, and back to it: calls that leave nothing behind
-//!                          └─ a connection of its own: Consumer, LockGuard
+//!  Client ────► Connection   a new one for each of the manager's own functions: create, decref, ...
+//!  Proxy ─────► Connection   from the pool and back to it: methods whose calls leave nothing behind in the manager
+//!  Consumer ──► Connection   of its own: the manager returns the items that are not done when it ends
+//!  LockGuard ─► Connection   of its own: it owns the lock
 //! ```
 
 mod builder;
@@ -14,13 +12,13 @@ mod connection;
 mod proxy;
 mod put_each;
 mod queue;
-pub(super) mod session;
 #[cfg(feature = "sync")]
 pub(crate) mod sync;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -30,10 +28,13 @@ use crate::wait::lock;
 use crate::wire::handshake::Authkey;
 use crate::wire::message::{Reply, names};
 pub use builder::ClientBuilder;
-use connection::{Connection, connect_error};
+use connection::Connection;
 pub use proxy::Proxy;
 pub use put_each::PutEach;
 pub use queue::{Consumer, QueueIter, QueueProxy};
+
+/// The most connections that are kept for later calls.
+const MAX_IDLE: usize = 16;
 
 /// A connection to a manager in another process. A clone is the same client.
 ///
@@ -48,12 +49,16 @@ pub use queue::{Consumer, QueueIter, QueueProxy};
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<ClientInner>);
-
-struct ClientInner {
-    settings: ClientBuilder,
+pub struct Client {
+    shared: Arc<Shared>,
     /// Connections that are ready for the next call.
-    idle: Mutex<Vec<Connection>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// The part of a client that its connections refer to.
+#[derive(Debug)]
+struct Shared {
+    settings: ClientBuilder,
     /// Whether the manager did not answer when a proxy was dropped, and has not answered since.
     unresponsive: AtomicBool,
 }
@@ -79,19 +84,15 @@ impl Client {
     }
 
     fn new(settings: ClientBuilder) -> Result<Self> {
-        let connection = Connection::open(&settings)?;
-        let (idle, unresponsive) = (Mutex::default(), AtomicBool::new(false));
-        let client = Self(Arc::new(ClientInner { settings, idle, unresponsive }));
-        let timeout = Some(client.0.settings.reply_timeout());
-        let answer = client.call_server_on(connection, "dummy", (), timeout);
-        answer.map_err(connect_error(&client.0.settings))?;
-        Ok(client)
+        let shared = Arc::new(Shared { settings, unresponsive: AtomicBool::new(false) });
+        Connection::open(&shared, Some(("dummy", &[])))?;
+        Ok(Self { shared, idle: Arc::default() })
     }
 
     /// The manager's address.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.0.settings.address
+        &self.shared.settings.address
     }
 
     /// Has the manager call what is registered as `typeid`, and returns a proxy for the result; for a shared object,
@@ -149,85 +150,65 @@ impl Client {
 
     /// Calls a function of the manager itself, on a new connection.
     fn call_server(&self, function: &str, args: impl IntoArgs) -> Result<Value> {
-        let connection = Connection::open(&self.0.settings).map_err(Error::unreachable)?;
-        self.call_server_on(connection, function, args, self.0.settings.call_timeout)
-    }
-
-    fn call_server_on(
-        &self,
-        mut connection: Connection,
-        function: &str,
-        args: impl IntoArgs,
-        timeout: Option<Duration>,
-    ) -> Result<Value> {
-        let reply = args.with_args(|args, kwargs| {
-            connection.call(&self.0.settings, None, function, args, kwargs, timeout)
-        })?;
-        self.note_answer();
-        match reply {
-            Reply::Return(value) => Ok(value),
-            other => Err(failure(other)),
-        }
+        let timeout = self.shared.settings.call_timeout;
+        let mut connection = Connection::open(&self.shared, None).map_err(Error::unreachable)?;
+        returned(connection.call(None, function, args, timeout)?)
     }
 
     /// Releases a reference, without retries: a manager that is gone holds none. When many proxies are dropped, only
     /// the first waits for a manager that does not answer.
     fn release(&self, id: &str) -> Result<()> {
-        if self.0.unresponsive.load(Ordering::Relaxed) {
+        let Shared { settings, unresponsive } = &*self.shared;
+        if unresponsive.load(Ordering::Relaxed) {
             return Err(Error::TimedOut);
         }
-        let timeout = Some(self.0.settings.reply_timeout());
-        Connection::try_open(&self.0.settings)
-            .and_then(|connection| self.call_server_on(connection, "decref", (id,), timeout))
-            .inspect_err(|error| self.note_unresponsive(error.is_timeout()))
-            .map(drop)
+        let released = Connection::try_open(&self.shared, None).and_then(|mut connection| {
+            returned(connection.call(None, "decref", (id,), settings.reply_timeout())?)
+        });
+        let note = |error: &Error| unresponsive.store(error.is_timeout(), Ordering::Relaxed);
+        released.inspect_err(note).map(drop)
     }
 
-    fn note_unresponsive(&self, unresponsive: bool) {
-        self.0.unresponsive.store(unresponsive, Ordering::Relaxed);
-    }
-
-    fn note_answer(&self) {
-        if self.0.unresponsive.load(Ordering::Relaxed) {
-            self.note_unresponsive(false);
-        }
-    }
-
-    /// A connection to call methods on: an idle one that is still open, or a new one.
+    /// A connection for calls that leave nothing behind in the manager: an idle one that is still open, or a new one.
     fn checkout(&self) -> Result<Connection> {
-        loop {
-            let idle = lock(&self.0.idle).pop();
-            match idle {
-                Some(connection) if connection.is_open() => return Ok(connection),
-                Some(_) => {}
-                None => return self.accepted(),
+        let pop = || lock(&self.idle).pop();
+        while let Some(connection) = pop() {
+            if connection.is_open() {
+                return Ok(connection);
             }
         }
+        self.connect_own()
     }
 
-    fn accepted(&self) -> Result<Connection> {
-        Connection::accepted(&self.0.settings).map_err(Error::unreachable)
-    }
-
-    /// Closes the idle connections after one has failed. A router may have forgotten them all, and then each would
-    /// cost a timeout of its own.
-    fn drop_idle(&self, error: &Error) {
-        if matches!(error, Error::TimedOut | Error::Disconnected | Error::Connection { .. }) {
-            lock(&self.0.idle).clear();
+    /// Keeps a connection for later calls.
+    fn checkin(&self, connection: Connection) {
+        let mut idle = lock(&self.idle);
+        if !connection.is_in_step() {
+            // A router may have forgotten all connections, and each would cost a timeout of its own.
+            idle.clear();
+        } else if idle.len() < MAX_IDLE {
+            idle.push(connection);
         }
+    }
+
+    /// A new connection. The manager keeps what its calls leave behind, such as an unacknowledged item or a lock, for as
+    /// long as it is open.
+    fn connect_own(&self) -> Result<Connection> {
+        let name = thread::current().name().unwrap_or("rust").into();
+        Connection::open(&self.shared, Some(("accept_connection", &[name])))
+            .map_err(Error::unreachable)
     }
 }
 
-/// The error of a reply that carries no result.
-fn failure(reply: Reply) -> Error {
+/// The result in a reply.
+fn returned(reply: Reply) -> Result<Value> {
     match reply {
-        Reply::Error(exception) => Error::Exception(exception),
+        Reply::Return(value) => Ok(value),
+        Reply::Error(exception) => Err(Error::Exception(exception)),
         Reply::Traceback(traceback) | Reply::Unserializable(traceback) => {
-            Error::Remote { traceback }
+            Err(Error::Remote { traceback })
         }
-        Reply::Return(_) | Reply::Proxy(..) => {
-            Error::protocol("the reply is of another kind than the call expects")
-        }
+        Reply::Proxy(..) => Err(Error::protocol("the reply is a proxy instead of a value")),
     }
 }
 

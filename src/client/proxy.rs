@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::session::Session;
-use super::{Client, failure};
+use super::connection::Connection;
+use super::{Client, returned};
 use crate::error::{Error, Result};
 use crate::pickle::Pickle;
 use crate::value::{IntoArgs, Value};
@@ -103,7 +104,10 @@ impl Proxy {
         args: impl IntoArgs,
         wait: Option<Duration>,
     ) -> Result<Value> {
-        self.call_on(&mut self.session()?, method, args, wait)
+        let mut connection = self.0.client.checkout()?;
+        let result = self.call_on(&mut connection, method, args, wait);
+        self.0.client.checkin(connection);
+        result
     }
 
     /// Calls a method whose result stays in the manager, and returns a proxy for it.
@@ -111,15 +115,17 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::call`].
     pub fn call_proxy(&self, method: &str, args: impl IntoArgs) -> Result<Self> {
-        match self.session()?.call(&self.0.id, method, args, Some(Duration::ZERO))? {
+        let ProxyInner { client, id, .. } = &*self.0;
+        let mut connection = client.checkout()?;
+        let reply = connection.call(Some(id), method, args, client.shared.settings.call_timeout);
+        client.checkin(connection);
+        match reply? {
             Reply::Proxy(exposed, token) => Ok(self.nested(exposed, token)),
-            Reply::Return(value) => {
-                let got = value.type_name();
-                Err(Error::conversion(format!(
-                    "{method}() returned {got}, not a proxy; use call()"
-                )))
+            other => {
+                let got = returned(other)?.type_name();
+                let what = format!("{method}() returned {got}, not a proxy; use call()");
+                Err(Error::conversion(what))
             }
-            other => Err(failure(other)),
         }
     }
 
@@ -152,32 +158,23 @@ impl Proxy {
         }
     }
 
-    /// A connection that returns to the pool after the calls.
-    pub(super) fn session(&self) -> Result<Session> {
-        self.0.client.session()
-    }
-
-    /// A connection for calls that leave something behind in the manager.
-    pub(super) fn own_session(&self) -> Result<Session> {
-        self.0.client.own_session()
-    }
-
     /// [`Proxy::call_waiting`] on this connection.
     pub(super) fn call_on(
         &self,
-        session: &mut Session,
+        connection: &mut Connection,
         method: &str,
         args: impl IntoArgs,
         wait: Option<Duration>,
     ) -> Result<Value> {
-        match session.call(&self.0.id, method, args, wait)? {
-            Reply::Return(value) => Ok(value),
+        let call_timeout = self.0.client.shared.settings.call_timeout;
+        let timeout = call_timeout.zip(wait).map(|(timeout, wait)| timeout.saturating_add(wait));
+        match connection.call(Some(&self.0.id), method, args, timeout)? {
             Reply::Proxy(exposed, token) => {
                 // Releases the object.
                 drop(self.nested(exposed, token));
                 Err(Error::conversion(format!("{method}() returned a proxy; use call_proxy()")))
             }
-            other => Err(failure(other)),
+            other => returned(other),
         }
     }
 
@@ -202,7 +199,7 @@ impl Drop for ProxyInner {
         };
         let thread = thread::Builder::new().name("release".to_owned()).spawn(release);
         if thread.is_ok() && rx.recv_timeout(DROP_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
-            self.client.note_unresponsive(true);
+            self.client.shared.unresponsive.store(true, Ordering::Relaxed);
         }
     }
 }

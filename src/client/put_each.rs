@@ -1,14 +1,11 @@
 //! Pipelined puts on one connection.
 
-use std::collections::VecDeque;
-
-use super::failure;
+use super::connection::Connection;
 use super::queue::QueueProxy;
-use super::session::Session;
+use super::returned;
 use crate::error::{Error, Result};
 use crate::limits::PIPELINED;
 use crate::value::Value;
-use crate::wire::message::Reply;
 
 /// The most puts in flight at once.
 const WINDOW: usize = 64;
@@ -20,13 +17,10 @@ pub struct PutEach<I> {
     queue: QueueProxy,
     /// `None` once no further item is sent.
     items: Option<I>,
-    session: Option<Session>,
-    /// The sizes of the requests in flight.
-    in_flight: VecDeque<usize>,
-    /// Their sum.
-    bytes: usize,
-    /// The size of a request that is too large to be sent now.
-    delayed: Option<usize>,
+    connection: Option<Connection>,
+    in_flight: usize,
+    /// The size of the request that did not fit into the last batch.
+    delayed: usize,
     /// Why the next item cannot be sent: reported after the results of the items before it.
     unsendable: Option<Error>,
 }
@@ -39,60 +33,52 @@ where
         Self {
             queue,
             items: Some(items),
-            session: None,
-            in_flight: VecDeque::new(),
-            bytes: 0,
-            delayed: None,
+            connection: None,
+            in_flight: 0,
+            delayed: 0,
             unsendable: None,
         }
     }
 
-    /// Sends further items: up to [`WINDOW`] in flight, and no more bytes behind the oldest, which may block, than a
-    /// manager accepts behind a blocked call.
-    fn fill(&mut self) {
-        let mut fresh = 0;
-        while self.in_flight.len() < WINDOW {
-            let Some(size) = self.delayed.take().or_else(|| self.request_next()) else { break };
-            if let Some(oldest) = self.in_flight.front()
-                && self.bytes - oldest + size > PIPELINED
-            {
-                self.delayed = Some(size);
-                break;
+    /// Sends a batch: up to [`WINDOW`] items, and behind the first, which may block, no more bytes than a manager accepts
+    /// behind a blocked call. The request of an item that does not fit waits for the next batch.
+    fn send_batch(&mut self) {
+        let mut first = std::mem::take(&mut self.delayed);
+        let mut batch = first;
+        self.in_flight = usize::from(first > 0);
+        while self.in_flight < WINDOW
+            && let Some(item) = self.items.as_mut().and_then(Iterator::next)
+        {
+            match self.append(item.into()) {
+                Ok(bytes) if first > 0 && bytes - first > PIPELINED => {
+                    self.delayed = bytes - batch;
+                    break;
+                }
+                Ok(bytes) => batch = bytes,
+                Err(error) => {
+                    (self.unsendable, self.items) = (Some(error), None);
+                    break;
+                }
             }
-            self.in_flight.push_back(size);
-            self.bytes += size;
-            fresh += size;
+            if first == 0 {
+                first = batch;
+            }
+            self.in_flight += 1;
         }
-        if let Some(session) = self.session.as_mut().filter(|_| fresh > 0) {
-            session.send(fresh);
+        if let Some(connection) = &mut self.connection {
+            // After an error there, receiving fails, too.
+            let _ = connection.send(batch, None);
         }
     }
 
-    /// Appends the request for the next item, and returns its size; `None` if there is no further item.
-    fn request_next(&mut self) -> Option<usize> {
-        let size = self.items.as_mut()?.next().map(|item| self.request(&item.into()));
-        match size.transpose() {
-            Ok(Some(size)) => return Some(size),
-            Ok(None) => {}
-            Err(error) => self.unsendable = Some(error),
-        }
-        self.items = None;
-        None
-    }
-
-    fn request(&mut self, item: &Value) -> Result<usize> {
-        let session = match &mut self.session {
-            Some(session) => session,
-            none => none.insert(self.queue.proxy().session()?),
+    /// Appends the request for an item, and returns the size of all that have not been sent.
+    fn append(&mut self, item: Value) -> Result<usize> {
+        let proxy = self.queue.proxy();
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(proxy.client().checkout()?),
         };
-        session.request(self.queue.proxy().id(), "put", item)
-    }
-
-    fn receive(&mut self) -> Result<()> {
-        match self.session.as_mut().ok_or(Error::Disconnected)?.receive()? {
-            Reply::Return(_) => Ok(()),
-            other => Err(failure(other)),
-        }
+        connection.append(Some(proxy.id()), "put", (item,))
     }
 }
 
@@ -103,28 +89,25 @@ where
     type Item = Result<()>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.session.as_ref().is_some_and(|session| !session.is_open()) {
-            (self.items, self.delayed) = (None, None);
+        if self.in_flight == 0 {
+            self.send_batch();
         }
-        // Not after each reply: several requests in one write cost less.
-        if self.in_flight.len() <= WINDOW / 2 {
-            self.fill();
-        }
-        let Some(size) = self.in_flight.pop_front() else {
+        if self.in_flight == 0 {
             return self.unsendable.take().map(Err);
-        };
-        self.bytes -= size;
-        Some(self.receive())
+        }
+        self.in_flight -= 1;
+        let reply = self.connection.as_mut()?.receive(None);
+        if reply.is_err() {
+            (self.items, self.delayed) = (None, 0);
+        }
+        Some(reply.and_then(returned).map(drop))
     }
 }
 
 impl<I> Drop for PutEach<I> {
     fn drop(&mut self) {
-        if !self.in_flight.is_empty()
-            && let Some(session) = self.session.take()
-        {
-            // Replies are outstanding, so the connection cannot return to the pool.
-            session.close();
+        if let Some(connection) = self.connection.take() {
+            self.queue.proxy().client().checkin(connection);
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::connection::Connection;
 use super::proxy::Proxy;
 use super::put_each::PutEach;
 use super::seconds;
-use super::session::Session;
 use crate::error::{Error, Result};
 use crate::queue::PutError;
 use crate::value::{IntoArgs, Value};
@@ -152,13 +152,13 @@ impl QueueProxy {
     /// [at-least-once](crate::QueueOptions::at_least_once) queue needs.
     #[must_use]
     pub fn consumer(&self) -> Consumer {
-        Consumer { queue: self.clone(), session: None }
+        Consumer { queue: self.clone(), connection: None }
     }
 
     /// Iterates over the items as they come, forever: each `next` is a [`QueueProxy::get`]. Ends after an error.
     #[must_use]
     pub fn iter(&self) -> QueueIter<'_> {
-        QueueIter { queue: self, ended: false }
+        QueueIter(Some(self))
     }
 
     /// The number of items in the queue.
@@ -286,7 +286,7 @@ impl<'a> IntoIterator for &'a QueueProxy {
 #[derive(Debug)]
 pub struct Consumer {
     queue: QueueProxy,
-    session: Option<Session>,
+    connection: Option<Connection>,
 }
 
 impl Consumer {
@@ -365,11 +365,11 @@ impl Consumer {
 
     fn call(&mut self, method: &str, args: impl IntoArgs, wait: Option<Duration>) -> Result<Value> {
         let proxy = self.queue.proxy();
-        let session = match &mut self.session {
-            Some(session) if session.is_open() => session,
-            lost => lost.insert(proxy.own_session()?),
+        let connection = match &mut self.connection {
+            Some(connection) if connection.is_in_step() => connection,
+            lost => lost.insert(proxy.client().connect_own()?),
         };
-        proxy.call_on(session, method, args, wait)
+        proxy.call_on(connection, method, args, wait)
     }
 }
 
@@ -388,20 +388,16 @@ fn batch(result: Result<Value>) -> Result<Vec<Value>> {
 
 /// The items of a queue, as they come: [`QueueProxy::iter`].
 #[derive(Debug)]
-pub struct QueueIter<'a> {
-    queue: &'a QueueProxy,
-    ended: bool,
-}
+pub struct QueueIter<'a>(Option<&'a QueueProxy>);
 
 impl Iterator for QueueIter<'_> {
-    type Item = Result<Value, Error>;
+    type Item = Result<Value>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+        let item = self.0?.get();
+        if item.is_err() {
+            self.0 = None;
         }
-        let item = self.queue.get();
-        self.ended = item.is_err();
         Some(item)
     }
 }

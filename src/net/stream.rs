@@ -160,21 +160,25 @@ impl Source for &Stream {
     }
 }
 
-/// A stream whose reads and writes fail after a deadline.
-pub(crate) struct Timed<'a>(pub(crate) &'a Stream, pub(crate) Instant);
+/// A stream whose reads and writes fail after a deadline, if there is one.
+pub(crate) struct Timed<'a>(pub(crate) &'a Stream, pub(crate) Option<Instant>);
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = remaining(self.1)?;
-        either!(self.0, socket => socket.set_read_timeout(Some(left)))?;
+        if let Some(deadline) = self.1 {
+            let left = remaining(deadline)?;
+            either!(self.0, socket => socket.set_read_timeout(Some(left)))?;
+        }
         self.0.read(buffer)
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = remaining(self.1)?;
-        either!(self.0, socket => socket.set_write_timeout(Some(left)))?;
+        if let Some(deadline) = self.1 {
+            let left = remaining(deadline)?;
+            either!(self.0, socket => socket.set_write_timeout(Some(left)))?;
+        }
         self.0.write(bytes)
     }
 
@@ -186,6 +190,13 @@ impl Write for Timed<'_> {
 impl Source for Timed<'_> {
     fn ack_now(&self) {
         self.0.ack_now();
+    }
+
+    fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {
+        match self.1 {
+            Some(_) => self.take(bytes).read_to_end(buffer),
+            None => self.0.read_into(buffer, bytes),
+        }
     }
 }
 

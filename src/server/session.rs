@@ -56,7 +56,7 @@ fn authenticate_and_serve(
 ) -> Result<(), Error> {
     let settings = &state.settings;
     let mut reader = FrameReader::new();
-    let mut timed = Timed(&connection.stream, deadline(settings.handshake_timeout));
+    let mut timed = Timed(&connection.stream, Some(deadline(settings.handshake_timeout)));
     handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
     if !permit.authenticate() {
         return Err(Error::Disconnected);

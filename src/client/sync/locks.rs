@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::{call, not_exposed, typed};
+use crate::client::connection::Connection;
 use crate::client::proxy::DROP_TIMEOUT;
-use crate::client::session::Session;
 use crate::client::{Proxy, seconds};
 use crate::error::Result;
 use crate::value::Value;
@@ -73,7 +73,7 @@ impl LockProxy {
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockGuard {
     proxy: Proxy,
-    session: Session,
+    connection: Connection,
     held: bool,
 }
 
@@ -85,16 +85,21 @@ impl std::fmt::Debug for LockGuard {
 
 impl LockGuard {
     fn new(proxy: &Proxy) -> Result<Self> {
-        let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
+        let mut guard = Self::connect(proxy)?;
         guard.held = guard.call("acquire", &[], None)?.to()?;
         Ok(guard)
     }
 
     fn within(proxy: &Proxy, timeout: Duration) -> Result<Option<Self>> {
-        let mut guard = Self { proxy: proxy.clone(), session: proxy.own_session()?, held: false };
+        let mut guard = Self::connect(proxy)?;
         let args = [true.into(), seconds(Some(timeout))];
         guard.held = guard.call("acquire", &args, Some(timeout))?.to()?;
         Ok(guard.held.then_some(guard))
+    }
+
+    fn connect(proxy: &Proxy) -> Result<Self> {
+        let connection = proxy.client().connect_own()?;
+        Ok(Self { proxy: proxy.clone(), connection, held: false })
     }
 
     /// Releases the lock, and returns any error. `RuntimeError` or `ValueError` if another client has released it.
@@ -111,7 +116,7 @@ impl LockGuard {
     }
 
     fn call(&mut self, method: &str, args: &[Value], wait: Option<Duration>) -> Result<Value> {
-        let result = self.proxy.call_on(&mut self.session, method, args, wait);
+        let result = self.proxy.call_on(&mut self.connection, method, args, wait);
         result.map_err(|error| not_exposed(error, method))
     }
 }
@@ -120,7 +125,8 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.held {
             // If it fails, the connection is gone, and an owner's lock with it.
-            let _ = self.session.call_within(self.proxy.id(), "release", (), Some(DROP_TIMEOUT));
+            let id = Some(self.proxy.id());
+            let _ = self.connection.call(id, "release", (), Some(DROP_TIMEOUT));
         }
     }
 }

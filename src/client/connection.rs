@@ -111,16 +111,17 @@ impl Connection {
         self.receive(deadline)
     }
 
-    /// Appends a request, for [`send`](Self::send). Returns the size of all requests that have not been sent.
+    /// Appends a request, for [`send`](Self::send), and returns its size.
     pub(super) fn append(
         &mut self,
         id: Option<&str>,
         method: &str,
         args: impl IntoArgs,
     ) -> Result<usize> {
+        let before = self.out.len();
         args.with_args(|args, kwargs| Request::append(&mut self.out, id, method, args, kwargs))?;
         self.pending += 1;
-        Ok(self.out.len())
+        Ok(self.out.len() - before)
     }
 
     /// Sends the first `bytes` of the requests.

@@ -1,5 +1,7 @@
 //! Pipelined puts on one connection.
 
+use std::collections::VecDeque;
+
 use super::connection::Connection;
 use super::queue::QueueProxy;
 use super::returned;
@@ -18,9 +20,10 @@ pub struct PutEach<I> {
     /// `None` once no further item is sent.
     items: Option<I>,
     connection: Option<Connection>,
-    in_flight: usize,
-    /// The size of the request that did not fit into the last batch.
-    delayed: usize,
+    /// The sizes of the requests in flight.
+    in_flight: VecDeque<usize>,
+    /// The size of a request that is too large to be sent now.
+    delayed: Option<usize>,
     /// Why the next item cannot be sent: reported after the results of the items before it.
     unsendable: Option<Error>,
 }
@@ -34,44 +37,48 @@ where
             queue,
             items: Some(items),
             connection: None,
-            in_flight: 0,
-            delayed: 0,
+            in_flight: VecDeque::new(),
+            delayed: None,
             unsendable: None,
         }
     }
 
-    /// Sends a batch: up to [`WINDOW`] items, and behind the first, which may block, no more bytes than a manager accepts
-    /// behind a blocked call. The request of an item that does not fit waits for the next batch.
-    fn send_batch(&mut self) {
-        let mut first = std::mem::take(&mut self.delayed);
-        let mut batch = first;
-        self.in_flight = usize::from(first > 0);
-        while self.in_flight < WINDOW
-            && let Some(item) = self.items.as_mut().and_then(Iterator::next)
+    /// Sends further items: up to [`WINDOW`] in flight, and no more bytes behind the oldest, which may block, than a
+    /// manager accepts behind a blocked call.
+    fn send_more(&mut self) {
+        let mut behind: usize = self.in_flight.iter().skip(1).sum();
+        let mut fresh = 0;
+        while self.in_flight.len() < WINDOW
+            && let Some(size) = self.delayed.take().or_else(|| self.append_next())
         {
-            match self.append(item.into()) {
-                Ok(bytes) if first > 0 && bytes - first > PIPELINED => {
-                    self.delayed = bytes - batch;
-                    break;
-                }
-                Ok(bytes) => batch = bytes,
-                Err(error) => {
-                    (self.unsendable, self.items) = (Some(error), None);
-                    break;
-                }
+            if !self.in_flight.is_empty() {
+                behind += size;
             }
-            if first == 0 {
-                first = batch;
+            if behind > PIPELINED {
+                self.delayed = Some(size);
+                break;
             }
-            self.in_flight += 1;
+            self.in_flight.push_back(size);
+            fresh += size;
         }
-        if let Some(connection) = &mut self.connection {
-            // After an error there, receiving fails, too.
-            let _ = connection.send(batch, None);
+        if let Some(connection) = self.connection.as_mut().filter(|_| fresh > 0) {
+            // If this fails, so do the replies.
+            let _ = connection.send(fresh, None);
         }
     }
 
-    /// Appends the request for an item, and returns the size of all that have not been sent.
+    /// Appends the request for the next item, and returns its size; `None` if there is no further item.
+    fn append_next(&mut self) -> Option<usize> {
+        let size = self.items.as_mut()?.next().map(|item| self.append(item.into()));
+        match size {
+            Some(Ok(size)) => return Some(size),
+            Some(Err(error)) => self.unsendable = Some(error),
+            None => {}
+        }
+        self.items = None;
+        None
+    }
+
     fn append(&mut self, item: Value) -> Result<usize> {
         let proxy = self.queue.proxy();
         let connection = match &mut self.connection {
@@ -89,16 +96,16 @@ where
     type Item = Result<()>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.in_flight == 0 {
-            self.send_batch();
+        // Not after each reply: several requests in one write cost less.
+        if self.in_flight.len() <= WINDOW / 2 {
+            self.send_more();
         }
-        if self.in_flight == 0 {
+        if self.in_flight.pop_front().is_none() {
             return self.unsendable.take().map(Err);
         }
-        self.in_flight -= 1;
         let reply = self.connection.as_mut()?.receive(None);
         if reply.is_err() {
-            (self.items, self.delayed) = (None, 0);
+            (self.items, self.delayed) = (None, None);
         }
         Some(reply.and_then(returned).map(drop))
     }

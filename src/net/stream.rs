@@ -99,8 +99,11 @@ impl Stream {
 fn connect_tcp(targets: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut result = Err(ErrorKind::AddrNotAvailable.into());
     for target in targets {
-        result = TcpStream::connect_timeout(target, remaining(deadline)?)
-            .and_then(|stream| not_to_itself(stream, *target));
+        result = TcpStream::connect_timeout(target, remaining(deadline)?).and_then(|stream| {
+            refuse_self(&stream, *target)?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
         if result.is_ok() {
             break;
         }
@@ -110,14 +113,13 @@ fn connect_tcp(targets: &[SocketAddr], deadline: Instant) -> io::Result<TcpStrea
 
 /// Refuses a socket that has connected to itself. TCP does that if nothing listens on the port, and the system has
 /// chosen the same port for the client's end. The manager could then not listen there.
-fn not_to_itself(stream: TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
-    if stream.local_addr()? == target {
-        // Closing a socket with unread data resets it. Otherwise the port would stay occupied for a minute.
-        let _ = (&stream).write(&[0]);
-        return Err(ErrorKind::ConnectionRefused.into());
+fn refuse_self(mut stream: &TcpStream, target: SocketAddr) -> io::Result<()> {
+    if stream.local_addr()? != target {
+        return Ok(());
     }
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    // Closing a socket with unread data resets it. Otherwise the port would stay occupied for a minute.
+    let _ = stream.write(&[0]);
+    Err(ErrorKind::ConnectionRefused.into())
 }
 
 impl Read for &Stream {

@@ -121,6 +121,18 @@ fn put_each_returns_result_of_each_item() {
     assert!(queue.len().is_ok());
 }
 
+#[test]
+fn put_each_dropped_with_an_unsent_item_does_not_disturb_the_next_call() {
+    let tasks = Queue::new();
+    let (_handle, client) = share(&tasks);
+    let queue = client.queue("queue").unwrap();
+    // The second one is too large to be sent before the first has its result.
+    let mut some = queue.put_each([vec![0_u8], vec![0; 2 << 20]]);
+    some.next().unwrap().unwrap();
+    drop(some);
+    assert_eq!(queue.len().unwrap(), 1);
+}
+
 /// `put_each` pipelines no more bytes behind a blocked put than the manager allows.
 #[test]
 fn put_each_of_large_items_waits_for_room() {

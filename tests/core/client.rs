@@ -1,17 +1,17 @@
 //! What a client owes its user: errors that say what happened, times that are kept, connections that
 //! are never used out of step, and the same against a manager of either language.
 
-use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::{Process, Python, TempDir, dead_address, own_address, pythons, until};
+use crate::support::{
+    Process, Python, TempDir, assert_mentions, blocked, dead_address, own_address, pythons, until,
+};
 use basemanager::object::{Call, Exposed, Monitor, Return, SharedObject};
 use basemanager::value::Args;
 use basemanager::{
@@ -71,39 +71,6 @@ fn against_every_manager(test: impl Fn(&Client, &str)) {
     for python in pythons() {
         let (_process, address) = python_manager(python);
         test(&Client::connect(address, KEY).unwrap(), &python.to_string());
-    }
-}
-
-/// Runs `wait` on a thread, and returns once it is blocked there.
-#[track_caller]
-fn blocked<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let (say, word) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        say.send(fs::read_link("/proc/thread-self").ok()).unwrap();
-        wait()
-    });
-    let Some(task) = word.recv().unwrap() else {
-        // No Linux: give it some time.
-        thread::sleep(BRIEF);
-        return thread;
-    };
-    let stat = PathBuf::from("/proc").join(task).join("stat");
-    // Asleep for a while: not merely on the way to the manager and back.
-    let mut asleep = 0;
-    until("it waits", LONG, || {
-        let stat = fs::read_to_string(&stat).unwrap_or_default();
-        let sleeps = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S"));
-        asleep = if sleeps { asleep + 1 } else { 0 };
-        assert!(!thread.is_finished(), "it did not wait");
-        asleep == 5
-    });
-    thread
-}
-
-#[track_caller]
-fn assert_mentions(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
 }
 

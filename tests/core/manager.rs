@@ -5,13 +5,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Log, Process, TempDir, alone, own_address, python_client, pythons, say, until,
+    Log, Process, TempDir, alone, assert_mentions, blocked, own_address, python_client, pythons,
+    say, until,
 };
 use basemanager::object::{Call, Exposed, Monitor, Return, SharedObject};
 use basemanager::value::Args;
@@ -123,13 +124,6 @@ fn exception<T: std::fmt::Debug>(result: Result<T, Error>) -> Exception {
     }
 }
 
-#[track_caller]
-fn assert_mentions(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in {text:?}");
-    }
-}
-
 /// Runs a program with every interpreter, all at once; each must print these lines and nothing else.
 #[track_caller]
 fn pythons_print(handle: &ServerHandle, code: &str, lines: &[&str]) {
@@ -141,32 +135,6 @@ fn pythons_print(handle: &ServerHandle, code: &str, lines: &[&str]) {
         assert_eq!(ended.stdout, lines, "{python}");
         assert_eq!(ended.stderr, "", "{python}");
     }
-}
-
-/// Runs `wait` on a thread, and returns once it is blocked there.
-#[track_caller]
-fn blocked<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let (say, word) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        say.send(fs::read_link("/proc/thread-self").ok()).unwrap();
-        wait()
-    });
-    let Some(task) = word.recv().unwrap() else {
-        // No Linux: give it some time.
-        thread::sleep(Duration::from_millis(100));
-        return thread;
-    };
-    let stat = PathBuf::from("/proc").join(task).join("stat");
-    // Asleep for a while: not merely on the way to the manager and back.
-    let mut asleep = 0;
-    until("it waits", LONG, || {
-        let stat = fs::read_to_string(&stat).unwrap_or_default();
-        let sleeps = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S"));
-        asleep = if sleeps { asleep + 1 } else { 0 };
-        assert!(!thread.is_finished(), "it did not wait");
-        asleep == 5
-    });
-    thread
 }
 
 // The registry.

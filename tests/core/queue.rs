@@ -1,13 +1,12 @@
 //! The behaviour of a queue: the same tests run on a `Queue` of this process and on a `QueueProxy`.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Barrier, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::support::blocked;
 use basemanager::object::Return;
 use basemanager::{
     Client, Error, Exception, Manager, Queue, QueueProxy, Result, ServerHandle, Value,
@@ -148,34 +147,6 @@ of_both!(
     fairness_no_consumer_starves,
     drop_with_items,
 );
-
-/// Runs `wait` on a thread, and returns once it is blocked there.
-#[track_caller]
-fn blocked<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let (say, word) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        say.send(fs::read_link("/proc/thread-self").ok()).unwrap();
-        wait()
-    });
-    let Some(task) = word.recv().unwrap() else {
-        // Not Linux: the state of a thread is unknown, so give it some time.
-        thread::sleep(Duration::from_millis(100));
-        return thread;
-    };
-    let stat = PathBuf::from("/proc").join(task).join("stat");
-    let deadline = Instant::now() + LONG;
-    // Asleep for several milliseconds, so not only for a round trip to the manager.
-    let mut asleep = 0;
-    while asleep < 15 {
-        thread::sleep(Duration::from_millis(1));
-        let stat = fs::read_to_string(&stat).unwrap_or_default();
-        let sleeps = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S"));
-        asleep = if sleeps { asleep + 1 } else { 0 };
-        assert!(!thread.is_finished(), "it did not wait");
-        assert!(Instant::now() < deadline, "it never waits");
-    }
-    thread
-}
 
 /// Joins threads, which must all end soon.
 #[track_caller]

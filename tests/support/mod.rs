@@ -19,7 +19,7 @@ use std::process::{self, Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, Once, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use basemanager::Manager;
@@ -502,10 +502,7 @@ impl Process {
     /// Whether none of its threads runs.
     pub(crate) fn is_asleep(&self) -> bool {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("Linux");
-        tasks.flatten().all(|task| {
-            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S"))
-        })
+        tasks.flatten().all(|task| is_asleep(&task.path().join("stat")))
     }
 }
 
@@ -541,6 +538,46 @@ pub(crate) fn until_asleep(programs: &[&Process], condition: impl Fn() -> bool) 
         times = if asleep { times + 1 } else { 0 };
         times == 10
     });
+}
+
+/// Runs `wait` on a thread; returns when it is blocked there.
+#[track_caller]
+pub(crate) fn blocked<T: Send + 'static>(
+    wait: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let (tx, rx) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let _ = tx.send(fs::read_link("/proc/thread-self").ok());
+        wait()
+    });
+    let Some(task) = rx.recv().expect("it sends its name") else {
+        // Not Linux: the state of a thread is unknown, so give it some time.
+        thread::sleep(Duration::from_millis(100));
+        return thread;
+    };
+    let stat = PathBuf::from("/proc").join(task).join("stat");
+    // Asleep for many milliseconds, so not only for a round trip to the manager.
+    let mut times = 0;
+    until("it waits", PATIENCE, || {
+        assert!(!thread.is_finished(), "it did not wait");
+        times = if is_asleep(&stat) { times + 1 } else { 0 };
+        times == 5
+    });
+    thread
+}
+
+/// Fails unless a text contains all of these parts.
+#[track_caller]
+pub(crate) fn assert_mentions(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+/// Whether the thread of this `/proc` file sleeps.
+fn is_asleep(stat: &Path) -> bool {
+    let stat = fs::read_to_string(stat).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S"))
 }
 
 /// What a manager logs.

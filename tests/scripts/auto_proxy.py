@@ -1,10 +1,10 @@
 """Uses objects of other types than queues through the AutoProxy that Python makes when it is told no proxy type:
 of the manager at ADDRESS, or with no argument of one of Python's own. Prints what comes of it."""
 
-import sys
-from multiprocessing import current_process
 from multiprocessing.managers import BaseManager, DictProxy, Namespace, RemoteError, Value
 from threading import Barrier
+
+from both import run_with_manager
 
 
 # Functions of the module, which a manager process that is not forked can import.
@@ -72,19 +72,6 @@ def run(manager):
     print(manager._number_of_objects() - count, "more")
 
 
-def main():
-    current_process().authkey = b"key"
-    if len(sys.argv) == 1:
-        with Manager(authkey=b"key") as manager:
-            run(manager)
-    else:
-        host, port = sys.argv[1].rsplit(":", 1)
-        manager = Manager((host, int(port)), authkey=b"key")
-        manager.connect()
-        run(manager)
-        more(manager)
-
-
 def more(manager):
     """What works here, and in CPython if the server is told the proxy type."""
     Manager.register("Iterator", exposed=("__next__",))
@@ -99,4 +86,4 @@ def more(manager):
 
 
 if __name__ == "__main__":
-    main()
+    run_with_manager(run, more, Manager)

@@ -9,9 +9,10 @@ import sys
 import uuid
 from collections import namedtuple
 from dataclasses import dataclass
-from multiprocessing import current_process
 from multiprocessing.managers import DictProxy, SyncManager
 from pathlib import PurePosixPath, PureWindowsPath
+
+from both import run_with_manager
 
 SyncManager.register("shared", proxytype=DictProxy)
 
@@ -122,20 +123,7 @@ def run_shared(manager):
         assert len(names) == 1, path
 
 
-def main():
-    current_process().authkey = b"key"  # For proxies inside other objects.
-    if len(sys.argv) == 1:
-        with SyncManager(authkey=b"key") as manager:
-            run(manager)
-    else:
-        if not hasattr(SyncManager, "set"):
-            SyncManager.register("set")
-        host, port = sys.argv[1].rsplit(":", 1)
-        manager = SyncManager((host, int(port)), authkey=b"key")
-        manager.connect()
-        run(manager)
-        run_shared(manager)
-
-
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1 and not hasattr(SyncManager, "set"):
+        SyncManager.register("set")
+    run_with_manager(run, run_shared)

@@ -2,12 +2,12 @@
 argument of one of Python's own."""
 
 import queue
-import sys
 import time
-from multiprocessing import current_process
-from multiprocessing.managers import BaseManager, SyncManager
+from multiprocessing.managers import BaseManager
 
 import numpy as np
+
+from both import KEY, run_with_manager
 
 
 def raises(error, call, *args, **kwargs):
@@ -89,7 +89,7 @@ def more(manager):
         pass
 
     Many.register("many")
-    many = Many(manager.address, b"key")
+    many = Many(manager.address, KEY)
     many.connect()
     tasks = many.many()
     raises(queue.Empty, tasks.get, timeout=np.float32(0.05))
@@ -103,19 +103,6 @@ def more(manager):
     raises(TypeError, tasks.put_many, 7)
 
 
-def main():
-    current_process().authkey = b"key"
-    if len(sys.argv) == 1:
-        with SyncManager(authkey=b"key") as manager:
-            run(manager)
-    else:
-        host, port = sys.argv[1].rsplit(":", 1)
-        manager = SyncManager((host, int(port)), authkey=b"key")
-        manager.connect()
-        run(manager)
-        more(manager)
-    print(np.__version__)
-
-
 if __name__ == "__main__":
-    main()
+    run_with_manager(run, more)
+    print(np.__version__)

@@ -1,9 +1,7 @@
 """Prints how many objects a manager shares, each time that a proxy left a container and was dropped: the
 manager at ADDRESS, or with no argument one of Python's own."""
 
-import sys
-from multiprocessing import current_process
-from multiprocessing.managers import SyncManager
+from both import run_with_manager
 
 
 def run(manager):
@@ -35,17 +33,5 @@ def run(manager):
     print(manager._number_of_objects())
 
 
-def main():
-    current_process().authkey = b"key"  # For proxies inside other objects.
-    if len(sys.argv) == 1:
-        with SyncManager(authkey=b"key") as manager:
-            run(manager)
-    else:
-        host, port = sys.argv[1].rsplit(":", 1)
-        manager = SyncManager((host, int(port)), authkey=b"key")
-        manager.connect()
-        run(manager)
-
-
 if __name__ == "__main__":
-    main()
+    run_with_manager(run)

@@ -1,7 +1,6 @@
 //! A log that is slow, or blocks, costs log lines and nothing else.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::support::wire::Wire;
 use crate::support::{PATIENCE, until};
@@ -30,22 +29,33 @@ fn rejected(address: &str) {
 
 #[test]
 fn blocked_log_delays_no_client() {
-    let (handle, address, lines) = logged(Manager::new(KEY).max_connections(3));
+    const PLACES: usize = 3;
+    const EVICTED: &str = "the oldest unauthenticated connection was closed to admit another";
+    const REFUSED: &str = "number of handshakes exceeds the limit of 3";
+    let (handle, address, lines) = logged(Manager::new(KEY).max_handshakes(PLACES));
     let locked = lines.lock().unwrap();
-    let strangers: Vec<_> = (0..20).map(|_| Wire::unauthenticated(&address)).collect();
-    drop(strangers);
-    let connect =
-        || Client::builder(&address, KEY).connect_timeout(Duration::from_secs(2)).connect();
+    // The accepting thread evicts or refuses all but the last ones, and logs that.
+    let mut unauthenticated: Vec<_> = (0..20).map(|_| Wire::unauthenticated(&address)).collect();
+    for wire in &mut unauthenticated {
+        wire.read();
+    }
+    let connect = || Client::connect(&address, KEY)?.queue("queue");
     until("there is room", PATIENCE, || connect().is_ok());
-    let queue = connect().unwrap().queue("queue").unwrap();
+    let queue = connect().unwrap();
     queue.put(1).unwrap();
     assert_eq!(queue.get().unwrap(), 1.into());
-    // Nor the manager's end.
+    // It does not delay the manager's end either.
     handle.shutdown();
     assert!(handle.join_timeout(PATIENCE));
+    assert!(locked.is_empty());
     drop(locked);
-    until("the lines come", PATIENCE, || {
-        lines.lock().unwrap().iter().any(|line| line.contains("rejected"))
+    let peers = unauthenticated.iter().map(|wire| wire.stream().local_addr().unwrap());
+    let expected: Vec<_> = peers
+        .flat_map(|peer| [EVICTED, REFUSED].map(|reason| format!("rejected {peer}: {reason}")))
+        .collect();
+    until("a line comes for each connection that was closed", PATIENCE, || {
+        let lines = lines.lock().unwrap();
+        lines.iter().filter(|line| expected.contains(line)).count() >= 20 - PLACES
     });
 }
 

@@ -1,8 +1,6 @@
 //! What the owner of a manager decides is enforced, whatever a client asks for.
 //!
-//! That an empty key is refused, that only exposed methods can be called, and that each of the `Limits` is
-//! an error that names it, is in `tests/core/manager.rs`; frames over the limit are in `tests/core/hostile_frames.rs`
-//! too.
+//! That an empty key is refused, and that only exposed methods can be called, is in `tests/core/manager.rs`.
 
 use std::time::Duration;
 
@@ -137,13 +135,14 @@ fn a_condition_waited_for_too_long_has_its_lock_again() {
 
 #[test]
 fn limits_hold_for_clients_that_proved_the_key() {
-    let limits = Limits::default().frame_size(2000).operations(200).depth(10);
+    let limits = Limits::default().frame_size(2000).operations(200).stack(100).depth(10);
     let (handle, queue) = share(Manager::new(KEY).limits(limits));
     for python in pythons() {
         let mut client = client(python, &handle, KEY);
         for (call, limit) in [
             ("q.put(b'x' * 3000)", "frame size exceeds the limit of 2000"),
-            ("q.put(list(range(300)))", "operations exceeds the limit of 200"),
+            ("q.put([[1] for _ in range(60)])", "operations exceeds the limit of 200"),
+            ("q.put(list(range(120)))", "stack size exceeds the limit of 100"),
             // An item is not opened; an argument of the queue's own is.
             ("q.get([[[[[[[[[[[[]]]]]]]]]]]])", "nesting depth exceeds the limit of 10"),
         ] {

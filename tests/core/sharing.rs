@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::wire::{Wire, text};
-use crate::support::{PATIENCE, own_address, python_client, pythons, until};
+use crate::support::{own_address, python_client, pythons};
 use basemanager::value::Args;
 use basemanager::{Client, Manager, Queue, Registration, ServerHandle, Value};
 use hmac::{Hmac, KeyInit, Mac};
@@ -228,28 +228,4 @@ fn shared_objects_are_not_counted_by_max_objects() {
     let _own = client.queue("own").unwrap();
     assert!(client.queue("own").is_err());
     client.queue("tasks").unwrap().put(1).unwrap();
-}
-
-// The end.
-
-/// On every system: not all wake a read when its socket is shut down.
-#[test]
-fn shutdown_ends_threads_that_wait_for_a_request_or_a_handshake() {
-    let token = Arc::new(());
-    let held = Arc::downgrade(&token);
-    let manager = Manager::new(KEY).handshake_timeout(PATIENCE * 2).register("held", move |_| {
-        let _ = &token;
-    });
-    let (handle, client) = start(manager);
-    let address = handle.address().to_string();
-    let mut idle = Wire::accepted(&address, KEY);
-    let mut half = Wire::accepted(&address, KEY);
-    half.send(b"\0\0\0\x10half");
-    let mut stranger = Wire::unauthenticated(&address);
-    stranger.read().unwrap();
-    handle.shutdown();
-    handle.join().unwrap();
-    until("no thread holds the manager", PATIENCE / 3, || held.upgrade().is_none());
-    assert!([&mut idle, &mut half, &mut stranger].iter_mut().all(|raw| raw.read().is_none()));
-    drop(client);
 }

@@ -446,6 +446,7 @@ fn an_initializer_that_panics_frees_the_address() {
         let bound = server.address().clone();
         let error = server.start_with(|| panic!("the initializer's fault")).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+        assert!(error.to_string().contains("initializer"), "{error}");
         Manager::new(KEY).bind(bound).unwrap();
     }
 }

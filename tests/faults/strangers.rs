@@ -1,8 +1,7 @@
 //! Whoever has not proved the key costs little, for a short time, and disturbs no client.
-//!
-//! A stranger that is silent, or sends a byte now and then, is in `tests/core/manager.rs`.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::wire::{self, Wire};
 use crate::support::{self, Log, PATIENCE, Process, python_client, pythons, until};
@@ -165,16 +164,24 @@ fn no_place_for_handshakes_admits_no_connection() {
 }
 
 #[test]
-fn silence_makes_room() {
-    let manager = Manager::new(KEY).max_handshakes(4).handshake_timeout(Duration::from_millis(300));
-    let (_handle, address, log) = start(manager);
-    let mut silent: Vec<_> = (0..4).map(|_| Wire::unauthenticated(&address)).collect();
-    until("their time is over", PATIENCE, || Client::connect(&address, KEY).is_ok());
-    for stranger in &mut silent {
-        stranger.read();
-        assert_eq!(stranger.read(), None);
-    }
+fn silent_or_slow_handshake_hits_handshake_timeout() {
+    let (_handle, address, log) =
+        start(Manager::new(KEY).handshake_timeout(Duration::from_millis(200)));
+    let mut silent = Wire::unauthenticated(&address);
+    let begun = Instant::now();
+    silent.read().unwrap();
+    assert_eq!(silent.read(), None);
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(150) && took < Duration::from_secs(5), "{took:?}");
     log.until("did not answer in time");
+
+    // Nor does it help to answer byte by byte.
+    let mut slow = Wire::unauthenticated(&address);
+    let begun = Instant::now();
+    while slow.send(&[0]) {
+        thread::sleep(Duration::from_millis(5));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
 }
 
 #[test]
@@ -215,20 +222,34 @@ fn silent_flood_keeps_no_client_out_at_max_connections() {
     log.until("closed to admit another");
 }
 
+/// A Python process that may hold as many connections as the system allows, and what it does with them.
+#[cfg(target_os = "linux")]
+fn flood(python: &support::Python, code: &str, address: &str) -> Process {
+    const HEAD: &str = "
+import collections, resource, socket
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+host, port = sys.argv[1].rsplit(':', 1)
+held = collections.deque()
+opened = 0
+def open_one():
+    global opened
+    opened += 1
+    held.append(socket.create_connection((host, int(port))))
+";
+    python_client(python, &format!("{HEAD}{code}"), address, "producer")
+}
+
 /// Thousands of connections that say nothing, held open by another process.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_flood_costs_no_more_than_the_strangers_it_is_granted() {
     use crate::support::{Peer, newest_python, say};
 
-    const FLOOD: &str = "
-import resource, socket
-most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-host, port = sys.argv[1].rsplit(':', 1)
-held = []
+    const CODE: &str = "
 def flood(count):
-    held.extend(socket.create_connection((host, int(port))) for _ in range(count))
+    for _ in range(count):
+        open_one()
     return len(held)
 obey()";
     let Some(python) = newest_python() else { return };
@@ -238,7 +259,7 @@ obey()";
     assert_eq!(client.ask("q.qsize()"), "0");
     until("one is connected", PATIENCE, || manager.threads() == 3);
     let files = manager.files();
-    let mut flood = python_client(python, FLOOD, &address, "producer");
+    let mut flood = flood(python, CODE, &address);
     let (mut threads, mut open) = (0, 0);
     for held in 1..=6 {
         assert_eq!(flood.ask("flood(500)"), (500 * held).to_string());
@@ -267,19 +288,9 @@ obey()";
 #[test]
 fn honest_clients_connect_during_a_flood() {
     use crate::support::{Peer, newest_python, say};
-    use std::time::Instant;
 
-    const FLOOD: &str = "
-import collections, resource, socket, threading
-most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-host, port = sys.argv[1].rsplit(':', 1)
-held = collections.deque()
-opened = 0
-def open_one():
-    global opened
-    opened += 1
-    held.append(socket.create_connection((host, int(port))))
+    const CODE: &str = "
+import threading
 def open_many():
     while len(held) < 5000:
         open_one()
@@ -298,7 +309,7 @@ obey()";
     const TRIED: u32 = 100;
     let Some(python) = newest_python() else { return };
     let (_manager, address) = Peer::Rust.serve("manager", &["127.0.0.1:0"]);
-    let mut flood = python_client(python, FLOOD, &address, "producer");
+    let mut flood = flood(python, CODE, &address);
     // The backlog slows it down, to minutes on a busy machine.
     while flood.line() != "held" {}
     for (attack, at_least) in [("None", TRIED), ("going_on.set()", TRIED * 9 / 10)] {

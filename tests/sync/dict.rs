@@ -75,16 +75,8 @@ fn an_iterator_goes_over_the_keys_as_they_are() {
 }
 
 #[test]
-fn nothing_is_left_when_the_proxies_are_gone() {
+fn iterator_outlives_the_proxy_of_its_dict() {
     let (_handle, client) = serve();
-    for _ in 0..100 {
-        let dict = dict(&client);
-        dict.insert(1, 2).unwrap();
-        let mut keys = dict.iter();
-        assert!(keys.next().is_some());
-        set(&client).insert(1).unwrap();
-    }
-    // An iterator goes on when the dict's proxy has gone.
     let dict = dict(&client);
     dict.insert(1, 2).unwrap();
     let keys = dict.proxy().call_proxy("__iter__", ()).unwrap();

@@ -197,36 +197,6 @@ fn proxies_cross_from_one_language_to_the_other() {
 }
 
 #[test]
-fn nothing_leaks_in_ten_thousand_rounds() {
-    let (handle, client) = serve();
-    let threads = 2;
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let outer = list(&client);
-                for round in 0..10_000 / threads {
-                    let inner = list(&client);
-                    outer.push(inner.proxy()).unwrap();
-                    if round % 10 == 0 {
-                        let inner: ListProxy = stored(&client, outer.get(0).unwrap());
-                        inner.push(outer.len().unwrap()).unwrap();
-                    }
-                    match round % 4 {
-                        0 => drop(outer.pop().unwrap()),
-                        1 => outer.set(0, inner.proxy()).unwrap(),
-                        2 => outer.clear().unwrap(),
-                        _ => drop(outer.proxy().call("__imul__", (2,)).unwrap()),
-                    }
-                }
-            });
-        }
-    });
-    assert!(client.number_of_objects().unwrap() < 100);
-    drop(client);
-    assert_eq!(left(&handle), 0);
-}
-
-#[test]
 fn no_item_is_lost_or_doubled_among_many_clients() {
     const EACH: usize = 500;
     const ALL: usize = 4 * EACH;

@@ -1,6 +1,7 @@
 //! What keeps shared objects alive: proxies in containers, and those on their way to a client.
 
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use crate::support::{PATIENCE, pythons, snippet, until};
@@ -360,6 +361,38 @@ fn rounds<P: From<Proxy>>(typeid: &str, pass: impl Fn(&P, &Value) -> Value) {
     let client = connect(&handle);
     until("all have gone", PATIENCE, || there(&client).is_empty());
     assert_eq!(client.number_of_objects().unwrap(), 0);
+}
+
+#[test]
+fn ten_thousand_rounds_through_a_list() {
+    let (handle, client) = serve();
+    let threads = 2;
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let outer: ListProxy = create(&client, "list");
+                for round in 0..10_000 / threads {
+                    let inner: ListProxy = create(&client, "list");
+                    outer.push(inner.proxy()).unwrap();
+                    if round % 10 == 0 {
+                        let stored = outer.get(0).unwrap().unwrap();
+                        let inner: ListProxy = client.proxy_of(&stored).unwrap().unwrap().into();
+                        inner.push(outer.len().unwrap()).unwrap();
+                    }
+                    match round % 4 {
+                        0 => drop(outer.pop().unwrap()),
+                        1 => outer.set(0, inner.proxy()).unwrap(),
+                        2 => outer.clear().unwrap(),
+                        _ => drop(outer.proxy().call("__imul__", (2,)).unwrap()),
+                    }
+                }
+            });
+        }
+    });
+    assert!(client.number_of_objects().unwrap() < 100);
+    drop(client);
+    let client = connect(&handle);
+    until("all have gone", PATIENCE, || client.number_of_objects().unwrap() == 0);
 }
 
 #[test]

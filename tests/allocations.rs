@@ -26,7 +26,7 @@ fn request(id: &str, method: &str, args: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_small_put_and_get_allocate_nothing() {
+fn small_put_and_get_allocate_nothing() {
     let tasks = Queue::new();
     let server = Manager::new(KEY).share("queue", &tasks);
     let handle = server.bind("127.0.0.1:0").unwrap().start().unwrap();

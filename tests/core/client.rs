@@ -77,7 +77,7 @@ fn against_every_manager(test: impl Fn(&Client, &str)) {
 // Connecting.
 
 #[test]
-fn nobody_listens() {
+fn connect_without_a_listener_names_the_address() {
     let directory = TempDir::new();
     let (tcp, _guard) = dead_address();
     let addresses = [tcp, directory.path("none")];
@@ -91,7 +91,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn an_address_that_makes_no_sense() {
+fn connect_to_malformed_address_is_invalid() {
     for address in ["nonsense", "127.0.0.1:", "127.0.0.1:99999"] {
         let error = Client::connect(address, KEY).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
@@ -100,7 +100,7 @@ fn an_address_that_makes_no_sense() {
 }
 
 #[test]
-fn a_wrong_key_is_told_at_once() {
+fn connect_with_wrong_key_fails_authentication() {
     let refused = |address: &str, who: &str| {
         for key in ["wrong", "", "client2", "clien"] {
             let error = Client::connect(address, key).unwrap_err();
@@ -126,7 +126,7 @@ fn stranger(act: impl Fn(&mut TcpStream) + Send + 'static) -> String {
 }
 
 #[test]
-fn whoever_listens_is_no_manager() {
+fn connect_to_no_manager_is_an_error_without_effect() {
     let hangs_up = stranger(|_| ());
     let error = Client::connect(hangs_up, KEY).unwrap_err();
     assert!(matches!(error, Error::Io { .. }) && !error.may_have_taken_effect(), "{error:?}");
@@ -170,7 +170,7 @@ fn connect_to_another_protocol_names_it_and_shows_its_first_bytes() {
 }
 
 #[test]
-fn connect_to_a_service_that_waits_for_its_client_costs_the_greeting_timeout() {
+fn connect_to_silent_service_hits_greeting_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = Client::builder(listener.local_addr().unwrap(), KEY).greeting_timeout(BRIEF);
     let begun = Instant::now();
@@ -182,7 +182,7 @@ fn connect_to_a_service_that_waits_for_its_client_costs_the_greeting_timeout() {
 }
 
 #[test]
-fn silent_service_is_not_tried_again() {
+fn connect_to_silent_service_is_not_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let client = || Client::builder(address, KEY).reconnect(100, Duration::ZERO);
@@ -204,7 +204,7 @@ fn silent_service_is_not_tried_again() {
 }
 
 #[test]
-fn a_listener_that_never_answers_costs_the_connect_timeout() {
+fn connect_to_listener_without_accept_hits_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let begun = Instant::now();
@@ -215,7 +215,7 @@ fn a_listener_that_never_answers_costs_the_connect_timeout() {
 
 /// CPython's end of the handshake, and then not another word.
 #[test]
-fn one_that_is_silent_after_the_handshake_costs_the_connect_timeout() {
+fn silence_after_handshake_hits_connect_timeout() {
     const CODE: &str = "
 import sys
 from multiprocessing.connection import Listener
@@ -240,7 +240,7 @@ while True:
 }
 
 #[test]
-fn one_that_dribbles_does_not_last_longer() {
+fn slow_handshake_hits_connect_timeout() {
     let address = stranger(|stream| {
         while stream.write_all(&[0, 0, 0, 0]).is_ok() {
             thread::sleep(Duration::from_millis(5));
@@ -253,7 +253,7 @@ fn one_that_dribbles_does_not_last_longer() {
 }
 
 #[test]
-fn the_longest_timeouts() {
+fn timeouts_of_duration_max_are_accepted() {
     let handle = manager();
     let client = Client::builder(handle.address(), KEY)
         .connect_timeout(Duration::MAX)
@@ -266,7 +266,7 @@ fn the_longest_timeouts() {
 }
 
 #[test]
-fn the_longest_wait_is_one_for_every_manager() {
+fn get_timeout_of_duration_max_waits_at_every_manager() {
     against_every_manager(|client, _| {
         let tasks = client.queue("tasks").unwrap();
         let waiting = tasks.clone();
@@ -318,7 +318,7 @@ fn hasty(handle: &ServerHandle) -> ClientBuilder {
 }
 
 #[test]
-fn a_call_that_takes_too_long_costs_its_connection() {
+fn call_after_timeout_uses_a_new_connection() {
     let (slow, handle) = Slow::manager();
     let client = hasty(&handle).connect().unwrap();
     let proxy = QueueProxy::from(client.create("slow", ()).unwrap());
@@ -334,7 +334,7 @@ fn a_call_that_takes_too_long_costs_its_connection() {
 }
 
 #[test]
-fn so_does_a_callable_that_takes_too_long() {
+fn create_after_timeout_uses_a_new_connection() {
     let (slow, handle) = Slow::manager();
     let client = hasty(&handle).connect().unwrap();
     let error = client.create("answer", ()).unwrap_err();
@@ -344,7 +344,7 @@ fn so_does_a_callable_that_takes_too_long() {
 }
 
 #[test]
-fn a_wait_that_was_asked_for_is_no_delay() {
+fn get_waits_longer_than_call_timeout() {
     let handle = manager();
     let tasks = hasty(&handle).connect().unwrap().queue("tasks").unwrap();
     let begun = Instant::now();
@@ -362,7 +362,7 @@ fn a_wait_that_was_asked_for_is_no_delay() {
 }
 
 #[test]
-fn a_call_timeout_applies_to_the_manager_of_any_language() {
+fn call_timeout_applies_to_every_manager() {
     against_every_manager(|client, who| {
         let address = client.address();
         let hasty = Client::builder(address, KEY).call_timeout(SLACK).connect().unwrap();
@@ -379,7 +379,7 @@ fn a_call_timeout_applies_to_the_manager_of_any_language() {
 // Threads.
 
 #[test]
-fn clones_are_used_by_many_threads_at_once() {
+fn clones_in_many_threads_get_their_own_replies() {
     const THREADS: i64 = 8;
     against_every_manager(|client, who| {
         let start = Arc::new(Barrier::new(8));
@@ -410,7 +410,7 @@ fn clones_are_used_by_many_threads_at_once() {
 }
 
 #[test]
-fn a_blocked_get_blocks_no_other_call() {
+fn blocked_get_blocks_no_other_call() {
     against_every_manager(|client, who| {
         let queue = client.queue("Queue").unwrap();
         // More than the client keeps connections for.
@@ -442,7 +442,7 @@ fn a_blocked_get_blocks_no_other_call() {
 // Restarts.
 
 #[test]
-fn a_client_finds_the_manager_again() {
+fn client_after_restart_of_manager_connects_again() {
     let first = manager();
     let address = first.address().to_string();
     let client = Client::connect(&address, KEY).unwrap();
@@ -473,7 +473,7 @@ fn a_client_finds_the_manager_again() {
 }
 
 #[test]
-fn a_proxy_may_go_after_its_manager() {
+fn drop_of_proxy_after_its_manager_returns_soon() {
     let handle = manager();
     let client = Client::connect(handle.address(), KEY).unwrap();
     let tasks = client.queue("tasks").unwrap();
@@ -486,7 +486,7 @@ fn a_proxy_may_go_after_its_manager() {
 // Replies.
 
 #[test]
-fn a_reply_over_the_limit_is_an_error_that_names_it() {
+fn reply_over_the_limit_is_an_error_that_names_it() {
     let (handle, limits) = (manager(), Limits::default().frame_size(1000));
     let client = Client::builder(handle.address(), KEY).limits(limits).connect().unwrap();
     let tasks = client.queue("tasks").unwrap();
@@ -510,7 +510,7 @@ fn a_reply_over_the_limit_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_value_with_no_tree_within_the_limits_stays_opaque() {
+fn value_beyond_the_limits_stays_opaque() {
     let (handle, limits) = (manager(), Limits::default().depth(3));
     let plain = Client::connect(handle.address(), KEY).unwrap().queue("tasks").unwrap();
     let nested = (0..10).fold(Value::None, |inner, _| Value::List(vec![inner]));
@@ -527,7 +527,7 @@ fn a_value_with_no_tree_within_the_limits_stays_opaque() {
 // Exceptions.
 
 #[test]
-fn what_a_queue_raises_is_told_apart() {
+fn queue_exceptions_have_their_predicates() {
     let told = |error: &Error| {
         [error.is_empty(), error.is_full(), error.is_shut_down(), error.is_disconnected()]
     };
@@ -564,7 +564,7 @@ fn what_a_queue_raises_is_told_apart() {
 }
 
 #[test]
-fn python_s_other_objects_are_used_too() {
+fn proxies_use_every_object_of_python() {
     for python in pythons() {
         let (mut process, address) = python_manager(python);
         let client = Client::connect(address, KEY).unwrap();
@@ -625,7 +625,7 @@ fn python_s_other_objects_are_used_too() {
 // Proxies.
 
 #[test]
-fn the_manager_learns_that_the_last_proxy_is_gone() {
+fn drop_of_last_proxy_removes_the_object() {
     against_every_manager(|client, who| {
         let queue = client.queue("Queue").unwrap();
         let (clone, other) = (queue.clone(), client.queue("Queue").unwrap());
@@ -643,7 +643,7 @@ fn the_manager_learns_that_the_last_proxy_is_gone() {
 }
 
 #[test]
-fn a_proxy_outlives_its_client() {
+fn proxy_outlives_its_client() {
     against_every_manager(|client, who| {
         let own = Client::connect(client.address(), KEY).unwrap();
         let queue = own.queue("Queue").unwrap();
@@ -656,7 +656,7 @@ fn a_proxy_outlives_its_client() {
 // What is no plain data.
 
 #[test]
-fn an_opaque_value_comes_back_as_it_was() {
+fn opaque_value_comes_back_unchanged() {
     const CODE: &str = "
 import datetime
 import decimal

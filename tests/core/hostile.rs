@@ -37,7 +37,7 @@ fn decoding_refusal(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn random_bytes() {
+fn random_bytes_are_refused_or_accepted_twice() {
     let mut rng = Rng::new(1);
     let mut accepted = 0;
     for _ in 0..20_000 {
@@ -51,7 +51,7 @@ fn random_bytes() {
 
 /// The corpus, cut short and with bits that have flipped.
 #[test]
-fn damaged_pickles() {
+fn damaged_pickles_are_refused_or_accepted_twice() {
     let Some(python) = newest_python() else { return };
     let mut rng = Rng::new(2);
     let (mut whole, mut damaged, mut accepted) = (0, 0, 0);
@@ -154,7 +154,7 @@ fn memo_keys_are_those_of_cpython() {
 }
 
 #[test]
-fn a_memo_bomb_stays_small() {
+fn memo_bomb_is_not_expanded() {
     // Lists that hold the next one twice: 2**23 of them, if each were written out.
     let mut bomb = b"\x80\x04".to_vec();
     (0..23).for_each(|_| bomb.extend(b"]\x94("));
@@ -172,7 +172,7 @@ fn a_memo_bomb_stays_small() {
 }
 
 #[test]
-fn what_is_referred_to_often_is_opened_as_often() {
+fn repeated_references_are_each_decoded() {
     // [big] * 20, as CPython writes it.
     let big = list(b"M\xe8\x03", 60_000);
     let big = &big[2..big.len() - 1];
@@ -207,7 +207,7 @@ fn opening_takes_memory_in_proportion() {
 }
 
 #[test]
-fn depth_costs_nothing_until_opened() {
+fn deep_pickle_is_accepted_but_not_decoded() {
     const DEEP: usize = 100_000;
     let oracle = newest_python().map(Oracle::new);
     let lists = whole(&[&vec![b']'; DEEP], &vec![b'a'; DEEP - 1]]);
@@ -235,8 +235,8 @@ fn references_lead_no_deeper_than_allowed() {
 
 /// It looks at the memory of its own process.
 #[test]
-fn a_declared_length_allocates_nothing() {
-    if !alone("hostile::a_declared_length_allocates_nothing") {
+fn declared_length_allocates_nothing() {
+    if !alone("hostile::declared_length_allocates_nothing") {
         return;
     }
     let begun = Instant::now();
@@ -269,7 +269,7 @@ fn long_integers_pass_and_are_not_opened() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_by_name() {
+fn malformed_pickles_are_refused_by_name() {
     let cases: [(&[u8], &str); 30] = [
         (b"\x82\x01", "EXT1 is refused: extension codes are not looked up"),
         (b"\x83\x01\x00", "EXT2 is refused: extension codes are not looked up"),

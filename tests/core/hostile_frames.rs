@@ -24,7 +24,7 @@ fn call(raw: &mut Wire, id: &str, method: &str, args: &[u8]) -> (String, Value) 
 /// Whoever knows the key may send rubbish: each frame of it gets an answer that says so, the
 /// connection goes on, and others notice nothing.
 #[test]
-fn a_garbage_frame_costs_one_answer() {
+fn garbage_frame_gets_an_error_and_its_connection_goes_on() {
     let server = manager(Limits::default());
     let address = server.address().to_string();
     let other = Client::connect(server.address(), KEY).unwrap().queue("queue").unwrap();
@@ -76,8 +76,8 @@ fn a_garbage_frame_costs_one_answer() {
 ///
 /// Where a frame ends can no longer be told: the connection ends, and no other.
 #[test]
-fn a_broken_header_costs_one_connection() {
-    if !alone("hostile_frames::a_broken_header_costs_one_connection") {
+fn broken_header_ends_its_connection_only() {
+    if !alone("hostile_frames::broken_header_ends_its_connection_only") {
         return;
     }
     let server = manager(Limits::default().frame_size(1000));
@@ -122,7 +122,7 @@ fn a_broken_header_costs_one_connection() {
 
 /// What is hostile only when opened goes through a queue as it is, on a connection's small stack.
 #[test]
-fn the_attacks_pass_through_a_queue() {
+fn hostile_items_pass_through_a_queue() {
     let server = manager(Limits::default());
     let mut raw = Wire::accepted(&server.address().to_string(), KEY);
     let deep = [&vec![b']'; 100_000][..], &vec![b'a'; 99_999]].concat();

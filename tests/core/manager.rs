@@ -169,7 +169,7 @@ fn arguments_reach_the_method() {
 }
 
 #[test]
-fn a_callable_may_return_the_same_object_every_time() {
+fn object_that_a_callable_returns_again_keeps_its_id() {
     let dropped = Arc::new(AtomicUsize::new(0));
     let probe = Arc::new(Probe::new(&dropped));
     let handle = start(Manager::new(KEY).register("probe", move |_| probe.clone()));
@@ -188,7 +188,7 @@ fn a_callable_may_return_the_same_object_every_time() {
 }
 
 #[test]
-fn a_new_object_lives_until_its_last_proxy_is_gone() {
+fn object_without_proxies_is_dropped() {
     let (_handle, client, dropped) = probed();
     let one = client.create("probe", ()).unwrap();
     let two = client.create("probe", ()).unwrap();
@@ -208,7 +208,7 @@ fn a_new_object_lives_until_its_last_proxy_is_gone() {
 }
 
 #[test]
-fn an_object_lives_until_its_last_python_proxy_is_gone() {
+fn object_without_python_proxies_is_dropped() {
     let code = "
 import pickle
 from multiprocessing import current_process
@@ -235,7 +235,7 @@ show(m._number_of_objects)
 }
 
 #[test]
-fn a_callable_may_return_a_plain_value() {
+fn plain_value_of_a_callable_is_a_proxy_of_it() {
     let handle = start(Manager::new(KEY).register("add", |call| {
         let ([a, b], []) = call.args(["a", "b"], [])?;
         let (a, b): (i64, i64) = (a.to()?, b.to()?);
@@ -256,7 +256,7 @@ fn a_callable_may_return_a_plain_value() {
 }
 
 #[test]
-fn registering_twice_replaces() {
+fn second_registration_replaces_the_first() {
     let manager = Manager::new(KEY)
         .register_with("which", Registration::new(|_| "first").create_method(false))
         .register("which", |_| "second");
@@ -314,7 +314,7 @@ fn with_children() -> (ServerHandle, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn the_result_of_a_method_may_stay_in_the_manager() {
+fn method_to_typeid_returns_a_proxy() {
     let (handle, dropped) = with_children();
     let client = client(&handle);
     let parent = client.create("parent", ()).unwrap();
@@ -347,7 +347,7 @@ fn the_result_of_a_method_may_stay_in_the_manager() {
 }
 
 #[test]
-fn the_result_of_a_method_is_a_proxy_in_python() {
+fn method_to_typeid_returns_a_proxy_in_python() {
     let code = "
 M.register('child')
 m = connect()
@@ -373,7 +373,7 @@ show(kept.echo, 2)
 }
 
 #[test]
-fn a_shared_result_without_a_typeid_is_an_error() {
+fn shared_result_without_typeid_is_an_error() {
     let (_handle, client, dropped) = probed();
     let probe = client.create("probe", ()).unwrap();
     let text = remote(probe.call("child", ()));
@@ -383,7 +383,7 @@ fn a_shared_result_without_a_typeid_is_an_error() {
 }
 
 #[test]
-fn without_create_method_clients_create_none() {
+fn typeid_without_create_method_cannot_be_created() {
     let (handle, _) = with_children();
     let text = remote(client(&handle).create("child", ()));
     assert_mentions(&text, &["KeyError", "'child'", "there are: kept, parent"]);
@@ -401,7 +401,7 @@ except RemoteError as error:
 // Errors.
 
 #[test]
-fn an_error_names_what_there_is_instead() {
+fn error_about_unknown_name_lists_the_known_ones() {
     let queue = Queue::new();
     let manager = Manager::new(KEY)
         .register("tasks", move |_| queue.clone())
@@ -435,7 +435,7 @@ fn an_error_names_what_there_is_instead() {
 }
 
 #[test]
-fn python_is_told_what_is_unknown() {
+fn python_error_names_what_is_unknown() {
     let code = "
 m = connect('probe')
 def text(function, *args):
@@ -480,7 +480,7 @@ except RemoteError as error:
 }
 
 #[test]
-fn an_exception_arrives_as_such() {
+fn exception_of_a_method_keeps_class_and_arguments() {
     let (handle, client, _) = probed();
     let probe = client.create("probe", ()).unwrap();
     let classes: [(&str, &str, Vec<Value>); 5] = [
@@ -520,7 +520,7 @@ show(p.echo)
 }
 
 #[test]
-fn an_exception_that_a_callable_raises_fails_the_request() {
+fn exception_of_a_callable_is_a_remote_error() {
     let handle = start(Manager::new(KEY).register("never", |_| {
         Err::<(), _>(Exception::new("builtins", "KeyError", vec!["not today".into()]))
     }));
@@ -530,7 +530,7 @@ fn an_exception_that_a_callable_raises_fails_the_request() {
 }
 
 #[test]
-fn a_panic_costs_its_own_caller_one_call() {
+fn panic_in_a_method_fails_its_call_only() {
     let (flag, probe) = (AtomicBool::new(true), Arc::new(Probe::new(&Arc::default())));
     let handle = start(Manager::new(KEY).register("probe", move |_| {
         assert!(!flag.swap(false, Ordering::SeqCst), "a callable's fault");
@@ -573,7 +573,7 @@ show(p.echo)",
 
 #[cfg(unix)]
 #[test]
-fn a_private_address_is_private_and_leaves_nothing_behind() {
+fn private_address_is_private_and_removed_at_the_end() {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
     let queue = Queue::new();
@@ -600,7 +600,7 @@ fn a_private_address_is_private_and_leaves_nothing_behind() {
 
 #[cfg(unix)]
 #[test]
-fn a_server_that_never_served_leaves_nothing_behind() {
+fn server_that_never_served_removes_its_socket() {
     let server = Manager::new(KEY).bind_private().unwrap();
     let path = PathBuf::from(server.address().to_string());
     assert!(path.exists());
@@ -610,7 +610,7 @@ fn a_server_that_never_served_leaves_nothing_behind() {
 
 #[cfg(unix)]
 #[test]
-fn a_socket_file_goes_with_its_manager_and_a_stale_one_is_reused() {
+fn socket_file_is_removed_at_the_end_and_a_stale_one_reused() {
     use std::os::unix::fs::PermissionsExt;
 
     let directory = TempDir::new();
@@ -631,7 +631,7 @@ fn a_socket_file_goes_with_its_manager_and_a_stale_one_is_reused() {
 
 #[cfg(unix)]
 #[test]
-fn an_address_in_use_is_an_error_that_names_it() {
+fn bind_to_address_in_use_names_it() {
     let directory = TempDir::new();
     let (tcp, unix) = ("127.0.0.1:0".to_owned(), directory.path("manager"));
     for address in [tcp, unix] {
@@ -646,7 +646,7 @@ fn an_address_in_use_is_an_error_that_names_it() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_is_no_socket_is_left_alone() {
+fn bind_to_ordinary_file_leaves_it_alone() {
     let directory = TempDir::new();
     let path = directory.path("notes");
     fs::write(&path, "important").unwrap();
@@ -656,7 +656,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn an_address_that_makes_no_sense_is_refused() {
+fn bind_to_malformed_address_is_invalid() {
     for address in ["nonsense", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:port"] {
         let error = Manager::new(KEY).bind(address).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
@@ -667,7 +667,7 @@ fn an_address_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn ipv6_is_spoken() {
+fn manager_listens_on_ipv6() {
     if TcpListener::bind("[::1]:0").is_err() {
         return say("skipped: no IPv6 here");
     }
@@ -679,7 +679,7 @@ fn ipv6_is_spoken() {
 }
 
 #[test]
-fn any_address_of_the_host_is_served_and_ended() {
+fn manager_on_unspecified_address_serves_and_ends() {
     let handle = Manager::new(KEY).bind("0.0.0.0:0").unwrap().start().unwrap();
     let address = handle.address().to_string().replace("0.0.0.0", "127.0.0.1");
     Client::connect(address, KEY).unwrap();
@@ -690,7 +690,7 @@ fn any_address_of_the_host_is_served_and_ended() {
 // Keys.
 
 #[test]
-fn an_empty_key_is_refused() {
+fn empty_key_is_refused() {
     for key in [Authkey::from(""), Authkey::from(Vec::new())] {
         let error = Manager::new(key).bind("127.0.0.1:0").unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
@@ -699,7 +699,7 @@ fn an_empty_key_is_refused() {
 }
 
 #[test]
-fn without_a_key_the_manager_has_that_of_the_process() {
+fn manager_without_key_takes_that_of_the_environment() {
     let key = Authkey::process().unwrap();
     assert_eq!(key.as_bytes(), Authkey::process().unwrap().as_bytes());
     assert_eq!(key.as_bytes().len(), 32);
@@ -745,7 +745,7 @@ fn serve(server: Server) -> JoinHandle<Result<(), Error>> {
 }
 
 #[test]
-fn clients_may_connect_before_the_server_serves() {
+fn client_that_connects_before_serving_is_served() {
     let server = Manager::new(KEY).register("answer", |_| 42).bind("127.0.0.1:0").unwrap();
     let address = server.address().clone();
     let early = blocked(move || Client::connect(address, KEY).unwrap());
@@ -782,7 +782,7 @@ fn start_runs_the_initializer_first() {
 }
 
 #[test]
-fn the_end_may_be_asked_for_twice_and_waited_for() {
+fn shutdown_twice_is_allowed() {
     let handle = start(Manager::new(KEY));
     let address = handle.address().clone();
     assert!(!handle.join_timeout(Duration::from_millis(20)));
@@ -807,7 +807,7 @@ fn dropping_the_handle_ends_the_manager() {
 }
 
 #[test]
-fn a_client_may_end_the_manager() {
+fn shutdown_by_a_client_ends_the_manager() {
     let handle = start(Manager::new(KEY));
     client(&handle).shutdown().unwrap();
     assert!(handle.join_timeout(END));
@@ -833,7 +833,7 @@ fn closable() -> Server {
 }
 
 #[test]
-fn a_callable_may_end_the_manager_and_is_answered() {
+fn shutdown_by_a_callable_answers_its_client() {
     let server = closable();
     let address = server.address().clone();
     let serving = serve(server);
@@ -845,7 +845,7 @@ fn a_callable_may_end_the_manager_and_is_answered() {
 }
 
 #[test]
-fn a_callable_may_end_the_manager_for_python() {
+fn shutdown_by_a_callable_answers_a_python_client() {
     for one in pythons() {
         let server = closable();
         let address = server.address().to_string();
@@ -861,7 +861,7 @@ fn a_callable_may_end_the_manager_for_python() {
 }
 
 #[test]
-fn calls_that_wait_are_woken_by_the_end() {
+fn shutdown_wakes_calls_that_wait() {
     let (queue, full, probe) =
         (Queue::new(), Queue::bounded(1), Arc::new(Probe::new(&Arc::default())));
     full.put(0).unwrap();
@@ -961,8 +961,8 @@ fn manager_threads() -> Vec<String> {
 /// It looks at the threads of its own process.
 #[cfg(target_os = "linux")]
 #[test]
-fn all_threads_end_with_the_manager() {
-    if !alone("manager::all_threads_end_with_the_manager") {
+fn shutdown_ends_all_threads() {
+    if !alone("manager::shutdown_ends_all_threads") {
         return;
     }
     let queue = Queue::new();
@@ -1003,7 +1003,7 @@ fn restarted(address: &str) -> ServerHandle {
 }
 
 #[test]
-fn a_proxy_outlives_a_restart() {
+fn proxy_outlives_a_restart() {
     let directory = TempDir::new();
     let addresses = [own_address(), directory.path("manager")];
     for address in addresses.iter().take(if cfg!(unix) { 2 } else { 1 }) {
@@ -1033,7 +1033,7 @@ fn a_proxy_outlives_a_restart() {
 }
 
 #[test]
-fn a_python_proxy_outlives_a_restart() {
+fn python_proxy_outlives_a_restart() {
     let code = "
 import pickle
 from multiprocessing import current_process
@@ -1075,13 +1075,13 @@ print(q.qsize(), again.qsize())
 // Limits.
 
 #[test]
-fn the_longest_handshake_timeout() {
+fn handshake_timeout_of_duration_max_is_accepted() {
     let handle = start(Manager::new(KEY).handshake_timeout(Duration::MAX));
     client(&handle);
 }
 
 #[test]
-fn a_log_that_panics_costs_nothing() {
+fn log_that_panics_disturbs_no_client() {
     let handle = start(Manager::new(KEY).log(|line| panic!("{line}")));
     for _ in 0..3 {
         assert!(Client::connect(handle.address(), "wrong").is_err());

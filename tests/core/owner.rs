@@ -24,7 +24,7 @@ fn client(python: &Python, handle: &ServerHandle, key: &str) -> Process {
 const SHUTDOWN: &str = "dispatch(m._Client(m._address, authkey=m._authkey), None, 'shutdown')";
 
 #[test]
-fn clients_end_the_manager_only_if_they_may() {
+fn shutdown_by_a_client_needs_remote_shutdown() {
     let (handle, _) = share(Manager::new(KEY).remote_shutdown(false));
     let refusal = "PermissionError: clients may not shut this manager down";
     for python in pythons() {
@@ -50,7 +50,7 @@ fn clients_end_the_manager_only_if_they_may() {
 }
 
 #[test]
-fn clients_make_no_more_objects_than_they_may() {
+fn create_beyond_max_objects_is_refused() {
     let manager = Manager::new(KEY).max_objects(1).register("own", |_| Queue::new());
     let (handle, _) = share(manager);
     let client = Client::connect(handle.address(), KEY).unwrap();
@@ -77,7 +77,7 @@ fn created_object_of_every_type_counts_for_max_objects() {
 }
 
 #[test]
-fn no_call_waits_longer_than_the_owner_lets_it() {
+fn call_that_waits_ends_after_max_wait() {
     let (handle, queue) = share(Manager::new(KEY).max_wait(Duration::from_millis(100)));
     let too_long = "builtins TimeoutError (\"wait exceeded the manager's max_wait of 100ms\",)";
     for python in pythons() {
@@ -106,7 +106,7 @@ fn no_call_waits_longer_than_the_owner_lets_it() {
 }
 
 #[test]
-fn no_time_at_all_is_a_bound_too() {
+fn max_wait_of_zero_ends_waits_at_once() {
     let (handle, queue) = share(Manager::new(KEY).max_wait(Duration::ZERO));
     let remote = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
     let too_long = |error: Error| error.to_string().contains("TimeoutError");
@@ -120,7 +120,7 @@ fn no_time_at_all_is_a_bound_too() {
 
 #[test]
 #[cfg(feature = "sync")]
-fn a_condition_waited_for_too_long_has_its_lock_again() {
+fn condition_wait_beyond_max_wait_reacquires_its_lock() {
     let manager = Manager::new(KEY).max_wait(Duration::from_millis(100)).register_sync_types();
     let (handle, _) = share(manager);
     for python in pythons() {
@@ -156,7 +156,7 @@ fn limits_hold_for_clients_that_proved_the_key() {
 }
 
 #[test]
-fn an_empty_key_lets_everybody_in_if_the_owner_wants_that() {
+fn empty_key_is_accepted_if_the_owner_allows_it() {
     let (handle, _) = share(Manager::new("").allow_empty_authkey(true));
     Client::connect(handle.address(), "").unwrap();
     assert!(Client::connect(handle.address(), "another").is_err());
@@ -188,7 +188,7 @@ mod socket {
     }
 
     #[test]
-    fn has_the_mode_that_the_owner_gives_it() {
+    fn socket_has_the_mode_that_its_owner_chose() {
         let directory = open_to_all();
         let path = directory.path("manager");
         let modes = [0o600, 0o660, 0o666, 0o700].map(Some);
@@ -204,7 +204,7 @@ mod socket {
 
     /// Even one who knows the key.
     #[test]
-    fn keeps_other_users_out() {
+    fn socket_keeps_other_users_out() {
         if fs::metadata("/proc/self").unwrap().uid() != 0 {
             return say("skipped: only root may run a program as another user");
         }

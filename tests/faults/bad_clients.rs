@@ -59,7 +59,7 @@ fn rust(address: &str) -> QueueProxy {
 }
 
 #[test]
-fn an_item_goes_back_from_one_that_stopped_reading() {
+fn item_of_client_that_stopped_reading_is_requeued() {
     // More than the system holds for a connection.
     let large = Value::from(vec![7_u8; 32 << 20]);
     for at_least_once in [false, true] {
@@ -125,7 +125,7 @@ impl Counted {
 }
 
 #[test]
-fn half_a_frame_holds_up_nobody() {
+fn half_a_frame_delays_no_other_client() {
     let manager = Counted::new();
     for one in pythons() {
         let mut halves: Vec<Process> = (0..3).map(|_| python(one, &manager.address)).collect();
@@ -152,7 +152,7 @@ fn half_a_frame_holds_up_nobody() {
 }
 
 #[test]
-fn a_reset_costs_one_connection() {
+fn reset_ends_its_connection_only() {
     let manager = Counted::new();
     for one in pythons() {
         let mut client = python(one, &manager.address);
@@ -171,7 +171,7 @@ fn a_reset_costs_one_connection() {
 }
 
 #[test]
-fn a_reset_while_waiting_takes_no_item() {
+fn reset_during_get_takes_no_item() {
     let manager = Counted::new();
     for one in pythons() {
         let mut client = python(one, &manager.address);
@@ -191,7 +191,7 @@ fn a_reset_while_waiting_takes_no_item() {
 }
 
 #[test]
-fn a_reset_with_the_reply_unread_gives_the_item_back() {
+fn reset_before_reading_the_reply_requeues_the_item() {
     let queue = Queue::options().at_least_once().build();
     let (_handle, address) = share(&queue, Manager::new(KEY));
     for one in pythons() {

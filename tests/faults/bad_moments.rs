@@ -130,7 +130,7 @@ fn careless(handle: &ServerHandle, object: &str) -> Wire {
 // Consumers.
 
 #[test]
-fn a_consumer_that_pipelined_and_died_loses_no_item() {
+fn death_of_pipelining_consumer_loses_no_item() {
     let (handle, queue) = queued();
     let client = Client::connect(handle.address(), KEY).unwrap();
     let tasks = client.queue("queue").unwrap();
@@ -170,7 +170,7 @@ fn get_of_client_that_pipelined_too_much_and_died_takes_no_item() {
 }
 
 #[test]
-fn client_that_pipelines_too_much_behind_a_blocked_get_is_told_why_it_is_closed() {
+fn client_that_pipelines_too_much_is_told_why_it_is_closed() {
     let queue = Queue::new();
     let shared = queue.clone();
     let (manager, log) = Log::of(Manager::new(KEY));
@@ -204,7 +204,7 @@ fn client_that_pipelines_too_much_behind_a_blocked_get_is_told_why_it_is_closed(
 }
 
 #[test]
-fn half_of_the_next_request_holds_no_reply_back() {
+fn half_of_the_next_request_delays_no_reply() {
     let (handle, queue) = queued();
     let tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
     let mut consumer = raw(&handle);
@@ -228,7 +228,7 @@ fn half_of_the_next_request_holds_no_reply_back() {
 }
 
 #[test]
-fn nothing_comes_back_to_a_queue_that_was_shut_down_at_once() {
+fn immediate_shutdown_requeues_nothing() {
     let queue = Queue::new();
     let (probe, watcher) = probe(false);
     let handle = start(Manager::new(KEY).share("queue", &queue).share("probe", &probe));
@@ -258,7 +258,7 @@ fn nothing_comes_back_to_a_queue_that_was_shut_down_at_once() {
 // Objects.
 
 #[test]
-fn an_object_that_its_process_drops_last_is_gone() {
+fn object_dropped_last_by_its_process_is_gone() {
     let kept: Arc<Mutex<Vec<Arc<Probe>>>> = Arc::default();
     let keeps = kept.clone();
     let handle = start(Manager::new(KEY).register("probe", move |_| {
@@ -305,7 +305,7 @@ impl Drop for Fragile {
 }
 
 #[test]
-fn an_object_that_panics_as_it_goes_adds_no_reply() {
+fn panic_in_drop_adds_no_reply() {
     let (probe, watcher) = probe(false);
     let handle =
         start(Manager::new(KEY).register("fragile", move |_| Arc::new(Fragile(probe.clone()))));
@@ -335,7 +335,7 @@ fn an_object_that_panics_as_it_goes_adds_no_reply() {
 }
 
 #[test]
-fn a_disconnected_that_panics_keeps_no_other_object_from_being_told() {
+fn panic_in_disconnected_skips_no_other_object() {
     let ((first, first_told), (second, second_told)) = (probe(true), probe(false));
     let handle = start(Manager::new(KEY).share("first", &first).share("second", &second));
     for order in [["first", "second"], ["second", "first"]] {
@@ -351,7 +351,7 @@ fn a_disconnected_that_panics_keeps_no_other_object_from_being_told() {
 }
 
 #[test]
-fn a_take_back_that_panics_is_called_for_every_item() {
+fn panic_in_take_back_skips_no_item() {
     let (probe, watcher) = probe(true);
     let handle = start(Manager::new(KEY).share("probe", &probe));
     let mut consumer = careless(&handle, "probe");
@@ -371,7 +371,7 @@ fn a_take_back_that_panics_is_called_for_every_item() {
 
 #[cfg(feature = "sync")]
 #[test]
-fn a_lock_goes_back_only_if_it_is_still_the_callers() {
+fn lost_acquire_releases_the_lock_unless_another_has_it() {
     for taken_over in [false, true] {
         let (probe, watcher) = probe(false);
         let lock = basemanager::sync::Lock::new();
@@ -397,7 +397,7 @@ fn a_lock_goes_back_only_if_it_is_still_the_callers() {
 
 #[cfg(feature = "sync")]
 #[test]
-fn a_semaphore_counts_what_nobody_was_told_of_as_not_taken() {
+fn lost_acquire_of_a_semaphore_is_undone() {
     for bounded in [false, true] {
         let (probe, watcher) = probe(false);
         let (semaphore, bound) =
@@ -428,7 +428,7 @@ fn a_semaphore_counts_what_nobody_was_told_of_as_not_taken() {
 const AT_ONCE: Duration = Duration::from_millis(900);
 
 #[test]
-fn a_fresh_proxy_does_not_hold_up_its_managers_end() {
+fn shutdown_with_a_fresh_proxy_ends_at_once() {
     let (handle, _) = queued();
     let _tasks = Client::connect(handle.address(), KEY).unwrap().queue("queue").unwrap();
     handle.shutdown();
@@ -436,7 +436,7 @@ fn a_fresh_proxy_does_not_hold_up_its_managers_end() {
 }
 
 #[test]
-fn an_initializer_that_panics_frees_the_address() {
+fn panic_in_initializer_frees_the_address() {
     let directory = TempDir::new();
     let path = directory.path("manager");
     let mut addresses = vec!["127.0.0.1:0".into()];
@@ -465,7 +465,7 @@ mod taken_over {
     }
 
     #[test]
-    fn a_manager_whose_path_is_anothers_ends() {
+    fn shutdown_after_loss_of_the_path_ends() {
         let directory = TempDir::new();
         let path = directory.path("manager");
         let first = start(&path);
@@ -478,7 +478,7 @@ mod taken_over {
     }
 
     #[test]
-    fn it_leaves_the_others_socket_alone() {
+    fn shutdown_after_loss_of_the_path_keeps_the_other_socket() {
         let directory = TempDir::new();
         let (path, moved) = (directory.path("manager"), directory.path("moved"));
         let first = start(&path);
@@ -495,7 +495,7 @@ mod taken_over {
     }
 
     #[test]
-    fn a_server_that_never_served_leaves_it_alone() {
+    fn server_that_never_served_keeps_the_other_socket() {
         let directory = TempDir::new();
         let path = directory.path("manager");
         let first = Manager::new(KEY).bind(&path).unwrap();

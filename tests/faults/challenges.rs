@@ -36,7 +36,7 @@ fn challenges_never_repeat() {
 }
 
 #[test]
-fn a_recorded_answer_opens_no_other_connection() {
+fn recorded_answer_opens_no_other_connection() {
     let (_handle, address, log) = start();
     let mut honest = Wire::unauthenticated(&address);
     let recorded = answer(&honest.read().unwrap(), KEY);
@@ -53,7 +53,7 @@ fn a_recorded_answer_opens_no_other_connection() {
 }
 
 #[test]
-fn whoever_sends_the_challenge_back_gets_nowhere() {
+fn reflected_challenge_is_refused() {
     let (_handle, address, log) = start();
     for part in [0..59, 11..59, 11..51, 19..59, 19..51, 0..0] {
         let mut mirror = Wire::unauthenticated(&address);
@@ -66,7 +66,7 @@ fn whoever_sends_the_challenge_back_gets_nowhere() {
 }
 
 #[test]
-fn no_challenge_is_answered_before_the_key_is_proved() {
+fn challenge_before_proof_of_the_key_is_not_answered() {
     let (_handle, address, _) = start();
     let mut asked = Wire::unauthenticated(&address);
     let challenge = asked.read().unwrap();

@@ -91,7 +91,7 @@ impl Clients {
 }
 
 #[test]
-fn out_of_file_descriptors() {
+fn manager_without_file_descriptors_serves_its_clients() {
     const MOST: usize = 40;
     let (manager, address) = manager(&format!("ulimit -n {MOST} && exec"), &built());
     let mut clients = Clients::new(&address);
@@ -112,7 +112,7 @@ fn out_of_file_descriptors() {
 
 /// The system counts the threads of a user: the manager runs as one that nobody else is.
 #[test]
-fn out_of_threads() {
+fn manager_without_threads_serves_its_clients() {
     const MOST: usize = 24;
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return say("skipped: only root may run a program as another user");
@@ -152,7 +152,7 @@ fn out_of_threads() {
 }
 
 #[test]
-fn out_of_memory() {
+fn manager_without_memory_serves_its_clients() {
     const ITEM: usize = 200 << 20;
     let (manager, address) = manager("ulimit -v 150000 && exec", &built());
     let mut clients = Clients::new(&address);

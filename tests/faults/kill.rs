@@ -83,7 +83,7 @@ fn killed_python_consumer_takes_no_item() {
 }
 
 #[test]
-fn ten_consumers_killed_at_once() {
+fn ten_consumers_killed_at_once_take_no_item() {
     let manager = Manager::start();
     manager.check(&[Rust; 10], Rust);
     // Again, without an item that would make the manager check the connections.
@@ -92,7 +92,7 @@ fn ten_consumers_killed_at_once() {
 }
 
 #[test]
-fn ten_consumers_killed_in_turn() {
+fn ten_consumers_killed_in_turn_take_no_item() {
     let manager = Manager::start();
     for item in 0..10 {
         // The manager may not have noticed yet that the one killed before is gone.
@@ -109,7 +109,7 @@ fn ten_consumers_killed_in_turn() {
 }
 
 #[test]
-fn one_of_three_consumers_killed() {
+fn kill_of_one_consumer_loses_no_item_of_others() {
     let manager = Manager::start();
     for python in pythons() {
         let mut dead = manager.blocked(&[Python(python)]);

@@ -138,7 +138,7 @@ fn a_hundred_thousand_clients_leave_nothing() {
 /// Objects that clients made go with their proxies.
 #[cfg(feature = "sync")]
 #[test]
-fn objects_go_with_those_who_made_them() {
+fn objects_of_clients_that_ended_leave_nothing() {
     let (process, address) = Peer::Rust.serve("sync_manager", &["127.0.0.1:0"]);
     let client = Client::connect(&address, KEY).unwrap();
     // Main, accepting, and that of the connection which this client keeps.

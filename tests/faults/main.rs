@@ -14,4 +14,4 @@ mod leaks;
 mod network;
 mod redelivery;
 mod restart;
-mod strangers;
+mod unauthenticated;

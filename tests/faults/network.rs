@@ -80,7 +80,7 @@ fn fill_pool(tasks: &QueueProxy) {
 }
 
 #[test]
-fn pool_after_one_timeout_is_dropped() {
+fn timeout_of_one_call_drops_the_pool() {
     let (_manager, address) = Rust.serve("manager", &[&own_address()]);
     let router = Router::start(&address);
     let client = Client::builder(&router.address, KEY).call_timeout(TIMEOUT).connect().unwrap();

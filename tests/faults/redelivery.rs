@@ -228,7 +228,7 @@ print(done)";
 }
 
 #[test]
-fn only_an_at_least_once_queue_has_nack() {
+fn nack_exists_on_at_least_once_queue_only() {
     let plain = Queue::new();
     let handle = share(&plain);
     for python in pythons() {

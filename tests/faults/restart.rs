@@ -49,7 +49,7 @@ fn by_every_transport(test: impl Fn(Mortal)) {
 }
 
 #[test]
-fn a_client_that_reconnects_works_again() {
+fn client_with_reconnect_survives_restarts() {
     by_every_transport(|mut manager| {
         let client = manager.patient().connect().unwrap();
         let tasks = client.queue("task_queue").unwrap();
@@ -76,7 +76,7 @@ fn a_client_that_reconnects_works_again() {
 }
 
 #[test]
-fn a_call_that_could_not_be_sent_has_taken_no_effect() {
+fn call_that_was_not_sent_has_no_effect() {
     by_every_transport(|mut manager| {
         let client = Client::connect(&manager.address, KEY).unwrap();
         let tasks = client.queue("task_queue").unwrap();
@@ -105,7 +105,7 @@ fn a_call_that_could_not_be_sent_has_taken_no_effect() {
 }
 
 #[test]
-fn a_consumer_works_again() {
+fn consumer_with_reconnect_survives_restarts() {
     by_every_transport(|mut manager| {
         let tasks = manager.patient().connect().unwrap().queue("task_queue").unwrap();
         let mut consumer = tasks.consumer();
@@ -173,7 +173,7 @@ fn readme_consumer_survives_kills_and_restarts_of_the_manager() {
 }
 
 #[test]
-fn letting_go_of_a_proxy_waits_for_no_manager() {
+fn drop_of_proxy_does_not_wait_for_a_restart() {
     by_every_transport(|mut manager| {
         let client = Client::builder(&manager.address, KEY).reconnect(1000, PATIENCE * 2);
         let tasks = client.connect().unwrap().queue("task_queue").unwrap();
@@ -190,7 +190,7 @@ fn letting_go_of_a_proxy_waits_for_no_manager() {
 /// `CPython`'s proxies keep a connection that broke: the one in use is replaced by `_connect()`, and a
 /// thread that has none yet needs nothing.
 #[test]
-fn python_clients_work_again() {
+fn python_clients_survive_restarts() {
     const CODE: &str = "
 from concurrent.futures import ThreadPoolExecutor
 q = connect('task_queue').task_queue()
@@ -224,7 +224,7 @@ obey()";
 
 /// The queue is the manager's: what it held is gone with it, unless another process keeps it.
 #[test]
-fn what_was_handed_out_is_not_marked_done_in_the_next_manager() {
+fn task_done_after_restart_acknowledges_no_other_item() {
     fn serve(address: &str, queue: &Queue) -> ServerHandle {
         let manager = Manager::new(KEY).share("task_queue", queue);
         manager.bind(address).unwrap().start().unwrap()

@@ -246,7 +246,7 @@ fn may_be_equal(a: &Value, b: &Value) -> bool {
 }
 
 #[test]
-fn python_and_we_read_each_others_values() {
+fn values_cross_between_the_languages() {
     for python in pythons() {
         let oracle = Oracle::new(python);
         let mut runner =
@@ -275,7 +275,7 @@ fn python_and_we_read_each_others_values() {
 }
 
 #[test]
-fn values_survive_without_python() {
+fn values_survive_a_round_trip() {
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
     let result = runner.run(&any_value(), |value| {
         let pickle = Pickle::encode(&value).unwrap();
@@ -302,7 +302,7 @@ fn integers_of_128_bits_are_the_same_in_python() {
 
 /// Every pickle of the corpus is taken in and given out again: the same object, shared as it was.
 #[test]
-fn the_corpus_comes_out_as_it_went_in() {
+fn corpus_comes_out_unchanged() {
     for python in pythons() {
         let oracle = Oracle::new(python);
         let corpus = oracle.corpus();
@@ -315,7 +315,7 @@ fn the_corpus_comes_out_as_it_went_in() {
 
 /// Opened and closed again, an object that holds nothing twice is the same; others lose that alone.
 #[test]
-fn the_corpus_can_be_opened() {
+fn corpus_can_be_decoded() {
     for python in pythons() {
         let oracle = Oracle::new(python);
         let mut sorts: BTreeMap<&str, usize> = BTreeMap::new();

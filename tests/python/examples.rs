@@ -12,7 +12,7 @@ fn start_with_key(program: &str, key: &str, args: &[&str]) -> Process {
 }
 
 #[test]
-fn key_from_the_environment() {
+fn manager_authkey_is_the_key() {
     for key in ["another secret", "schlüssel"] {
         let mut manager = start_with_key("manager", key, &["127.0.0.1:0"]);
         let address = manager.address();
@@ -28,7 +28,7 @@ fn key_from_the_environment() {
 }
 
 #[test]
-fn key_from_the_environment_in_python() {
+fn manager_authkey_is_the_key_of_python_programs() {
     for python in pythons() {
         let mut manager = start_with_key("manager", "schlüssel", &["127.0.0.1:0"]);
         let address = manager.address();
@@ -40,7 +40,7 @@ fn key_from_the_environment_in_python() {
 }
 
 #[test]
-fn wrong_key() {
+fn wrong_key_ends_a_program_with_its_reason() {
     let refused = |manager: &mut Process| {
         let address = manager.address();
         for program in ["producer", "consumer", "close"] {
@@ -59,7 +59,7 @@ fn wrong_key() {
 }
 
 #[test]
-fn wrong_key_from_python() {
+fn wrong_key_of_a_python_program_is_logged() {
     for python in pythons() {
         let (mut manager, address) = Rust.serve("manager", &["127.0.0.1:0"]);
         let mut command = Python(python).command("consumer");
@@ -76,7 +76,7 @@ fn wrong_key_from_python() {
 }
 
 #[test]
-fn bad_seconds() {
+fn bad_seconds_are_refused() {
     for program in ["producer", "server"] {
         for seconds in ["soon", "", "-1", "nan", "inf", "1e400"] {
             let ended = Rust.start(program, &["127.0.0.1:0", seconds]).end(PATIENCE).with(2);
@@ -89,7 +89,7 @@ fn bad_seconds() {
 }
 
 #[test]
-fn nobody_listens() {
+fn program_without_a_manager_names_the_address() {
     let (address, _held) = support::dead_address();
     for program in ["producer", "consumer", "close"] {
         for address in [address.as_str(), "/nowhere/at/all"] {
@@ -102,7 +102,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn nonsense_for_an_address() {
+fn malformed_address_is_refused() {
     for program in ["manager", "server", "counter", "producer", "consumer", "close"] {
         for address in ["nonsense", "localhost:", "localhost:65536", ""] {
             let ended = Rust.start(program, &[address]).end(PATIENCE).with(1);
@@ -113,7 +113,7 @@ fn nonsense_for_an_address() {
 }
 
 #[test]
-fn address_in_use() {
+fn address_in_use_is_refused() {
     let (_manager, address) = Rust.serve("manager", &["127.0.0.1:0"]);
     for program in ["manager", "server", "counter"] {
         let ended = Rust.start(program, &[&address]).end(PATIENCE).with(1);
@@ -126,7 +126,7 @@ fn address_in_use() {
 /// Whoever waits, waits without using the processor.
 #[cfg(target_os = "linux")]
 #[test]
-fn idle() {
+fn idle_programs_use_no_processor() {
     let (manager, address) = Rust.serve("manager", &["127.0.0.1:0"]);
     let consumers = [0; 2].map(|_| Rust.start("consumer", &[&address]));
     let [first, second] = &consumers;
@@ -144,7 +144,7 @@ fn idle() {
 
 /// A producer whose manager goes ends by itself, whether it is just putting or between two products.
 #[test]
-fn producer_ends() {
+fn producer_ends_with_its_manager() {
     let (mut manager, address) = Rust.serve("manager", &["127.0.0.1:0"]);
     let mut producer = Rust.start("producer", &[&address, "0.01"]);
     producer.line();
@@ -154,7 +154,7 @@ fn producer_ends() {
 }
 
 #[test]
-fn counter() {
+fn python_client_counts_with_the_counter() {
     let (mut counter, address) = Rust.serve("counter", &["127.0.0.1:0"]);
     let mut stands = 0;
     for python in pythons() {
@@ -167,7 +167,7 @@ fn counter() {
 }
 
 #[test]
-fn demo() {
+fn demo_gets_each_product_once() {
     let ended = Rust.start("demo", &[]).end(Duration::from_secs(10)).well();
     let count = |what| ended.stdout.iter().filter(|line| line.contains(what)).count();
     let products = count(": put ");

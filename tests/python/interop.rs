@@ -82,13 +82,13 @@ fn all_mixes(manager: impl Fn(Peer<'static>) -> Peer<'static>) {
 }
 
 #[test]
-fn rust_manager() {
+fn rust_manager_serves_programs_of_both_languages() {
     exchange(Rust, Rust, Rust, Rust, "127.0.0.1:0");
     all_mixes(|_| Rust);
 }
 
 #[test]
-fn python_manager() {
+fn python_manager_serves_programs_of_both_languages() {
     all_mixes(|python| python);
 }
 
@@ -103,7 +103,7 @@ fn serve_and_consume(server: Peer<'_>, consumer: Peer<'_>, closer: Peer<'_>) {
 }
 
 #[test]
-fn server() {
+fn server_example_serves_programs_of_both_languages() {
     serve_and_consume(Rust, Rust, Rust);
     for python in pythons() {
         let python = Python(python);
@@ -114,7 +114,7 @@ fn server() {
 }
 
 #[test]
-fn ipv6() {
+fn programs_meet_over_ipv6() {
     if TcpListener::bind("[::1]:0").is_err() {
         return say("skipped: no IPv6");
     }
@@ -123,7 +123,7 @@ fn ipv6() {
 
 #[cfg(unix)]
 #[test]
-fn unix_socket() {
+fn programs_meet_over_a_unix_socket() {
     let directory = TempDir::new();
     let path = directory.path("tasks");
     let exchange = |manager, producer, consumer, closer| {
@@ -140,7 +140,7 @@ fn unix_socket() {
 
 /// Python's programs among themselves, of different versions, meet on a Rust manager.
 #[test]
-fn oldest_and_newest_python() {
+fn programs_of_oldest_and_newest_python_meet() {
     let [oldest, .., newest] = pythons() else { return };
     let (oldest, newest) = (Python(oldest), Python(newest));
     exchange(Rust, oldest, newest, oldest, "127.0.0.1:0");
@@ -150,7 +150,7 @@ fn oldest_and_newest_python() {
 /// A callable asks for the end, and is not done yet: its client still gets its reply, and may take its
 /// reference to what it was given.
 #[test]
-fn close_takes_its_time() {
+fn close_waits_for_a_slow_callable() {
     for python in pythons() {
         let server = Manager::new("producer").register("close", |call| {
             call.shut_down_manager();
@@ -165,7 +165,7 @@ fn close_takes_its_time() {
 
 /// Port 0 is any that is free, and the line that names it names the real one.
 #[test]
-fn port_zero() {
+fn port_zero_prints_the_port() {
     let (_first, first) = Rust.serve("manager", &["127.0.0.1:0"]);
     let (_second, second) = Rust.serve("manager", &["127.0.0.1:0"]);
     assert_ne!(first, second);

@@ -8,7 +8,7 @@ use crate::support::{PATIENCE, newest_python, say, snippet};
 const BOUND: f64 = 20.0;
 
 #[test]
-fn no_stalls() {
+fn call_of_python_client_does_not_stall() {
     let Some(python) = newest_python() else { return };
     let (_manager, address) = Rust.serve("manager", &["127.0.0.1:0"]);
     let ended = snippet(python, "latency.py", &[&address]).end(PATIENCE).well();

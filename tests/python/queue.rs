@@ -80,7 +80,7 @@ const DIFFERENCES: &[Difference] = &[
 ];
 
 #[test]
-fn a_python_program_sees_the_queue_that_it_knows() {
+fn queue_has_the_semantics_of_python() {
     let server = Manager::new("semantics")
         .register("Queue", |call| {
             let ([], [maxsize]) = call.args([], ["maxsize"])?;

@@ -27,7 +27,7 @@ fn deep(wrap: Wrap, levels: usize, last: u8) -> Value {
 }
 
 #[test]
-fn comparing_deep_sets_takes_time_by_their_depth_only() {
+fn comparison_of_deep_sets_takes_time_by_depth() {
     let wraps: [(Wrap, usize); 3] = [
         (|inner| Value::FrozenSet(vec![inner]), 190),
         (|inner| Value::FrozenSet(vec![inner, 1.into()]), 190),
@@ -46,7 +46,7 @@ fn comparing_deep_sets_takes_time_by_their_depth_only() {
 }
 
 #[test]
-fn beginning_of_an_object_is_the_beginning_of_its_repr() {
+fn abridged_text_is_the_beginning_of_the_repr() {
     let (handle, list, proxy) = serve();
     let client = Client::connect(handle.address(), "key").unwrap();
     let pairs = Value::Dict((0..40).map(|n| (n.into(), "it's\n".into())).collect());

@@ -23,7 +23,7 @@ fn set(client: &Client) -> SetProxy {
 }
 
 #[test]
-fn smoke() {
+fn dict_set_and_iterators_are_used_from_rust() {
     let (_handle, client) = serve();
     let dict = dict(&client);
     assert!(dict.is_empty().unwrap());
@@ -57,7 +57,7 @@ fn smoke() {
 }
 
 #[test]
-fn an_iterator_goes_over_the_keys_as_they_are() {
+fn iterator_returns_the_current_keys() {
     let (_handle, client) = serve();
     let dict = dict(&client);
     for key in 0..3 {
@@ -88,7 +88,7 @@ fn iterator_outlives_the_proxy_of_its_dict() {
 }
 
 #[test]
-fn many_write_at_once() {
+fn concurrent_writes_are_all_kept() {
     const CLIENTS: i64 = 8;
     const EACH: i64 = 100;
     let (dict, set) = (Dict::new(), Set::new());

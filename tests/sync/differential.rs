@@ -67,7 +67,7 @@ fn table() -> Vec<Difference<'static>> {
 }
 
 #[test]
-fn a_python_client_cannot_tell_the_managers_apart() {
+fn random_calls_end_as_in_cpython() {
     let table = table();
     let (_server, address) = Peer::Rust.serve("sync_manager", &["127.0.0.1:0"]);
     let (pythons, next) = (pythons(), AtomicUsize::new(0));
@@ -113,7 +113,7 @@ fn a_python_client_cannot_tell_the_managers_apart() {
 }
 
 #[test]
-fn patterns() {
+fn pattern_matches_with_stars() {
     assert!(matches("a*c*", "abcc"));
     assert!(matches("*", ""));
     assert!(!matches("a*c", "abd"));

@@ -9,8 +9,8 @@ const LIMIT: usize = if cfg!(target_pointer_width = "32") { 18 << 20 } else { 24
 
 /// It looks at the memory of its own process.
 #[test]
-fn what_one_call_makes_is_limited() {
-    if !alone("expansion::what_one_call_makes_is_limited") {
+fn call_that_would_expand_is_refused() {
+    if !alone("expansion::call_that_would_expand_is_refused") {
         return;
     }
     let server =

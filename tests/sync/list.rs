@@ -42,7 +42,7 @@ fn raised(error: Error) -> String {
 }
 
 #[test]
-fn a_list_from_rust() {
+fn list_is_used_from_rust() {
     let (_handle, client) = serve();
     let list = list(&client);
     assert!(list.is_empty().unwrap());
@@ -67,7 +67,7 @@ fn a_list_from_rust() {
 }
 
 #[test]
-fn an_array_from_rust() {
+fn array_is_used_from_rust() {
     let (_handle, client) = serve();
     let array: ArrayProxy = client.create("Array", ("i", [3, 1, 2])).unwrap().into();
     assert_eq!(array.get_as::<i32>(-1).unwrap(), Some(2));
@@ -82,7 +82,7 @@ fn an_array_from_rust() {
 }
 
 #[test]
-fn a_value_and_a_namespace_from_rust() {
+fn value_and_namespace_are_used_from_rust() {
     let (_handle, client) = serve();
     let value: ValueProxy = client.create("Value", ("i", 5)).unwrap().into();
     value.set("any").unwrap();
@@ -114,7 +114,7 @@ fn calls_end_as_in_cpython() {
 }
 
 #[test]
-fn a_container_alone_keeps_what_is_in_it() {
+fn proxy_in_a_container_keeps_its_object() {
     let (handle, client) = serve();
     let outer = list(&client);
     let inner = list(&client);
@@ -146,7 +146,7 @@ fn a_container_alone_keeps_what_is_in_it() {
 }
 
 #[test]
-fn what_is_gone_is_said_to_be() {
+fn proxy_of_dropped_object_is_an_error() {
     let (_handle, client) = serve();
     let value = Value::from(list(&client).proxy());
     let error = client.proxy_of(&value).unwrap_err();
@@ -197,7 +197,7 @@ fn proxies_cross_from_one_language_to_the_other() {
 }
 
 #[test]
-fn no_item_is_lost_or_doubled_among_many_clients() {
+fn concurrent_inserts_and_pops_lose_no_item() {
     const EACH: usize = 500;
     const ALL: usize = 4 * EACH;
     let (handle, _client) = serve();
@@ -255,7 +255,7 @@ fn extend_with_an_iterator_suggests_list() {
 
 // What it gets wrong where memory has 32 bits: a count that does not fit them is none, or wraps.
 #[test]
-fn count_beyond_32_bits_is_as_many_as_there_can_be() {
+fn count_beyond_32_bits_is_not_truncated() {
     let (_handle, client) = serve();
     let list = list(&client);
     list.extend([1, 2, 3]).unwrap();

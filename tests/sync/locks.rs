@@ -122,7 +122,7 @@ const SOON: Option<Duration> = Some(Duration::ZERO);
 const LONG: Option<Duration> = Some(PATIENCE);
 
 #[test]
-fn one_at_a_time() {
+fn lock_admits_one_owner() {
     let shared = Shared::start();
     for typeid in ["Lock", "RLock", "Semaphore", "Condition"] {
         shared.cell.0.store(0, Ordering::Relaxed);
@@ -171,7 +171,7 @@ fn lock_guard_after_untyped_acquire_is_another_owner() {
 }
 
 #[test]
-fn three_at_a_time() {
+fn semaphore_admits_three_owners() {
     let shared = Shared::start();
     let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -198,7 +198,7 @@ fn three_at_a_time() {
 }
 
 #[test]
-fn guards() {
+fn guard_releases_on_drop() {
     let shared = Shared::start();
     let lock: LockProxy = shared.proxy("RLock");
     let guard = lock.lock().unwrap();
@@ -220,7 +220,7 @@ fn guards() {
 }
 
 #[test]
-fn python_owns_by_connection() {
+fn python_thread_owns_by_connection() {
     let shared = Shared::start();
     for python in pythons() {
         let ended = shared.python(python, "owner", "RLock").end(PATIENCE).well();
@@ -233,7 +233,7 @@ fn python_owns_by_connection() {
 }
 
 #[test]
-fn condition_passes_news() {
+fn condition_notify_reaches_the_other_side() {
     let shared = Shared::start();
     let (sent, received) = (AtomicI64::new(0), AtomicI64::new(0));
     thread::scope(|scope| {
@@ -266,7 +266,7 @@ fn condition_passes_news() {
 }
 
 #[test]
-fn condition_wakes_the_first() {
+fn condition_notify_wakes_the_first_waiter() {
     let shared = Shared::start();
     let (woken, order) = mpsc::channel();
     thread::scope(|scope| {
@@ -293,7 +293,7 @@ fn condition_wakes_the_first() {
 }
 
 #[test]
-fn condition_gives_every_level_back() {
+fn condition_wait_restores_every_level_of_rlock() {
     let shared = Shared::start();
     for python in pythons() {
         let mut waiter = shared.waiting(python, "condition", "Condition");
@@ -307,7 +307,7 @@ fn condition_gives_every_level_back() {
 }
 
 #[test]
-fn barrier_meets() {
+fn barrier_releases_all_parties() {
     let shared = Shared::start();
     let barrier: BarrierProxy = shared.proxy("Barrier");
     let places = AtomicUsize::new(0);
@@ -344,7 +344,7 @@ fn barrier_meets() {
 }
 
 #[test]
-fn event_wakes_all() {
+fn event_set_wakes_all_waiters() {
     let shared = Shared::start();
     let mut pythons: Vec<_> =
         pythons().iter().map(|python| shared.waiting(python, "wait", "Event")).collect();
@@ -364,7 +364,7 @@ fn event_wakes_all() {
 }
 
 #[test]
-fn event_that_is_set_for_an_instant() {
+fn event_set_and_cleared_wakes_all_waiters() {
     let shared = Shared::start();
     let Some(python) = newest_python() else { return };
     let mut waiter = shared.waiting(python, "wait", "Event");
@@ -374,7 +374,7 @@ fn event_that_is_set_for_an_instant() {
 }
 
 #[test]
-fn killed_owners_let_go() {
+fn killed_owner_releases_its_locks() {
     let lock = Lock::new_released_on_disconnect();
     let shared = Shared::of(lock, Semaphore::new_released_on_disconnect(2));
     for python in pythons() {
@@ -396,7 +396,7 @@ fn killed_owners_let_go() {
 }
 
 #[test]
-fn killed_owners_keep_what_anyone_may_release() {
+fn killed_owner_keeps_what_any_client_may_release() {
     let shared = Shared::start();
     let Some(python) = newest_python() else { return };
     for typeid in ["Lock", "Semaphore"] {
@@ -411,7 +411,7 @@ fn killed_owners_keep_what_anyone_may_release() {
 }
 
 #[test]
-fn killed_waiters_take_nothing() {
+fn killed_waiter_acquires_nothing() {
     let shared = Shared::start();
     for python in pythons() {
         for typeid in ["Lock", "RLock", "Semaphore", "Condition"] {
@@ -427,7 +427,7 @@ fn killed_waiters_take_nothing() {
 }
 
 #[test]
-fn killed_waiters_pass_news_on() {
+fn killed_waiter_passes_its_notification_on() {
     let shared = Shared::start();
     for python in pythons() {
         let mut dead = shared.waiting(python, "condition", "Condition");
@@ -449,7 +449,7 @@ fn killed_waiters_pass_news_on() {
 }
 
 #[test]
-fn killed_waiters_break_no_barrier() {
+fn killed_waiter_breaks_no_barrier() {
     let shared = Shared::start();
     for python in pythons() {
         let mut dead = shared.waiting(python, "wait", "Barrier");
@@ -464,7 +464,7 @@ fn killed_waiters_break_no_barrier() {
 }
 
 #[test]
-fn shutdown_wakes_all() {
+fn shutdown_wakes_all_waiters() {
     let shared = Shared::start();
     let guards = ["Lock", "RLock", "Semaphore"].map(|typeid| {
         let lock: LockProxy = shared.proxy(typeid);
@@ -494,7 +494,7 @@ fn shutdown_wakes_all() {
 }
 
 #[test]
-fn a_lock_taken_through_a_condition_that_is_gone_is_released_with_its_owner() {
+fn lock_of_dropped_condition_is_released_with_its_owner() {
     let manager = basemanager::Manager::new("key").register_sync_types();
     let handle = manager.bind("127.0.0.1:0").unwrap().start().unwrap();
     let other = basemanager::Client::connect(handle.address(), "key").unwrap();

@@ -4,7 +4,7 @@ use crate::support::{PATIENCE, pythons, snippet};
 use basemanager::Manager;
 
 #[test]
-fn what_python_takes() {
+fn odd_calls_end_as_in_cpython() {
     let server = Manager::new("key").register_sync_types().bind("127.0.0.1:0").unwrap();
     let handle = server.start().unwrap();
     let address = handle.address().to_string();

@@ -56,12 +56,12 @@ fn read_then_emptied(read: impl FnOnce(&Client, &ListProxy) -> Value) {
 }
 
 #[test]
-fn what_a_copy_names_lives_until_the_client_has_it() {
+fn object_named_in_a_copy_lives_until_the_client_has_it() {
     read_then_emptied(|_, shared| shared.proxy().value().unwrap());
 }
 
 #[test]
-fn what_a_copy_of_a_value_names_lives_until_the_client_has_it() {
+fn object_named_in_a_copied_value_lives_until_the_client_has_it() {
     let (handle, client) = serve();
     let value: ValueProxy = client.create("Value", ("i", 0)).unwrap().into();
     let inner: ListProxy = create(&client, "list");
@@ -79,7 +79,7 @@ fn what_a_copy_of_a_value_names_lives_until_the_client_has_it() {
 }
 
 #[test]
-fn what_a_union_names_lives_until_the_client_has_it() {
+fn object_named_in_a_union_lives_until_the_client_has_it() {
     for method in ["__or__", "__ror__"] {
         read_then_emptied(|client, shared| {
             let dict: DictProxy = create(client, "dict");
@@ -93,7 +93,7 @@ fn what_a_union_names_lives_until_the_client_has_it() {
 }
 
 #[test]
-fn what_fromkeys_names_lives_until_the_client_has_it() {
+fn object_named_in_fromkeys_lives_until_the_client_has_it() {
     read_then_emptied(|client, shared| {
         let dict: DictProxy = create(client, "dict");
         let made = dict.proxy().call("fromkeys", (shared.proxy(),)).unwrap();
@@ -215,7 +215,7 @@ impl Drop for Curious {
 }
 
 #[test]
-fn what_goes_with_its_container_goes_without_the_lock() {
+fn drop_of_container_drops_its_items_without_the_lock() {
     let (dict, queue) = (Dict::new(), Queue::new());
     let (its_dict, its_queue) = (dict.clone(), queue.clone());
     let manager = Manager::new("key").register("curious", move |_| {
@@ -244,7 +244,7 @@ fn what_goes_with_its_container_goes_without_the_lock() {
 }
 
 #[test]
-fn what_left_its_container_and_was_dropped_is_counted_as_in_cpython() {
+fn object_after_removal_and_drop_is_counted_as_in_cpython() {
     for python in pythons() {
         let (handle, _client) = serve();
         let theirs = snippet(python, "sync_count.py", &[]).end(PATIENCE).well();
@@ -263,7 +263,7 @@ fn there(client: &Client) -> Vec<String> {
 }
 
 #[test]
-fn what_was_read_and_never_used_goes_with_the_next_request_or_the_connection() {
+fn unused_result_is_unpinned_by_next_request_or_disconnect() {
     for ends in [false, true] {
         let (handle, client) = serve();
         let reader = connect(&handle);
@@ -288,7 +288,7 @@ fn what_was_read_and_never_used_goes_with_the_next_request_or_the_connection() {
 }
 
 #[test]
-fn of_two_readers_the_slower_finds_it_too() {
+fn slower_of_two_readers_finds_the_object() {
     let (handle, fast) = serve();
     let slow = connect(&handle);
     let [one, two]: [ListProxy; 2] = [&fast, &slow].map(|client| create(client, "shared"));
@@ -311,7 +311,7 @@ fn of_two_readers_the_slower_finds_it_too() {
 }
 
 #[test]
-fn shared_object_of_another_manager_is_not_taken_for_ours() {
+fn shared_object_of_another_manager_is_foreign() {
     let ((handle, client), (_other_handle, other)) = (serve(), serve());
     let shared: ListProxy = create(&client, "shared");
     let theirs: ListProxy = create(&other, "shared");
@@ -364,7 +364,7 @@ fn rounds<P: From<Proxy>>(typeid: &str, pass: impl Fn(&P, &Value) -> Value) {
 }
 
 #[test]
-fn ten_thousand_rounds_through_a_list() {
+fn ten_thousand_rounds_through_a_list_leave_nothing() {
     let (handle, client) = serve();
     let threads = 2;
     thread::scope(|scope| {
@@ -396,7 +396,7 @@ fn ten_thousand_rounds_through_a_list() {
 }
 
 #[test]
-fn ten_thousand_rounds_through_a_dict() {
+fn ten_thousand_rounds_through_a_dict_leave_nothing() {
     rounds("dict", |dict: &DictProxy, inner| {
         dict.insert("key", inner.clone()).unwrap();
         dict.insert(inner.clone(), "value").unwrap();
@@ -406,7 +406,7 @@ fn ten_thousand_rounds_through_a_dict() {
 }
 
 #[test]
-fn ten_thousand_rounds_through_a_set() {
+fn ten_thousand_rounds_through_a_set_leave_nothing() {
     rounds("set", |set: &SetProxy, inner| {
         set.insert(inner.clone()).unwrap();
         set.proxy().call("pop", ()).unwrap()
@@ -414,7 +414,7 @@ fn ten_thousand_rounds_through_a_set() {
 }
 
 #[test]
-fn ten_thousand_rounds_through_a_namespace() {
+fn ten_thousand_rounds_through_a_namespace_leave_nothing() {
     rounds("Namespace", |names: &NamespaceProxy, inner| {
         names.set("name", inner.clone()).unwrap();
         names.get("name").unwrap().unwrap()
@@ -422,7 +422,7 @@ fn ten_thousand_rounds_through_a_namespace() {
 }
 
 #[test]
-fn ten_thousand_rounds_through_a_value() {
+fn ten_thousand_rounds_through_a_value_leave_nothing() {
     rounds("Value", |value: &ValueProxy, inner| {
         value.set(inner.clone()).unwrap();
         value.get().unwrap()
@@ -430,7 +430,7 @@ fn ten_thousand_rounds_through_a_value() {
 }
 
 #[test]
-fn ten_thousand_rounds_through_a_queue() {
+fn ten_thousand_rounds_through_a_queue_leave_nothing() {
     rounds("Queue", |queue: &QueueProxy, inner| {
         queue.put(inner.clone()).unwrap();
         queue.get().unwrap()
@@ -438,7 +438,7 @@ fn ten_thousand_rounds_through_a_queue() {
 }
 
 #[test]
-fn a_chain_of_lists_each_held_by_the_next_goes_at_once() {
+fn drop_of_a_chain_of_lists_drops_all() {
     let (_handle, client) = serve();
     let mut last: ListProxy = create(&client, "list");
     for _ in 0..1_000 {
@@ -452,7 +452,7 @@ fn a_chain_of_lists_each_held_by_the_next_goes_at_once() {
 }
 
 #[test]
-fn a_deep_plain_value_comes_and_goes() {
+fn deep_plain_value_is_stored_and_dropped() {
     let (handle, client) = serve();
     let list: ListProxy = create(&client, "list");
     let depth = 100_000;

@@ -50,7 +50,7 @@ impl Clients {
 }
 
 #[test]
-fn a_frame_over_256_bytes_ends_a_strangers_connection() {
+fn unauthenticated_frame_over_256_bytes_ends_its_connection() {
     let (_handle, address, log) = start(Manager::new(KEY).handshake_timeout(PATIENCE * 2));
     let mut clients = Clients::new(&address);
     for header in [&b"\0\0\x01\x01"[..], b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff\0\0\0\x01\0\0\0\0"]
@@ -157,7 +157,7 @@ fn oldest_unauthenticated_connection_is_evicted_for_a_new_one() {
 }
 
 #[test]
-fn no_place_for_handshakes_admits_no_connection() {
+fn max_handshakes_of_zero_admits_no_connection() {
     let (_handle, address, log) = start(Manager::new(KEY).max_handshakes(0));
     assert!(Client::connect(&address, KEY).is_err());
     log.until("number of handshakes exceeds the limit of 0");
@@ -185,7 +185,7 @@ fn silent_or_slow_handshake_hits_handshake_timeout() {
 }
 
 #[test]
-fn clients_beyond_the_limit_disturb_none_within() {
+fn clients_beyond_max_connections_disturb_no_other() {
     const MOST: usize = 64;
     let (_handle, address, log) = start(Manager::new(KEY).max_connections(MOST));
     let mut clients = Clients::new(&address);
@@ -243,7 +243,7 @@ def open_one():
 /// Thousands of connections that say nothing, held open by another process.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_flood_costs_no_more_than_the_strangers_it_is_granted() {
+fn flood_costs_no_more_than_its_limits() {
     use crate::support::{Peer, newest_python, say};
 
     const CODE: &str = "

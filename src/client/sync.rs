@@ -1,5 +1,4 @@
-//! Typed proxies of Python's containers: `dict`, `list` and `set`. Those of an `Array`, a `Value` and a `Namespace`
-//! are in `values.rs`, those of locks and the like in `locks.rs`.
+//! Typed proxies of Python's containers. Those of locks and the like are in `locks.rs`.
 //!
 //! Every method returns the errors of [`Proxy::call`], and the exceptions that Python raises. A plain
 //! `register("get_dict", lambda: d)` of Python exposes public methods only; a method here that needs another one,
@@ -7,13 +6,14 @@
 #![allow(clippy::missing_errors_doc, reason = "stated once, above")]
 
 mod locks;
-mod values;
+
+use std::iter;
 
 use super::Proxy;
 use crate::error::{Error, Result};
+use crate::sync::python::array::Typecode;
 use crate::value::{FromValue, Value};
 pub use locks::{BarrierProxy, ConditionGuard, ConditionProxy, EventProxy, LockGuard, LockProxy};
-pub use values::{ArrayProxy, NamespaceProxy, ValueProxy};
 
 /// The code that is the same for every typed proxy. `sized` adds `len`, `cleared` adds `clear`, and `indexed` adds
 /// `get` and `set` by index.
@@ -84,10 +84,6 @@ fn call(proxy: &Proxy, method: &str, args: &[Value]) -> Result<Value> {
     proxy.call(method, args).map_err(|error| not_exposed(error, method))
 }
 
-fn exposes(proxy: &Proxy, method: &str) -> bool {
-    proxy.exposed().iter().any(|exposed| exposed == method)
-}
-
 /// Explains what to do if the manager does not expose a method.
 fn not_exposed(error: Error, method: &str) -> Error {
     match error {
@@ -109,6 +105,18 @@ fn found(result: Result<Value>, exception: &str) -> Result<Option<Value>> {
     }
 }
 
+/// What `next` returns, up to `None` or an error.
+fn until_error(
+    mut next: impl FnMut() -> Result<Option<Value>>,
+) -> impl Iterator<Item = Result<Value>> {
+    let mut ended = false;
+    iter::from_fn(move || {
+        let item = if ended { None } else { next().transpose() };
+        ended = !matches!(item, Some(Ok(_)));
+        item
+    })
+}
+
 /// A `dict` in a manager. A clone is the same dict.
 ///
 /// ```
@@ -120,7 +128,7 @@ fn found(result: Result<Value>, exception: &str) -> Result<Option<Value>> {
 /// let ages: DictProxy = client.create("dict", ())?.into();
 /// ages.insert("Guido", 69)?;
 /// assert_eq!(ages.get_as::<u8>("Guido")?, Some(69));
-/// for name in &ages {
+/// for name in ages.iter() {
 ///     println!("{}", name?);
 /// }
 /// # Ok::<(), basemanager::Error>(())
@@ -147,11 +155,10 @@ impl DictProxy {
 
     /// Sets the value of a key. `TypeError` if the key is not hashable.
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
-        if exposes(&self.0, "__setitem__") {
+        if self.0.exposed().iter().any(|method| method == "__setitem__") {
             return call(&self.0, "__setitem__", &[key.into(), value.into()]).map(drop);
         }
-        let pair = Value::from((key, value));
-        call(&self.0, "update", &[[pair].into()]).map(drop)
+        call(&self.0, "update", &[[(key, value)].into()]).map(drop)
     }
 
     /// Removes a key; returns its value, or `None` if the key is missing. `TypeError` if it is not hashable.
@@ -175,53 +182,18 @@ impl DictProxy {
 
     /// Iterates over the keys in the manager, by `__iter__`: one call for each. Ends after an error, such as the
     /// `RuntimeError` of a dict that changes its size meanwhile.
-    #[must_use]
-    pub fn iter(&self) -> DictIter<'_> {
-        DictIter { dict: self, keys: None, ended: false }
-    }
-}
-
-impl<'a> IntoIterator for &'a DictProxy {
-    type Item = Result<Value>;
-    type IntoIter = DictIter<'a>;
-
-    fn into_iter(self) -> DictIter<'a> {
-        self.iter()
-    }
-}
-
-/// The keys of a dict, one by one: [`DictProxy::iter`].
-#[derive(Debug)]
-pub struct DictIter<'a> {
-    dict: &'a DictProxy,
-    /// The iterator in the manager.
-    keys: Option<Proxy>,
-    ended: bool,
-}
-
-impl DictIter<'_> {
-    fn get(&mut self) -> Result<Value> {
-        let keys = match &mut self.keys {
-            Some(keys) => keys,
-            none => {
-                let keys = self.dict.0.call_proxy("__iter__", ());
-                none.insert(keys.map_err(|error| not_exposed(error, "__iter__"))?)
-            }
-        };
-        call(keys, "__next__", &[])
-    }
-}
-
-impl Iterator for DictIter<'_> {
-    type Item = Result<Value>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let key = found(self.get(), "StopIteration").transpose();
-        self.ended = !matches!(key, Some(Ok(_)));
-        key
+    pub fn iter(&self) -> impl Iterator<Item = Result<Value>> {
+        let mut iterator = None;
+        until_error(move || {
+            let keys = match &mut iterator {
+                Some(keys) => keys,
+                none => {
+                    let keys = self.0.call_proxy("__iter__", ());
+                    none.insert(keys.map_err(|error| not_exposed(error, "__iter__"))?)
+                }
+            };
+            found(call(keys, "__next__", &[]), "StopIteration")
+        })
     }
 }
 
@@ -239,7 +211,7 @@ impl Iterator for DictIter<'_> {
 /// let words: ListProxy = client.create("list", ())?.into();
 /// words.extend(["a", "b", "c"])?;
 /// assert_eq!(words.get_as::<String>(-1)?, Some("c".to_owned()));
-/// for word in &words {
+/// for word in words.iter() {
 ///     println!("{}", word?);
 /// }
 /// # Ok::<(), basemanager::Error>(())
@@ -294,36 +266,9 @@ impl ListProxy {
 
     /// Iterates over the items by [`get`](Self::get), one call for each, as a Python `ListProxy`. Ends after an
     /// error.
-    #[must_use]
-    pub fn iter(&self) -> ListIter<'_> {
-        ListIter { list: self, next: Some(0) }
-    }
-}
-
-impl<'a> IntoIterator for &'a ListProxy {
-    type Item = Result<Value>;
-    type IntoIter = ListIter<'a>;
-
-    fn into_iter(self) -> ListIter<'a> {
-        self.iter()
-    }
-}
-
-/// The items of a list, one by one: [`ListProxy::iter`].
-#[derive(Debug)]
-pub struct ListIter<'a> {
-    list: &'a ListProxy,
-    next: Option<i64>,
-}
-
-impl Iterator for ListIter<'_> {
-    type Item = Result<Value>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let index = self.next.take()?;
-        let item = self.list.get(index).transpose()?;
-        self.next = item.is_ok().then_some(index + 1);
-        Some(item)
+    pub fn iter(&self) -> impl Iterator<Item = Result<Value>> {
+        let mut indexes = 0..;
+        until_error(move || indexes.next().map_or(Ok(None), |index| self.get(index)))
     }
 }
 
@@ -362,14 +307,116 @@ impl SetProxy {
 
     /// Whether a value is in the set. `TypeError` if it is not hashable.
     pub fn contains(&self, member: impl Into<Value>) -> Result<bool> {
-        if exposes(&self.0, "__contains__") {
-            return call(&self.0, "__contains__", &[member.into()])?.to();
-        }
         call(&self.0, "issuperset", &[[member.into()].into()])?.to()
     }
 
     /// A copy of the members, in one call.
     pub fn members(&self) -> Result<Vec<Value>> {
         call(&self.0, "copy", &[])?.to()
+    }
+}
+
+/// An `Array` in a manager: numbers of one type. A clone is the same array.
+///
+/// ```
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Array, ArrayProxy};
+/// # let server = Manager::new("key").register("Array", Array::from_call).bind("127.0.0.1:0")?;
+/// # let handle = server.start()?;
+/// # let client = Client::connect(handle.address(), "key")?;
+/// let array: ArrayProxy = client.create("Array", ("d", [0.0, 1.5]))?.into();
+/// array.set(0, 7)?;
+/// assert_eq!(array.get_as::<f64>(0)?, Some(7.0));
+/// assert_eq!(array.to_vec()?, [7.0.into(), 1.5.into()]);
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ArrayProxy(Proxy);
+
+typed!(ArrayProxy, sized, indexed);
+
+impl ArrayProxy {
+    /// A copy of all items, in one call.
+    pub fn to_vec(&self) -> Result<Vec<Value>> {
+        let copy = self.0.value()?;
+        let mismatch = || Error::conversion(format!("expected an array, got {}", copy.type_name()));
+        Typecode::unpickle(&copy).map(|(_, items)| items).ok_or_else(mismatch)
+    }
+}
+
+/// A `Value` in a manager: one value, to get and to set. A clone is the same value.
+///
+/// ```
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{SharedValue, ValueProxy};
+/// # let server = Manager::new("key").register("Value", SharedValue::from_call).bind("127.0.0.1:0")?;
+/// # let handle = server.start()?;
+/// # let client = Client::connect(handle.address(), "key")?;
+/// let best: ValueProxy = client.create("Value", ("d", 0.5))?.into();
+/// best.set(0.25)?;
+/// assert_eq!(best.get_as::<f64>()?, 0.25);
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ValueProxy(Proxy);
+
+typed!(ValueProxy);
+
+impl ValueProxy {
+    /// A copy of the value.
+    pub fn get(&self) -> Result<Value> {
+        call(&self.0, "get", &[])
+    }
+
+    /// [`get`](Self::get) as a Rust type; [`Error::Conversion`] if the value is of another type.
+    pub fn get_as<T: FromValue>(&self) -> Result<T> {
+        self.get()?.to()
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: impl Into<Value>) -> Result<()> {
+        call(&self.0, "set", &[value.into()]).map(drop)
+    }
+}
+
+/// A `Namespace` in a manager: attributes. A clone is the same namespace.
+///
+/// ```
+/// # use basemanager::{Client, Manager};
+/// # use basemanager::sync::{Namespace, NamespaceProxy};
+/// # use basemanager::value::Args;
+/// # let server = Manager::new("key").register("Namespace", Namespace::from_call).bind("127.0.0.1:0")?;
+/// # let handle = server.start()?;
+/// # let client = Client::connect(handle.address(), "key")?;
+/// let settings: NamespaceProxy = client.create("Namespace", Args::new().kwarg("depth", 3))?.into();
+/// settings.set("name", "x")?;
+/// assert_eq!(settings.get_as::<u8>("depth")?, Some(3));
+/// assert_eq!(settings.get("width")?, None);
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct NamespaceProxy(Proxy);
+
+typed!(NamespaceProxy);
+
+impl NamespaceProxy {
+    /// A copy of an attribute; `None` if there is none of this name.
+    pub fn get(&self, name: &str) -> Result<Option<Value>> {
+        found(call(&self.0, "__getattribute__", &[name.into()]), "AttributeError")
+    }
+
+    /// [`get`](Self::get) as a Rust type; [`Error::Conversion`] if the attribute is of another type.
+    pub fn get_as<T: FromValue>(&self, name: &str) -> Result<Option<T>> {
+        self.get(name)?.map(Value::to).transpose()
+    }
+
+    /// Sets an attribute.
+    pub fn set(&self, name: &str, value: impl Into<Value>) -> Result<()> {
+        call(&self.0, "__setattr__", &[name.into(), value.into()]).map(drop)
+    }
+
+    /// Removes an attribute; `false` if there was none of this name.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        Ok(found(call(&self.0, "__delattr__", &[name.into()]), "AttributeError")?.is_some())
     }
 }

@@ -16,7 +16,6 @@ use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::Call;
 use crate::object::{Exposed, Return, SharedObject};
-use crate::wait::primitives::MutexGuard;
 use crate::wait::{Monitor, Wait};
 
 /// A barrier for threads and clients. A clone is the same barrier.
@@ -132,18 +131,13 @@ fn broken() -> Exception {
 }
 
 impl State {
-    /// A place that was given back, or the next.
-    fn take_place(&mut self) -> usize {
-        let place = self.free.pop().unwrap_or(self.waiting);
-        self.waiting += 1;
-        place
-    }
-
-    fn end_round(&mut self, passed: bool) {
+    /// Ends the round, and begins another.
+    fn end_round(&mut self, passed: bool, broken: bool) {
         // The state is locked, so that the round is not ended already.
         let _ = std::mem::take(&mut self.round).set(passed);
         self.waiting = 0;
         self.free.clear();
+        self.broken = broken;
     }
 }
 
@@ -153,43 +147,34 @@ impl Shared {
         if state.broken {
             return Err(broken());
         }
-        if state.waiting + 1 == self.parties {
-            let place = state.take_place();
-            state.end_round(true);
-            drop(state);
-            self.state.notify_all();
-            return Ok(place);
-        }
-        let place = state.take_place();
+        let place = state.free.pop().unwrap_or(state.waiting);
+        state.waiting += 1;
         let round = state.round.clone();
+        if state.waiting == self.parties {
+            state.end_round(true, false);
+            self.state.notify_all();
+        }
         let ended = |_: &State| round.get().is_some();
         let waited = self.state.wait_from(state, &mut wait, ended).map(drop);
         let mut state = self.state.lock();
-        match (round.get(), waited) {
-            (Some(true), Ok(())) => Ok(place),
-            (Some(false), Ok(())) => Err(broken()),
-            (Some(_), Err(interrupted)) => Err(interrupted.into()),
-            (None, Err(interrupted)) => {
+        match round.get() {
+            Some(_) => {}
+            None if waited.is_ok() => {
+                state.end_round(false, true);
+                self.state.notify_all();
+            }
+            None => {
                 state.waiting -= 1;
                 state.free.push(place);
-                Err(interrupted.into())
-            }
-            (None, Ok(())) => {
-                self.end_round_from(state, true);
-                Err(broken())
             }
         }
+        waited?;
+        if round.get() == Some(&true) { Ok(place) } else { Err(broken()) }
     }
 
     /// Ends the round before all parties have arrived.
     fn end_round(&self, broken: bool) {
-        self.end_round_from(self.state.lock(), broken);
-    }
-
-    fn end_round_from(&self, mut state: MutexGuard<'_, State>, broken: bool) {
-        state.end_round(false);
-        state.broken = broken;
-        drop(state);
+        self.state.lock().end_round(false, broken);
         self.state.notify_all();
     }
 

@@ -19,15 +19,14 @@ struct Progress {
     place: u64,
     /// The size that the dict must still have.
     size: usize,
-    /// The keys still to come.
-    left: usize,
-    ended: bool,
+    /// The keys still to come; `None` when the iteration has ended.
+    left: Option<usize>,
 }
 
 impl Iterator {
     pub(super) fn new(entries: &Arc<Mutex<Entries>>) -> Arc<Self> {
         let size = lock(entries).len();
-        let progress = Progress { place: 0, size, left: size, ended: false };
+        let progress = Progress { place: 0, size, left: Some(size) };
         Arc::new(Self { entries: entries.clone(), progress: Mutex::new(progress) })
     }
 
@@ -35,24 +34,20 @@ impl Iterator {
     fn next(&self) -> Result<Element, Exception> {
         let mut progress = lock(&self.progress);
         let entries = lock(&self.entries);
-        let next = entries.at(progress.place).filter(|_| !progress.ended);
-        if !progress.ended && entries.len() != progress.size {
+        if progress.left.is_some() && entries.len() != progress.size {
             // No dict has this size: the error stays.
             progress.size = usize::MAX;
             return Err(Exception::runtime_error("dictionary changed size during iteration"));
         }
-        match (next, progress.left.checked_sub(1)) {
-            (Some((entry, place)), Some(left)) => {
-                (progress.place, progress.left) = (place, left);
-                Ok(entry.name.clone())
-            }
-            (None, _) => {
-                progress.ended = true;
-                Err(Exception::new("builtins", "StopIteration", Vec::new()))
-            }
-            (Some(_), None) => {
-                progress.ended = true;
+        let left = progress.left.take();
+        match left.and_then(|left| Some((left, entries.at(progress.place)?))) {
+            None => Err(Exception::new("builtins", "StopIteration", Vec::new())),
+            Some((0, _)) => {
                 Err(Exception::runtime_error("dictionary keys changed during iteration"))
+            }
+            Some((left, (entry, place))) => {
+                (progress.place, progress.left) = (place, Some(left - 1));
+                Ok(entry.name.clone())
             }
         }
     }

@@ -108,8 +108,8 @@ pub use value::SharedValue;
 
 #[doc(inline)]
 pub use crate::client::sync::{
-    ArrayProxy, BarrierProxy, ConditionGuard, ConditionProxy, DictIter, DictProxy, EventProxy,
-    ListIter, ListProxy, LockGuard, LockProxy, NamespaceProxy, SetProxy, ValueProxy,
+    ArrayProxy, BarrierProxy, ConditionGuard, ConditionProxy, DictProxy, EventProxy, ListProxy,
+    LockGuard, LockProxy, NamespaceProxy, SetProxy, ValueProxy,
 };
 
 impl Manager {

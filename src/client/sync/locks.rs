@@ -40,7 +40,7 @@ impl LockProxy {
     /// Acquires the lock, waiting for ever.
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Result<LockGuard> {
-        LockGuard::new(&self.0)
+        LockGuard::new(&self.0, None)
     }
 
     /// Acquires the lock; `None` if it is not free.
@@ -50,7 +50,8 @@ impl LockProxy {
 
     /// Acquires the lock; `None` if it could not within the timeout.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard>> {
-        LockGuard::within(&self.0, timeout)
+        let guard = LockGuard::new(&self.0, Some(timeout))?;
+        Ok(guard.held.then_some(guard))
     }
 
     /// Releases the lock, whoever holds it; an `RLock` can be released by its guard only. `RuntimeError` or
@@ -70,6 +71,7 @@ impl LockProxy {
 /// waits for that for at most 2 s; [`LockGuard::release`] reports errors.
 ///
 /// If this process dies instead, the manager releases what has an owner: an `RLock`, a `Condition`.
+#[derive(Debug)]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockGuard {
     proxy: Proxy,
@@ -77,29 +79,17 @@ pub struct LockGuard {
     held: bool,
 }
 
-impl std::fmt::Debug for LockGuard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("LockGuard").field(&self.proxy).finish()
-    }
-}
-
 impl LockGuard {
-    fn new(proxy: &Proxy) -> Result<Self> {
-        let mut guard = Self::connect(proxy)?;
-        guard.held = guard.call("acquire", &[], None)?.to()?;
-        Ok(guard)
-    }
-
-    fn within(proxy: &Proxy, timeout: Duration) -> Result<Option<Self>> {
-        let mut guard = Self::connect(proxy)?;
-        let args = [true.into(), seconds(Some(timeout))];
-        guard.held = guard.call("acquire", &args, Some(timeout))?.to()?;
-        Ok(guard.held.then_some(guard))
-    }
-
-    fn connect(proxy: &Proxy) -> Result<Self> {
+    /// Tries to acquire the lock; `held` says whether it did within the timeout.
+    fn new(proxy: &Proxy, timeout: Option<Duration>) -> Result<Self> {
         let connection = proxy.client().connect_own()?;
-        Ok(Self { proxy: proxy.clone(), connection, held: false })
+        let mut guard = Self { proxy: proxy.clone(), connection, held: false };
+        let acquired = match timeout {
+            None => guard.call("acquire", &[], None),
+            timeout => guard.call("acquire", &[true.into(), seconds(timeout)], timeout),
+        };
+        guard.held = acquired?.to()?;
+        Ok(guard)
     }
 
     /// Releases the lock, and returns any error. `RuntimeError` or `ValueError` if another client has released it.
@@ -156,7 +146,7 @@ impl ConditionProxy {
     /// Acquires the condition's lock, waiting for ever.
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Result<ConditionGuard> {
-        LockGuard::new(&self.0).map(ConditionGuard)
+        LockGuard::new(&self.0, None).map(ConditionGuard)
     }
 
     /// Acquires the lock; `None` if it is not free.
@@ -166,7 +156,8 @@ impl ConditionProxy {
 
     /// Acquires the lock; `None` if it could not within the timeout.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<ConditionGuard>> {
-        Ok(LockGuard::within(&self.0, timeout)?.map(ConditionGuard))
+        let guard = LockGuard::new(&self.0, Some(timeout))?;
+        Ok(guard.held.then_some(ConditionGuard(guard)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::iter;
 
 use super::Proxy;
 use crate::error::{Error, Result};
-use crate::sync::python::array::Typecode;
+use crate::sync::array::Typecode;
 use crate::value::{FromValue, Value};
 pub use locks::{BarrierProxy, ConditionGuard, ConditionProxy, EventProxy, LockGuard, LockProxy};
 

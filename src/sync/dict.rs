@@ -17,7 +17,7 @@ use crate::wait::lock;
 /// A dict for this process and for clients. A clone is the same dict.
 ///
 /// Keys are equal as in Python: `1`, `1.0` and `True` are one key. Instances are equal if their classes and what
-/// they are pickled from are equal; above 64 KiB, if their pickles are the same bytes.
+/// they are pickled from are equal; above 4 KiB, if their pickles are the same bytes.
 ///
 /// A Python client that calls `register("ages", proxytype=DictProxy)` can index and iterate over the dict.
 /// Without `proxytype` it gets an `AutoProxy` with the public methods only, as in CPython: not `ages["Ada"]`, and

@@ -54,7 +54,7 @@ impl Event {
     /// Whether the flag is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.is_set()
+        self.0.state.lock().set
     }
 
     /// Sets the flag, and wakes every thread and client that waits.
@@ -64,7 +64,7 @@ impl Event {
 
     /// Clears the flag.
     pub fn clear(&self) {
-        self.0.clear();
+        self.0.state.lock().set = false;
     }
 
     /// Waits until the flag is set; `false` if it was not within the timeout. `None` waits for ever.
@@ -76,20 +76,12 @@ impl Event {
 }
 
 impl Shared {
-    fn is_set(&self) -> bool {
-        self.state.lock().set
-    }
-
     fn set(&self) {
         let mut state = self.state.lock();
         state.set = true;
         state.times += 1;
         drop(state);
         self.state.notify_all();
-    }
-
-    fn clear(&self) {
-        self.state.lock().set = false;
     }
 
     fn wait(&self, wait: &mut Wait<'_>) -> Result<bool, WaitError> {
@@ -113,13 +105,13 @@ impl SharedObject for Shared {
         }
         call.no_args()?;
         match call.method() {
-            "is_set" => Ok(self.is_set().into()),
+            "is_set" => Ok(self.state.lock().set.into()),
             "set" => {
                 self.set();
                 Ok(().into())
             }
             "clear" => {
-                self.clear();
+                self.state.lock().set = false;
                 Ok(().into())
             }
             _ => Err(call.no_such_method()),
@@ -127,7 +119,7 @@ impl SharedObject for Shared {
     }
 
     fn repr(&self) -> String {
-        let set = if self.is_set() { "set" } else { "unset" };
+        let set = if self.state.lock().set { "set" } else { "unset" };
         format!("<threading.Event at {self:p}: {set}>")
     }
 }

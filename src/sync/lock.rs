@@ -299,7 +299,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Releases whatever these owners hold; returns how much that was.
+    /// Releases all that these owners hold; returns the number of levels or permits.
     pub(super) fn release_all(&self, of: impl Fn(&Owner) -> bool) -> usize {
         let mut state = self.state.lock();
         let held: usize = state.held.extract_if(|owner, _| of(owner)).map(|(_, held)| held).sum();

@@ -78,15 +78,13 @@ impl<V> Ordered<V> {
     }
 
     pub(super) fn pop_first(&mut self) -> Option<Entry<V>> {
-        let (_, entry) = self.entries.pop_first()?;
-        self.places.remove(&entry.key);
-        Some(entry)
+        let key = self.iter().next()?.key.clone();
+        self.remove(&key)
     }
 
     pub(super) fn pop_last(&mut self) -> Option<Entry<V>> {
-        let (_, entry) = self.entries.pop_last()?;
-        self.places.remove(&entry.key);
-        Some(entry)
+        let key = self.iter().next_back()?.key.clone();
+        self.remove(&key)
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry<V>> {

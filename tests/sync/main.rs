@@ -8,6 +8,7 @@ mod support;
 mod auto_proxy;
 mod container_copies;
 mod container_locks;
+mod cpython_suite;
 mod depth;
 mod dict;
 mod differential;

@@ -54,8 +54,8 @@ impl LockProxy {
         Ok(guard.held.then_some(guard))
     }
 
-    /// Releases the lock, whoever holds it; an `RLock` can be released by its guard only. `RuntimeError` or
-    /// `ValueError` if it is not held.
+    /// Releases the lock, also if another client holds it; an `RLock` can be released by its guard only.
+    /// `RuntimeError` or `ValueError` if it is not held.
     pub fn release(&self) -> Result<()> {
         call(&self.0, "release", &[]).map(drop)
     }

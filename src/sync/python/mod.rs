@@ -1,7 +1,6 @@
 //! What Python does with any value: compares, hashes, orders, indexes and iterates over it, and takes it for a
 //! number. Results and exception classes are CPython's; the texts are this crate's own.
 
-pub(crate) mod array;
 mod iterate;
 mod key;
 mod order;

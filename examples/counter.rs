@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ impl SharedObject for Counter {
         }
     }
 
-    fn repr(&self) -> String {
-        format!("Counter({})", self.0.load(Ordering::Relaxed))
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "Counter({})", self.0.load(Ordering::Relaxed))
     }
 }
 

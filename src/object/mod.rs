@@ -81,15 +81,13 @@ pub trait SharedObject: Any + Send + Sync {
     /// The exception that the client's call raises.
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception>;
 
-    /// Python's `repr()` of the object, which `print(proxy)` shows.
-    fn repr(&self) -> String {
-        "<shared object>".to_owned()
-    }
-
-    /// The first `max` characters of [`repr`](Self::repr), for `_debug_info()`. Override it if the whole is expensive
-    /// to make.
-    fn short_repr(&self, max: usize) -> String {
-        self.repr().chars().take(max).collect()
+    /// Writes Python's `repr()` of the object, which `print(proxy)` shows. `_debug_info()` shows the first characters
+    /// only: then `out` soon returns an error, and the rest need not be written.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("<shared object>")
     }
 
     /// The approximate size of a copy of the object, in bytes. A call that would copy more than
@@ -105,7 +103,8 @@ pub trait SharedObject: Any + Send + Sync {
     /// # Errors
     /// An exception if the object has no such copy, which is the default.
     fn value(&self) -> Result<Element, Exception> {
-        Err(Exception::type_error(format!("cannot copy {}", self.repr())))
+        let repr = beginning(usize::MAX, |out| self.repr(out));
+        Err(Exception::type_error(format!("cannot copy {repr}")))
     }
 
     /// Takes back an item of [`Return::Item`] or [`Return::Items`] whose reply could not be written to this connection,
@@ -188,7 +187,7 @@ impl fmt::Debug for Return {
             Self::Element(element) => f.debug_tuple("Element").field(element).finish(),
             Self::Item(item) => f.debug_tuple("Item").field(item).finish(),
             Self::Items(items) => f.debug_tuple("Items").field(items).finish(),
-            Self::Shared(object) => f.debug_tuple("Shared").field(&object.repr()).finish(),
+            Self::Shared(object) => object.repr(f),
         }
     }
 }
@@ -221,12 +220,8 @@ impl SharedObject for Plain {
         Err(call.no_such_method())
     }
 
-    fn repr(&self) -> String {
-        self.0.data.to_string()
-    }
-
-    fn short_repr(&self, max: usize) -> String {
-        beginning(max, |out| write!(out, "{}", *self.0))
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{}", *self.0)
     }
 
     fn size(&self) -> usize {

@@ -1,6 +1,7 @@
 //! How clients call a queue: the methods of `queue.Queue`, and three more.
 
 use std::any::Any;
+use std::fmt;
 use std::time::Duration;
 
 use super::fifo::{QueueInner, State};
@@ -100,8 +101,8 @@ impl SharedObject for QueueInner {
         }
     }
 
-    fn repr(&self) -> String {
-        format!("<Queue of {} items>", self.len())
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "<Queue of {} items>", self.len())
     }
 
     fn take_back(&self, item: Item, connection: ConnectionId) {

@@ -17,6 +17,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
+use crate::value::beginning;
+
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -254,7 +256,7 @@ impl Objects {
         drop(table);
         rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
-            let repr = entry.object.short_repr(SHOWN);
+            let repr = beginning(SHOWN, |out| entry.object.repr(out));
             let id = abridged(&entry.id);
             format!("  {id}:       refcount={references}\n    {repr}")
         };

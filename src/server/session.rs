@@ -27,7 +27,7 @@ use crate::object::call::{Call, ConnectionId, Context};
 use crate::object::stored::ObjectTable;
 use crate::object::{Return, SharedObject};
 use crate::pickle::Index;
-use crate::value::Value;
+use crate::value::{Value, beginning};
 use crate::wait::{Caller, WaitError, Wake, lock, pipeline_limit};
 use crate::wire::frame::FrameReader;
 use crate::wire::handshake;
@@ -204,7 +204,7 @@ impl Session {
 fn fallback(entry: &Entry, method: &str) -> Result<Return, Reply> {
     let object = &entry.object;
     match method {
-        "__str__" | "__repr__" => Ok(object.repr().into()),
+        "__str__" | "__repr__" => Ok(beginning(usize::MAX, |out| object.repr(out)).into()),
         "#GETVALUE" => {
             let unserializable = |error: Exception| Reply::Unserializable(error.to_string());
             object.value().map(Return::Element).map_err(unserializable)
@@ -222,7 +222,7 @@ fn fallback(entry: &Entry, method: &str) -> Result<Return, Reply> {
 }
 
 fn unserializable(object: &dyn SharedObject, method: &str) -> Reply {
-    let what = object.repr();
+    let what = beginning(usize::MAX, |out| object.repr(out));
     let why = "is not plain data, and method_to_typeid does not name the method";
     Reply::Unserializable(format!("{what}, the result of {method}(), {why}"))
 }

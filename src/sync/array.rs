@@ -1,5 +1,6 @@
 //! Python's `multiprocessing.managers.Array`: an `array.array`, shared.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::python;
@@ -150,14 +151,10 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
-        self.short_repr(usize::MAX)
-    }
-
-    fn short_repr(&self, max: usize) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let items = self.lock();
         let code = self.typecode.0;
-        python::beginning(max, |out| match items.first() {
+        match items.first() {
             None => write!(out, "array('{code}')"),
             Some(_) if self.typecode.is_text() => {
                 let text: String = items.iter().filter_map(Value::as_str).collect();
@@ -167,7 +164,7 @@ impl SharedObject for Shared {
                 write!(out, "array('{code}', ")?;
                 python::write_items(out, "[", items.iter(), "])")
             }
-        })
+        }
     }
 
     fn size(&self) -> usize {

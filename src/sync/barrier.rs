@@ -8,6 +8,7 @@
 //! A party keeps a reference to its round, so that the next round may fill while the last parties leave. A client
 //! that dies while it waits gives its place back, and breaks nothing.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -213,11 +214,11 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let state = self.state.lock();
         if state.broken {
-            return format!("<threading.Barrier at {self:p}: broken>");
+            return write!(out, "<threading.Barrier at {self:p}: broken>");
         }
-        format!("<threading.Barrier at {self:p}: waiters={}/{}>", state.waiting, self.parties)
+        write!(out, "<threading.Barrier at {self:p}: waiters={}/{}>", state.waiting, self.parties)
     }
 }

@@ -10,6 +10,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -220,8 +221,10 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
-        format!("<Condition({}, {})>", self.lock.repr(), lock(&self.waiters).fifo.len())
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("<Condition(")?;
+        self.lock.repr(out)?;
+        write!(out, ", {})>", lock(&self.waiters).fifo.len())
     }
 
     fn take_back(&self, item: Item, connection: ConnectionId) {

@@ -1,5 +1,6 @@
 //! Python's `dict`, shared.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::iterator;
@@ -185,14 +186,10 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
-        self.short_repr(usize::MAX)
-    }
-
-    fn short_repr(&self, max: usize) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let entries = self.lock();
         let shown = entries.iter().map(|entry| Pair(&entry.name, &entry.value));
-        python::beginning(max, |out| python::write_items(out, "{", shown, "}"))
+        python::write_items(out, "{", shown, "}")
     }
 
     fn size(&self) -> usize {

@@ -1,5 +1,6 @@
 //! `threading.Event`, shared: a flag to wait for.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,8 +119,8 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let set = if self.state.lock().set { "set" } else { "unset" };
-        format!("<threading.Event at {self:p}: {set}>")
+        write!(out, "<threading.Event at {self:p}: {set}>")
     }
 }

@@ -1,5 +1,6 @@
 //! `iter(dict)`: an iterator over the keys of a shared dict, which stays in the manager.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::ordered::Entries;
@@ -68,7 +69,7 @@ impl SharedObject for Iterator {
         Err(Exception::attribute_error(text))
     }
 
-    fn repr(&self) -> String {
-        format!("<dict_keyiterator object at {self:p}>")
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "<dict_keyiterator object at {self:p}>")
     }
 }

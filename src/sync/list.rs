@@ -1,5 +1,6 @@
 //! Python's `list`, shared.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::python::slice::{self, Subscript};
@@ -181,14 +182,10 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
-        self.short_repr(usize::MAX)
-    }
-
-    fn short_repr(&self, max: usize) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let items = self.lock();
         let shown = items.iter().map(|item| &item.data);
-        python::beginning(max, |out| python::write_items(out, "[", shown, "]"))
+        python::write_items(out, "[", shown, "]")
     }
 
     fn size(&self) -> usize {

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -381,11 +382,11 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let State { free, held } = &*self.state.lock();
         let locked = if *free == 0 { "locked" } else { "unlocked" };
         match self.kind {
-            Kind::Lock => format!("<{locked} _thread.lock object at {self:p}>"),
+            Kind::Lock => write!(out, "<{locked} _thread.lock object at {self:p}>"),
             Kind::RLock => {
                 let owner = match held.keys().next() {
                     Some(Owner::Connection(ConnectionId(id))) => id.to_string(),
@@ -393,13 +394,16 @@ impl SharedObject for Shared {
                     None => "0".to_owned(),
                 };
                 let count: usize = held.values().sum();
-                format!("<{locked} _thread.RLock object owner={owner} count={count} at {self:p}>")
+                write!(
+                    out,
+                    "<{locked} _thread.RLock object owner={owner} count={count} at {self:p}>"
+                )
             }
             Kind::Semaphore if self.max == usize::MAX => {
-                format!("<threading.Semaphore at {self:p}: value={free}>")
+                write!(out, "<threading.Semaphore at {self:p}: value={free}>")
             }
             Kind::Semaphore => {
-                format!("<threading.BoundedSemaphore at {self:p}: value={free}/{}>", self.max)
+                write!(out, "<threading.BoundedSemaphore at {self:p}: value={free}/{}>", self.max)
             }
         }
     }

@@ -34,7 +34,7 @@ macro_rules! shared {
         impl std::fmt::Display for $handle {
             /// As Python's `repr()`.
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&crate::object::SharedObject::repr(&*self.0))
+                crate::object::SharedObject::repr(&*self.0, f)
             }
         }
     };

@@ -1,6 +1,7 @@
 //! Python's `multiprocessing.managers.Namespace`: attributes, shared.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::python;
@@ -129,23 +130,17 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
-        self.short_repr(usize::MAX)
-    }
-
-    fn short_repr(&self, max: usize) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let attributes = self.lock();
         let shown = attributes.iter().filter(|(name, _)| !name.starts_with('_'));
         let mut shown: Vec<_> = shown.collect();
         shown.sort_by_key(|(name, _)| format!("{name}="));
-        python::beginning(max, |out| {
-            out.write_str("Namespace(")?;
-            for (at, (name, value)) in shown.into_iter().enumerate() {
-                let comma = if at == 0 { "" } else { ", " };
-                write!(out, "{comma}{name}={}", **value)?;
-            }
-            out.write_str(")")
-        })
+        out.write_str("Namespace(")?;
+        for (at, (name, value)) in shown.into_iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(out, "{comma}{name}={}", **value)?;
+        }
+        out.write_str(")")
     }
 
     fn size(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Python's `set`, shared.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::ordered::{Entry, OVERHEAD, Ordered};
@@ -147,15 +148,11 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
-        self.short_repr(usize::MAX)
-    }
-
-    fn short_repr(&self, max: usize) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let members = self.lock();
         let (open, close) = if members.len() == 0 { ("set(", ")") } else { ("{", "}") };
         let shown = members.iter().map(|entry| &entry.name.data);
-        python::beginning(max, |out| python::write_items(out, open, shown, close))
+        python::write_items(out, open, shown, close)
     }
 
     fn size(&self) -> usize {

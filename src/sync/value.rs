@@ -1,5 +1,6 @@
 //! Python's `multiprocessing.managers.Value`: one value, shared.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::python;
@@ -90,13 +91,9 @@ impl SharedObject for Shared {
         }
     }
 
-    fn repr(&self) -> String {
-        self.short_repr(usize::MAX)
-    }
-
-    fn short_repr(&self, max: usize) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let value = lock(&self.value);
-        python::beginning(max, |out| write!(out, "Value({}, {})", *self.typecode, **value))
+        write!(out, "Value({}, {})", *self.typecode, **value)
     }
 
     fn size(&self) -> usize {

@@ -1,6 +1,7 @@
 //! What a manager owes its owner and its clients, Rust and Python: the registry, the life of objects,
 //! errors, addresses, limits, and an orderly end.
 
+use std::fmt;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -76,8 +77,8 @@ impl SharedObject for Probe {
         }
     }
 
-    fn repr(&self) -> String {
-        "<Probe>".to_owned()
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("<Probe>")
     }
 }
 

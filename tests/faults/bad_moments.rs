@@ -1,6 +1,7 @@
 //! What dies, ends or panics at a bad moment costs nobody else anything: no item, no reply, no object,
 //! no address, no time.
 
+use std::fmt;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -292,9 +293,9 @@ impl SharedObject for Fragile {
         }
     }
 
-    fn repr(&self) -> String {
+    fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         self.0.pass_gate();
-        "fragile".to_owned()
+        out.write_str("fragile")
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) use crate::object::stored::size;
 use crate::object::stored::{Element, Held};
 use crate::pickle::{Instance, Pickle};
 use crate::value::Value;
-pub(super) use crate::value::{beginning, write_items};
+pub(super) use crate::value::write_items;
 pub(super) use iterate::{elements, items, iterator, not_implemented, referent};
 pub(crate) use key::Key;
 pub(super) use order::{eq_unopened, sort};

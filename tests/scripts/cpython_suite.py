@@ -9,6 +9,7 @@ installed without them.
 import multiprocessing
 import os
 import sys
+import tempfile
 import unittest
 from multiprocessing.managers import SyncManager
 
@@ -64,4 +65,8 @@ def main(address, authkey):
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    # Some tests write to the current directory.
+    with tempfile.TemporaryDirectory() as directory:
+        os.chdir(directory)
+        main(*sys.argv[1:])
+        os.chdir('/')

@@ -168,11 +168,16 @@ impl Error {
         move |source| Self::Io { action, source }
     }
 
-    /// What an [`io::Error`] of a connection's socket means.
+    /// Classifies an [`io::Error`] of a connection's socket.
     pub(crate) fn connection(source: io::Error) -> Self {
         match source.kind() {
-            kind if is_gone(kind) || is_given_up(&source) => Self::Disconnected,
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
+            ErrorKind::WouldBlock => Self::TimedOut,
+            // On Unix, a socket's own timeout is `EAGAIN`. `ETIMEDOUT` is the kernel's: the peer no longer
+            // acknowledges anything.
+            ErrorKind::TimedOut if cfg!(windows) || source.raw_os_error().is_none() => {
+                Self::TimedOut
+            }
+            kind if is_gone(kind) => Self::Disconnected,
             _ => Self::Connection { source },
         }
     }
@@ -182,10 +187,7 @@ impl Error {
         match self {
             // With an explanation it is the timeout of a peer that accepted the connection: waiting for it again
             // is in vain.
-            Self::Io { source, .. } if source.kind() == ErrorKind::TimedOut => {
-                source.get_ref().is_none()
-            }
-            Self::Io { source, .. } => is_gone(source.kind()),
+            Self::Io { source, .. } => is_gone(source.kind()) && source.get_ref().is_none(),
             _ => self.is_timeout(),
         }
     }
@@ -193,11 +195,7 @@ impl Error {
     /// The same error, for a manager that was connected before.
     pub(crate) fn unreachable(self) -> Self {
         match self {
-            Self::Io { source, .. }
-                if is_gone(source.kind()) || source.kind() == ErrorKind::TimedOut =>
-            {
-                Self::Unreachable { source }
-            }
+            Self::Io { source, .. } if is_gone(source.kind()) => Self::Unreachable { source },
             other => other,
         }
     }
@@ -249,7 +247,7 @@ impl From<Exception> for Error {
 }
 
 impl From<Error> for Exception {
-    /// What a client gets if a method that it calls fails with this error, so that `?` works in
+    /// The exception that a client's call raises if the method fails with this error, so that `?` works in
     /// [`SharedObject::call`](crate::object::SharedObject::call): `TypeError` for [`Error::Conversion`], `ValueError` or
     /// `MemoryError` for a limit, and so on.
     fn from(error: Error) -> Self {
@@ -283,13 +281,8 @@ fn is_gone(kind: ErrorKind) -> bool {
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable
             | ErrorKind::NetworkDown
+            | ErrorKind::TimedOut
     )
-}
-
-/// Whether the kernel has given the connection up because the peer no longer acknowledges anything (`ETIMEDOUT`).
-/// On Unix a read or write that exceeds the socket's own timeout fails with `EAGAIN` instead.
-fn is_given_up(error: &io::Error) -> bool {
-    cfg!(unix) && error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_some()
 }
 
 #[cfg(test)]

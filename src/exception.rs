@@ -103,10 +103,6 @@ impl Exception {
         &self.args
     }
 
-    fn is_os_error(&self) -> bool {
-        self.module == "builtins" && OS_ERRORS.contains(&&*self.name)
-    }
-
     /// Whether the exception is of exactly this class; the class hierarchy is unknown here.
     #[must_use]
     pub fn is(&self, module: &str, name: &str) -> bool {
@@ -114,28 +110,9 @@ impl Exception {
     }
 }
 
-/// `OSError` and the built-in classes derived from it.
-const OS_ERRORS: [&str; 16] = [
-    "BlockingIOError",
-    "BrokenPipeError",
-    "ChildProcessError",
-    "ConnectionAbortedError",
-    "ConnectionError",
-    "ConnectionRefusedError",
-    "ConnectionResetError",
-    "FileExistsError",
-    "FileNotFoundError",
-    "InterruptedError",
-    "IsADirectoryError",
-    "NotADirectoryError",
-    "OSError",
-    "PermissionError",
-    "ProcessLookupError",
-    "TimeoutError",
-];
-
 impl fmt::Display for Exception {
-    /// As the last line of a Python traceback.
+    /// As the last line of a Python traceback; but `OSError`, and classes with a `__str__` of their own, show their
+    /// arguments.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.module != "builtins" {
             write!(f, "{}.", self.module)?;
@@ -143,22 +120,11 @@ impl fmt::Display for Exception {
         f.write_str(&self.name)?;
         match self.args.as_slice() {
             [] => Ok(()),
-            [Value::Str(text), Value::Opaque(_)] => write!(f, ": {text}"),
-            // These two have a `__str__` of their own.
-            [key] if self.is("builtins", "KeyError") => write!(f, ": {key}"),
-            [number, text, files @ ..] if self.is_os_error() => {
-                write!(f, ": [Errno {number}] ")?;
-                match text {
-                    Value::Str(text) => f.write_str(text)?,
-                    other => write!(f, "{other}")?,
-                }
-                match files {
-                    [] | [Value::None] => Ok(()),
-                    [file] | [file, _] => write!(f, ": {file}"),
-                    [file, _, second, ..] => write!(f, ": {file} -> {second}"),
-                }
+            [Value::Str(text)] | [Value::Str(text), Value::Opaque(_)]
+                if !self.is("builtins", "KeyError") =>
+            {
+                write!(f, ": {text}")
             }
-            [Value::Str(text)] => write!(f, ": {text}"),
             [value] => write!(f, ": {value}"),
             args => write!(f, ": {}", Value::Tuple(args.to_vec())),
         }

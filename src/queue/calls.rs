@@ -1,6 +1,5 @@
 //! How clients call a queue: the methods of `queue.Queue`, and three more.
 
-use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
@@ -29,12 +28,6 @@ const METHODS: [&str; 13] = [
     "nack",
 ];
 
-/// Whether an object is an at-least-once queue.
-pub(crate) fn is_at_least_once(object: &dyn SharedObject) -> bool {
-    let object: &dyn Any = object;
-    object.downcast_ref().is_some_and(|queue: &QueueInner| queue.options.at_least_once)
-}
-
 impl SharedObject for QueueInner {
     fn exposed(&self) -> Exposed {
         let [plain @ .., _nack] = METHODS;
@@ -42,33 +35,32 @@ impl SharedObject for QueueInner {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {
+        let owner = Owner::of(call);
+        if self.options.at_least_once && call.method().starts_with("get") {
+            call.watch_connection();
+        }
         match call.method() {
             "put" => {
                 let ([item], [block, timeout]) = call.args(["item"], ["block", "timeout"])?;
                 let timeout = blocking(call, block, timeout)?;
-                let item = call.item(item);
-                Ok(self.put(item, &mut call.wait(timeout))?.into())
+                Ok(self.put(call.item(item), &mut call.wait(timeout))?.into())
             }
             "put_nowait" => {
                 let ([item], []) = call.args(["item"], [])?;
-                let item = call.item(item);
-                Ok(self.put(item, &mut call.wait(Some(Duration::ZERO)))?.into())
+                Ok(self.put(call.item(item), &mut call.wait(Some(Duration::ZERO)))?.into())
             }
             "put_many" => {
                 let ([items], [timeout]) = call.args(["items"], ["timeout"])?;
                 let timeout = call.timeout(timeout)?;
-                let items = call.items(items)?;
-                Ok(self.put_many(items, &mut call.wait(timeout))?.into())
+                Ok(self.put_many(call.items(items)?, &mut call.wait(timeout))?.into())
             }
             "get" => {
                 let ([], [block, timeout]) = call.args([], ["block", "timeout"])?;
                 let timeout = blocking(call, block, timeout)?;
-                let owner = self.owner(call);
                 self.get(owner, &mut call.wait(timeout)).map(Return::Item)
             }
             "get_nowait" => {
                 call.no_args()?;
-                let owner = self.owner(call);
                 self.get(owner, &mut call.wait(Some(Duration::ZERO))).map(Return::Item)
             }
             "get_many" => {
@@ -78,7 +70,6 @@ impl SharedObject for QueueInner {
                 if max <= 0 {
                     return Err(Exception::value_error("'max' must be positive"));
                 }
-                let owner = self.owner(call);
                 self.get_many(saturated(max), owner, &mut call.wait(timeout)).map(Return::Items)
             }
             "shutdown" => {
@@ -90,10 +81,10 @@ impl SharedObject for QueueInner {
                 call.no_args()?;
                 match method {
                     "join" => Ok(self.join(&mut call.wait(None))?.into()),
-                    "task_done" => Ok(self.task_done(Owner::of(call))?.into()),
-                    "nack" => Ok(self.nack(Owner::of(call))?.into()),
-                    "qsize" => Ok(self.len().into()),
-                    "empty" => Ok((self.len() == 0).into()),
+                    "task_done" => Ok(self.task_done(owner)?.into()),
+                    "nack" => Ok(self.nack(owner)?.into()),
+                    "qsize" => Ok(self.lock().len().into()),
+                    "empty" => Ok((self.lock().len() == 0).into()),
                     "full" => Ok(self.is_full().into()),
                     _ => Err(call.no_such_method()),
                 }
@@ -102,7 +93,8 @@ impl SharedObject for QueueInner {
     }
 
     fn repr(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, "<Queue of {} items>", self.len())
+        let len = self.lock().len();
+        write!(out, "<Queue of {len} items>")
     }
 
     fn take_back(&self, item: Item, connection: ConnectionId) {
@@ -117,16 +109,6 @@ impl SharedObject for QueueInner {
         self.shutdown(false);
         // After the timeout, the rest stays in the queue.
         let _ = self.wait(&self.drained, wait, State::is_drained);
-    }
-}
-
-impl QueueInner {
-    /// The client that is about to take items. The queue requeues them when its connection ends.
-    fn owner(&self, call: &mut Call<'_>) -> Owner {
-        if self.options.at_least_once {
-            call.watch_connection();
-        }
-        Owner::of(call)
     }
 }
 

@@ -26,11 +26,12 @@ const SHORT: usize = 4096;
 /// `get_many` takes no more items when they have this many bytes.
 const BATCH: usize = 1 << 20;
 
+#[derive(Default)]
 pub(super) struct QueueInner {
     pub(super) options: QueueOptions,
     pub(super) state: Locked<State>,
     /// An item can be taken, or the queue is shut down.
-    not_empty: Condition,
+    pub(super) not_empty: Condition,
     /// An item can be put, or the queue is shut down.
     not_full: Condition,
     /// Each item that was put was also marked as done.
@@ -61,19 +62,19 @@ pub(super) struct State {
 
 impl QueueInner {
     pub(super) fn new(options: QueueOptions) -> Self {
-        Self {
-            options,
-            state: Locked::new(State::default()),
-            not_empty: Condition::default(),
-            not_full: Condition::default(),
-            all_tasks_done: Condition::default(),
-            drained: Condition::default(),
-        }
+        Self { options, ..Self::default() }
     }
 
     pub(super) fn put(&self, item: Item, wait: &mut Wait<'_>) -> Result<(), Exception> {
         self.check_size(&item)?;
-        let mut state = self.wait_for_room(item.len(), wait)?.ok_or_else(Exception::full)?;
+        let size = item.len();
+        let ready = |state: &State| state.shut_down || state.has_room(&self.options, size);
+        let state = if self.options.max_bytes == 0 {
+            self.wait(&self.not_full, wait, ready)?
+        } else {
+            self.wait_for_bytes(size, wait, ready)?
+        };
+        let mut state = state.ok_or_else(Exception::full)?;
         if state.shut_down {
             return Err(Exception::shut_down());
         }
@@ -90,22 +91,15 @@ impl QueueInner {
         wait: &mut Wait<'_>,
     ) -> Result<usize, Exception> {
         items.iter().try_for_each(|item| self.check_size(item))?;
-        let count = items.len();
-        for (put, item) in items.into_iter().enumerate() {
+        let mut count = 0;
+        for item in items {
             match self.put(item, wait) {
-                Ok(()) => {}
-                Err(error) if put == 0 => return Err(error),
-                Err(_) => return Ok(put),
+                Ok(()) => count += 1,
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
             }
         }
         Ok(count)
-    }
-
-    /// Puts an item even if the queue is full or shut down.
-    pub(super) fn put_always(&self, item: Item) {
-        let mut state = self.state.lock();
-        state.push(item);
-        self.notify(state, 1, 0);
     }
 
     pub(super) fn get(&self, owner: Owner, wait: &mut Wait<'_>) -> Result<Item, Exception> {
@@ -138,12 +132,12 @@ impl QueueInner {
 
     pub(super) fn task_done(&self, owner: Owner) -> Result<(), Exception> {
         let mut state = self.lock();
-        let item = if self.options.at_least_once { Some(state.acknowledge(owner)?) } else { None };
+        // Dropped at the end, when the state is unlocked: see `notify`.
+        let _item = self.options.at_least_once.then(|| state.acknowledge(owner)).transpose()?;
         let too_often = || Exception::value_error("task_done() called too many times");
         state.unfinished = state.unfinished.checked_sub(1).ok_or_else(too_often)?;
         state.totals.done += 1;
         self.notify(state, 0, 0);
-        drop(item);
         Ok(())
     }
 
@@ -155,52 +149,12 @@ impl QueueInner {
         let mut state = self.state.lock();
         state.shut_down = true;
         state.discards |= immediate;
-        let dropped = immediate.then(|| state.clear());
-        self.notify(state, 0, 0);
-        // Not under the lock: the drop of an item may release shared objects, even this queue.
-        drop(dropped);
-    }
-
-    /// Removes all items but the unacknowledged ones, and returns their number.
-    pub(super) fn clear(&self) -> usize {
-        let mut state = self.lock();
-        let count = state.len();
-        let dropped = state.clear();
-        self.notify(state, 0, count);
-        drop(dropped);
-        count
-    }
-
-    pub(super) fn peek(&self, max: usize) -> Vec<Item> {
-        self.lock().iter().take(max).cloned().collect()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        state.notify_all_producers();
+        self.notify(state, 0, usize::MAX);
     }
 
     pub(super) fn is_full(&self) -> bool {
         !self.lock().has_room(&self.options, 1)
-    }
-
-    pub(super) fn stats(&self) -> QueueStats {
-        let state = self.lock();
-        QueueStats {
-            items: state.len(),
-            bytes: state.bytes,
-            unacknowledged: state.deliveries.unacknowledged.len(),
-            waiting_getters: self.not_empty.waiting(),
-            ..state.totals.clone()
-        }
-    }
-
-    fn check_size(&self, item: &Item) -> Result<(), Exception> {
-        let (size, max) = (item.len(), self.options.max_bytes);
-        if max > 0 && size > max {
-            let text = format!("an item of {size} bytes never fits a queue of {max} bytes");
-            return Err(Exception::value_error(text));
-        }
-        Ok(())
     }
 
     fn wait_for_item(
@@ -212,33 +166,25 @@ impl QueueInner {
         self.wait(&self.not_empty, wait, ready)?.ok_or_else(Exception::empty)
     }
 
-    fn wait_for_room(
-        &self,
-        size: usize,
-        wait: &mut Wait<'_>,
-    ) -> Result<Option<MutexGuard<'_, State>>, WaitError> {
-        if self.options.max_bytes > 0 {
-            return self.wait_for_bytes(size, wait);
-        }
-        let ready = |state: &State| state.shut_down || state.has_room(&self.options, size);
-        self.wait(&self.not_full, wait, ready)
-    }
-
     /// Unlocks the changed state, and wakes the threads that can continue.
-    pub(super) fn notify(&self, state: MutexGuard<'_, State>, added: usize, removed: usize) {
-        let (shut_down, all_tasks_done) = (state.shut_down, state.unfinished == 0);
-        let drained = state.is_drained();
-        let producers = state.to_notify(&self.options);
+    pub(super) fn notify(&self, mut state: MutexGuard<'_, State>, added: usize, removed: usize) {
+        // Dropped at the end, when the state is unlocked: an item may hold the last reference to a shared object.
+        let _discarded = state.discards.then(|| state.clear());
+        let (all_tasks_done, drained) = (state.unfinished == 0, state.is_drained());
+        // After a shutdown, there may be nothing left to wait for.
+        let added = if state.shut_down { usize::MAX } else { added };
+        let producer = state.next_producer(&self.options);
         drop(state);
-        producers.iter().for_each(Condition::notify_one);
-        // After a shutdown, those who wait may have nothing left to wait for.
-        self.not_empty.notify(if shut_down { usize::MAX } else { added });
-        self.not_full.notify(if shut_down { usize::MAX } else { removed });
+        self.not_empty.notify(added);
+        self.not_full.notify(removed);
         if all_tasks_done {
             self.all_tasks_done.notify_all();
         }
         if drained {
             self.drained.notify_all();
+        }
+        if let Some(has_room) = producer {
+            has_room.notify_one();
         }
     }
 }
@@ -250,7 +196,7 @@ impl State {
     }
 
     /// The items that can be taken, in order.
-    fn iter(&self) -> impl Iterator<Item = &Item> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Item> {
         let requeued = self.deliveries.requeued.values();
         requeued.map(|delivery| &delivery.item).chain(&self.items)
     }
@@ -261,7 +207,7 @@ impl State {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.len() == 0 && self.deliveries.unacknowledged.is_empty()
+        self.len() == 0 && self.deliveries.unacknowledged == 0
     }
 
     /// Whether no further item will come for this owner.
@@ -269,7 +215,7 @@ impl State {
         self.shut_down && self.len() == 0 && !self.deliveries.may_return_to(owner)
     }
 
-    fn push(&mut self, item: Item) {
+    pub(super) fn push(&mut self, item: Item) {
         self.bytes += item.len();
         self.unfinished += 1;
         self.totals.puts += 1;

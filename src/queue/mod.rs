@@ -9,7 +9,7 @@
 //!
 //! Items are stored pickled, as they arrived, and are not decoded on their way through the manager.
 
-pub(crate) mod calls;
+mod calls;
 mod delivery;
 mod error;
 mod fifo;
@@ -61,7 +61,7 @@ use fifo::QueueInner;
 /// the items: glibc has up to eight arenas per processor, and each may keep as much as the longest queue
 /// that was filled from it. For queues that grow large, set the environment variable `MALLOC_ARENA_MAX`: with 1,
 /// a manager keeps no more than its queues needed at one time; with 2, up to twice that, with less contention.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Queue(Arc<QueueInner>);
 
 /// The bounds of a queue, and how it delivers items: [`Queue::options`].
@@ -176,12 +176,6 @@ pub struct QueueStats {
     pub dead: u64,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (len, maxsize) = (self.len(), self.0.options.maxsize);
@@ -205,7 +199,7 @@ impl Queue {
     /// An unbounded queue.
     #[must_use]
     pub fn new() -> Self {
-        Self::bounded(0)
+        Self::default()
     }
 
     /// A queue of at most `maxsize` items; 0 is unbounded, as in Python.
@@ -292,8 +286,7 @@ impl Queue {
     /// # Errors
     /// `queue.ShutDown` if the queue is shut down and empty.
     pub fn get(&self) -> Result<Value> {
-        let item = self.0.get(Owner::this_thread(), &mut Wait::new(None))?;
-        Ok(decode(item))
+        self.get_within(None)
     }
 
     /// Takes the first item; `None` if the queue is empty.
@@ -310,10 +303,9 @@ impl Queue {
     /// # Errors
     /// As [`Queue::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Value>> {
-        match self.0.get(Owner::this_thread(), &mut Wait::new(Some(timeout))) {
-            Ok(item) => Ok(Some(decode(item))),
-            Err(exception) if exception == Exception::empty() => Ok(None),
-            Err(exception) => Err(exception.into()),
+        match self.get_within(Some(timeout)) {
+            Err(error) if error.is_empty() => Ok(None),
+            result => result.map(Some),
         }
     }
 
@@ -329,7 +321,9 @@ impl Queue {
     /// ```
     #[must_use]
     pub fn peek(&self, max: usize) -> Vec<Value> {
-        self.0.peek(max).into_iter().map(decode).collect()
+        // Decoded when the state is unlocked.
+        let items: Vec<Item> = self.0.lock().iter().take(max).cloned().collect();
+        items.into_iter().map(decode).collect()
     }
 
     /// Removes all items, and returns their number. They count as done for [`join`](Self::join).
@@ -345,7 +339,11 @@ impl Queue {
     /// ```
     #[expect(clippy::must_use_candidate, reason = "the number is an extra")]
     pub fn clear(&self) -> usize {
-        self.0.clear()
+        let mut state = self.0.lock();
+        let count = state.len();
+        let _removed = state.clear();
+        self.0.notify(state, 0, count);
+        count
     }
 
     /// The state of the queue, and its totals since it was made.
@@ -361,14 +359,21 @@ impl Queue {
     /// ```
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        self.0.stats()
+        let state = self.0.lock();
+        QueueStats {
+            items: state.len(),
+            bytes: state.bytes,
+            unacknowledged: state.deliveries.unacknowledged,
+            waiting_getters: self.0.not_empty.waiting(),
+            ..state.totals.clone()
+        }
     }
 
     /// The number of items that can be taken.
     #[doc(alias = "qsize")]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.lock().len()
     }
 
     /// Whether no item can be taken.
@@ -420,6 +425,10 @@ impl Queue {
     /// `queue.ShutDown`.
     pub fn shutdown(&self, immediate: bool) {
         self.0.shutdown(immediate);
+    }
+
+    fn get_within(&self, timeout: Option<Duration>) -> Result<Value> {
+        Ok(decode(self.0.get(Owner::this_thread(), &mut Wait::new(timeout))?))
     }
 
     fn put_within(

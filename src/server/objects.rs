@@ -28,7 +28,6 @@ use crate::error::Result;
 use crate::net::Address;
 use crate::object::SharedObject;
 use crate::object::stored::{ObjectRefs, ObjectTable};
-use crate::queue::calls;
 use crate::wire::handshake::{mac, random};
 use crate::wire::message::abridged;
 
@@ -71,11 +70,12 @@ impl Entry {
         // that with 0, 1, 2, …
         let hides_operators =
             listed.is_none() && overridden.is_none() && method_to_typeid.contains_key("__iter__");
-        let mut exposed = listed.unwrap_or_else(|| object.exposed().0);
+        let own = object.exposed().0;
         // Clients tell by `nack` that an item belongs to the connection that takes it.
+        let is_at_least_once = own.iter().any(|name| name == "nack");
+        let mut exposed = listed.unwrap_or(own);
         let gives = exposed.iter().any(|name| name.starts_with("get"));
-        if gives && calls::is_at_least_once(&*object) && !exposed.iter().any(|name| name == "nack")
-        {
+        if gives && is_at_least_once && !exposed.iter().any(|name| name == "nack") {
             exposed.push("nack".to_owned());
         }
         for method in method_to_typeid.keys() {

@@ -101,14 +101,6 @@ impl<'a> Wait<'a> {
         self.interval = self.interval.min(interval).max(SHORTEST);
     }
 
-    /// Sends the caller's buffered replies, if this is going to wait. That blocks while the client reads none.
-    pub(crate) fn flush(&mut self) {
-        let waits = self.deadline.is_none_or(|deadline| deadline > Instant::now());
-        if let Some(caller) = self.caller.as_mut().filter(|_| waits) {
-            caller.flush();
-        }
-    }
-
     fn restart(&mut self, timeout: Option<Duration>) {
         let max_wait = self.caller.as_ref().and_then(|caller| caller.max_wait());
         self.limit = max_wait.filter(|max| timeout.is_none_or(|timeout| timeout > *max));

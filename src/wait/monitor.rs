@@ -146,7 +146,7 @@ impl Condition {
 
 /// State under a mutex, without a condition: for a state with several conditions, which are named fields next
 /// to it. A clone is the same state.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Locked<S>(Arc<Mutex<S>>);
 
 impl<S> Clone for Locked<S> {

@@ -11,7 +11,7 @@
 use std::cell::OnceCell;
 
 use super::index::{FixupKind, Index};
-use super::machine::{Builder, Got, Machine, Op, Parts, Span, Stack};
+use super::machine::{Builder, Machine, Op, Parts, Span, Stack};
 use super::node::{
     CLOSED, Inside, Instance, Named, Node, Slot, add, extend, instance, int_from_le_bytes, plain,
 };
@@ -240,14 +240,17 @@ impl Decoder<'_> {
 impl Builder for Decoder<'_> {
     type Slot = Slot;
 
-    fn push(&mut self, op: &Op<'_>) -> Result<Slot> {
-        if op.code == op::MARK {
+    fn push(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>) -> Result<()> {
+        let slot = if op.code == op::MARK {
             let (object, inside) = (Span(self.next, op.end), Inside::NOTHING);
             self.next = op.end;
-            return Ok(Slot { object, trailing: 0, shared: false, inside, node: Node::Mark });
-        }
-        let node = self.atom(op)?;
-        self.slot(op, self.next, Inside::NOTHING, node)
+            Slot { object, trailing: 0, shared: false, inside, node: Node::Mark }
+        } else {
+            let node = self.atom(op)?;
+            self.slot(op, self.next, Inside::NOTHING, node)?
+        };
+        stack.push(slot);
+        Ok(())
     }
 
     fn join(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
@@ -319,23 +322,25 @@ impl Builder for Decoder<'_> {
         Ok(())
     }
 
-    fn get(&mut self, op: &Op<'_>, _: usize) -> Result<Got<Slot>> {
+    fn get(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, _: usize) -> Result<Option<Span>> {
         let index = self.index()?;
         let fixup = index.fixups_in(Span(op.start, op.end)).first().map(|fixup| fixup.kind);
         let Some(FixupKind::Get(number)) = fixup else {
             return Err(malformed("a reference was not indexed"));
         };
-        if let Some(open) = index.open_referent(number, op.start) {
-            let inside = Inside { depth: 0, open };
+        let open = index.open_referent(number, op.start);
+        // What is wanted in a long one was found where it is.
+        let found = |referent: Span| self.wanted.is_some() && referent.len() > SHORT;
+        let written = match open {
+            Some(_) => None,
+            None => Some(index.referent(number, op.start)?).filter(|referent| !found(*referent)),
+        };
+        let Some(referent) = written else {
+            let inside = Inside { depth: 0, open: open.unwrap_or(CLOSED) };
             let slot = self.slot(op, self.next, inside, Node::Opaque)?;
-            return Ok(Got::Slot(Slot { shared: true, ..slot }));
-        }
-        let referent = index.referent(number, op.start)?;
-        if self.wanted.is_some() && referent.len() > SHORT {
-            // What is wanted in it was found where it is.
-            let slot = self.slot(op, self.next, Inside::NOTHING, Node::Opaque)?;
-            return Ok(Got::Slot(Slot { shared: true, ..slot }));
-        }
+            stack.push(Slot { shared: true, ..slot });
+            return Ok(None);
+        };
         if self.rereading.len() >= self.limits.depth {
             return Err(Error::limit("nesting depth", self.limits.depth));
         }
@@ -343,7 +348,7 @@ impl Builder for Decoder<'_> {
         let discarded = self.take_discarded();
         self.rereading.push((Span(self.next, op.end), discarded));
         self.next = referent.0;
-        Ok(Got::Written(referent))
+        Ok(Some(referent))
     }
 
     fn reread(&mut self, stack: &mut [Slot]) {

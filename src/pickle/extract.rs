@@ -175,9 +175,9 @@ impl Pickle {
     /// The elements of a list, tuple or `range`, each as a pickle of its own; `None` of anything else. What
     /// they share is in each: together they may have the size of a frame, and they are charged to the budget.
     pub(crate) fn elements(&self, budget: &Budget, limits: &Limits) -> Result<Option<Vec<Self>>> {
-        let mut index = Index::of_all_elements();
+        let mut index = Index::default();
         let root = index.object(self.ops(), limits)?;
-        let Some(parts) = index.elements(self.ops(), root, Kind::Sequence) else {
+        let Some(parts) = index.elements(root, Kind::Sequence) else {
             return self.range().map_or(Ok(None), |range| {
                 budget.spend(range.total().saturating_mul(size_of::<Self>()))?;
                 range.map(|int| Self::encode(&Value::from(int))).collect::<Result<_>>().map(Some)

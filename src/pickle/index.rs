@@ -14,11 +14,13 @@
 //!
 //! A memo key is numbered anew each time it is put, because a pickle may put the same key twice.
 
-use super::keys::Keys;
-use super::machine::{Builder, Got, Machine, Op, Parts, Run, Span, Stack, index};
-use super::{OLD_NAMES, is_managers, malformed, op, runs};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::machine::{Builder, Machine, Op, Parts, Span, Stack, index};
+use super::{OLD_NAMES, is_managers, malformed, op};
 use crate::error::{Error, Result};
-use crate::limits::Limits;
+use crate::limits::{Budget, Limits};
 
 /// Objects whose slot is at most this deep have their elements recorded: those of a request
 /// (`MARK`, id, method, arguments, keywords) and of a reply.
@@ -27,6 +29,19 @@ const SHALLOW: usize = 4;
 const MAX_ELEMENTS: usize = 2048;
 /// The entries that the vectors of an [`Index`] may keep from one message to the next.
 const KEEP: usize = 1 << 14;
+
+/// An object on the stack: where it ends, and where its trailing bytes do, if it has any.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    end: u32,
+    trailing: u32,
+}
+
+impl Slot {
+    fn up_to(end: u32) -> Self {
+        Self { end, trailing: end }
+    }
+}
 
 /// An object that was memoized.
 #[derive(Clone, Copy, Debug)]
@@ -97,15 +112,14 @@ struct Container {
 /// What is known of a pickle's structure. Its vectors are kept from one message to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    stack: Stack<u32>,
+    stack: Stack<Slot>,
     /// Objects on the stack that are memoized: their slot, and their number.
     open: Vec<(u32, u32)>,
-    /// Objects on the stack with trailing bytes: their slot, and up to where.
-    trailing: Vec<(u32, u32)>,
-    keys: Keys,
+    /// The number of each key, unless every key is its number: CPython counts both up from 0.
+    keys: Option<BTreeMap<usize, u32>>,
     containers: [Container; SHALLOW + 1],
-    /// Whether elements are recorded however many they are.
-    all_elements: bool,
+    max_elements: usize,
+    max_memo: usize,
     names_managers: bool,
     pub(super) memo: Vec<Memoized>,
     pub(super) fixups: Vec<Fixup>,
@@ -114,42 +128,32 @@ pub(crate) struct Index {
 impl Index {
     /// Indexes a whole pickle, and returns the place of its object.
     pub(crate) fn message(&mut self, bytes: &[u8], limits: &Limits) -> Result<Span> {
+        self.max_elements = MAX_ELEMENTS;
         self.run(Machine::whole(bytes, limits), bytes, limits)
     }
 
-    /// Indexes one self-contained object, without `PROTO` and `STOP`.
+    /// Indexes one self-contained object, without `PROTO` and `STOP`, and all elements of it.
     pub(super) fn object(&mut self, bytes: &[u8], limits: &Limits) -> Result<Span> {
+        self.max_elements = usize::MAX;
         self.run(Machine::object(bytes, limits), bytes, limits)
-    }
-
-    /// An index that records all elements of shallow objects.
-    pub(super) fn of_all_elements() -> Self {
-        Self { all_elements: true, ..Self::default() }
     }
 
     fn run(&mut self, mut machine: Machine<'_>, bytes: &[u8], limits: &Limits) -> Result<Span> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Error::limit("frame size", u32::MAX as usize));
         }
-        self.reset();
-        let mut stack = std::mem::take(&mut self.stack);
-        let mut building = Building { index: self, max_memo: limits.memo };
-        let end = machine.run(&mut building, &mut stack);
-        self.truncate(&mut stack.slots, 0);
-        self.stack = stack;
-        Ok(Span(0, end?))
-    }
-
-    fn reset(&mut self) {
-        self.stack.slots.clear();
-        self.stack.marks.clear();
-        self.open.clear();
-        self.trailing.clear();
-        self.keys.clear();
-        self.forget(0);
+        self.max_memo = limits.memo;
         self.names_managers = false;
+        self.forget(0);
+        self.keys = None;
         self.memo.clear();
         self.fixups.clear();
+        let mut stack = std::mem::take(&mut self.stack);
+        let end = machine.run(self, &mut stack);
+        self.truncate(&mut stack.slots, 0);
+        stack.marks.clear();
+        self.stack = stack;
+        Ok(Span(0, end?))
     }
 
     /// Frees what a huge message took.
@@ -163,7 +167,7 @@ impl Index {
         let Stack { slots, marks } = &self.stack;
         let elements: usize = self.containers.iter().map(|one| one.elements.capacity()).sum();
         let stack = slots.capacity() + marks.capacity() + self.open.capacity();
-        stack + self.trailing.capacity() + elements + self.memo.capacity() + self.fixups.capacity()
+        stack + elements + self.memo.capacity() + self.fixups.capacity()
     }
 
     /// Whether the module of proxies and tokens is named in it.
@@ -173,44 +177,27 @@ impl Index {
 
     /// The elements of a shallow object (see [`SHALLOW`]); `None` if it is not of that kind, or has too
     /// many.
-    pub(crate) fn elements(&self, bytes: &[u8], of: Span, kind: Kind) -> Option<&[Span]> {
-        if let Some(found) = self.containers.iter().find(|found| found.start == Some(of.0)) {
-            return (found.kind == Some(kind)).then_some(&found.elements);
-        }
-        // An empty one is a single operation, which nothing follows but a put.
-        let empty = skip_prefix(bytes, of).of(bytes);
-        match *empty {
-            [code]
-            | [code, op::MEMOIZE]
-            | [code, op::BINPUT, _]
-            | [code, op::LONG_BINPUT, _, _, _, _]
-                if Kind::of(code) == Some(kind) =>
-            {
-                Some(&[])
-            }
-            _ => None,
-        }
+    pub(crate) fn elements(&self, of: Span, kind: Kind) -> Option<&[Span]> {
+        let found = self.containers.iter().find(|found| found.start == Some(of.0))?;
+        (found.kind == Some(kind)).then_some(&found.elements)
     }
 
     /// The text of a string, or of a reference to one.
-    pub(crate) fn text<'a>(&self, bytes: &'a [u8], mut of: Span) -> Option<&'a str> {
-        loop {
-            of = skip_prefix(bytes, of);
-            let text = match of.of(bytes) {
-                [op::SHORT_BINUNICODE, length, rest @ ..] => rest.get(..usize::from(*length)),
-                [op::BINUNICODE, a, b, c, d, rest @ ..] => {
-                    rest.get(..u32::from_le_bytes([*a, *b, *c, *d]) as usize)
-                }
-                _ => None,
-            };
-            if let Some(text) = text {
-                return std::str::from_utf8(text).ok();
-            }
-            let fixup = self.fixups_in(of).first().filter(|fixup| fixup.at == of.0)?;
-            let FixupKind::Get(number) = fixup.kind else { return None };
-            // Each step leads back, so that it ends.
-            of = self.referent(number, of.0).ok().filter(|referent| referent.0 < of.0)?;
+    pub(crate) fn text<'a>(
+        &self,
+        bytes: &'a [u8],
+        of: Span,
+        budget: &Budget,
+        limits: &Limits,
+    ) -> Result<Cow<'a, str>> {
+        if let [op::SHORT_BINUNICODE, length, rest @ ..] = of.of(bytes)
+            && let Some(text) = rest.get(..usize::from(*length))
+            && let Ok(text) = std::str::from_utf8(text)
+        {
+            return Ok(Cow::Borrowed(text));
         }
+        let pickle = self.extract(bytes, None, of, budget, limits)?;
+        pickle.decode_within(budget, limits)?.to().map(Cow::Owned)
     }
 
     pub(super) fn fixups_in(&self, object: Span) -> &[Fixup] {
@@ -246,62 +233,31 @@ impl Index {
 
     /// Drops the slots from `length` on; the memoized objects in them are complete now.
     #[inline]
-    fn truncate(&mut self, stack: &mut Vec<u32>, length: usize) {
+    fn truncate(&mut self, stack: &mut Vec<Slot>, length: usize) {
         while let Some((slot, number)) = self.open.pop_if(|(slot, _)| *slot as usize >= length) {
-            let trailing = trailing_end(&self.trailing, slot as usize);
-            if let (Some(memoized), Some(end)) =
+            if let (Some(memoized), Some(slot)) =
                 (self.memo.get_mut(number as usize), stack.get(slot as usize))
             {
-                memoized.object.1 = *end;
-                memoized.trailing = trailing.max(*end);
+                memoized.object.1 = slot.end;
+                memoized.trailing = slot.trailing;
             }
         }
-        while self.trailing.pop_if(|(slot, _)| *slot as usize >= length).is_some() {}
         stack.truncate(length);
     }
 
-    /// Records the parts of a shallow object as its elements.
+    /// Records a new shallow object, and its parts as its elements.
     #[inline]
-    fn record(&mut self, op: &Op<'_>, stack: &[u32], parts: Parts) {
-        if parts.slot <= SHALLOW {
-            self.record_shallow(op.code, stack, parts);
-        }
-    }
-
-    fn record_shallow(&mut self, code: u8, stack: &[u32], Parts { slot, first }: Parts) {
-        let (start, mut at) = (Some(begin(stack, slot)), begin(stack, first));
-        let max = if self.all_elements { usize::MAX } else { MAX_ELEMENTS };
-        let Some(container) = self.containers.get_mut(slot) else { return };
-        // A second batch of items joins the first.
-        let joins = slot < first && !matches!(code, op::TUPLE | op::FROZENSET);
-        if !joins || container.start != start {
-            container.elements.clear();
+    fn record(&mut self, code: u8, stack: &[Slot], parts: Parts) {
+        if let Some(container) = self.containers.get_mut(parts.slot) {
+            container.start = Some(begin(stack, parts.slot));
             container.kind = Kind::of(code);
-        }
-        container.start = start;
-        let parts = stack.get(first..).unwrap_or_default();
-        if container.kind != Kind::of(code) || container.elements.len() + parts.len() > max {
-            container.kind = None;
-        }
-        if container.kind.is_some() {
-            container.elements.extend(parts.iter().zip(first..).map(|(end, slot)| {
-                let part = Span(at, trailing_end(&self.trailing, slot).max(*end));
-                at = *end;
-                part
-            }));
+            container.elements.clear();
+            container.add(stack, parts, self.max_elements);
         }
     }
-}
 
-/// An index in the making.
-struct Building<'a> {
-    index: &'a mut Index,
-    max_memo: usize,
-}
-
-impl Building<'_> {
     fn fixup(&mut self, op: &Op<'_>, kind: FixupKind) {
-        self.index.fixups.push(Fixup { at: op.start, end: op.end, kind });
+        self.fixups.push(Fixup { at: op.start, end: op.end, kind });
     }
 
     fn name(&mut self, op: &Op<'_>) {
@@ -311,55 +267,85 @@ impl Building<'_> {
     }
 }
 
-impl Builder for Building<'_> {
-    type Slot = u32;
+impl Container {
+    fn add(&mut self, stack: &[Slot], parts: Parts, max: usize) {
+        let slots = stack.get(parts.first..).unwrap_or_default();
+        if self.elements.len() + slots.len() > max {
+            self.kind = None;
+        }
+        if self.kind.is_some() {
+            let mut at = begin(stack, parts.first);
+            self.elements.extend(slots.iter().map(|slot| {
+                let element = Span(at, slot.trailing);
+                at = slot.end;
+                element
+            }));
+        }
+    }
+}
+
+impl Builder for Index {
+    type Slot = Slot;
 
     #[allow(clippy::inline_always, reason = "as in machine.rs")]
     #[inline(always)]
-    fn push(&mut self, op: &Op<'_>) -> Result<u32> {
+    fn push(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>) -> Result<()> {
         match op.code {
             op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
-                self.index.names_managers |= is_managers(op.operand);
+                self.names_managers |= is_managers(op.operand);
+            }
+            op::EMPTY_TUPLE | op::EMPTY_LIST | op::EMPTY_DICT => {
+                self.record(op.code, stack, Parts { slot: stack.len(), first: stack.len() });
             }
             op::GLOBAL => {
                 let module = op.operand.split(|byte| *byte == b'\n').next();
-                self.index.names_managers |= module.is_some_and(is_managers);
+                self.names_managers |= module.is_some_and(is_managers);
                 self.name(op);
             }
             _ => {}
         }
-        Ok(op.end)
-    }
-
-    fn join(&mut self, op: &Op<'_>, stack: &mut Vec<u32>, parts: Parts) -> Result<()> {
-        if op.code == op::STACK_GLOBAL {
-            self.name(op);
-        }
-        self.index.record(op, stack, parts);
-        self.index.truncate(stack, parts.slot);
-        stack.push(op.end);
+        stack.push(Slot::up_to(op.end));
         Ok(())
     }
 
-    fn fill(&mut self, op: &Op<'_>, stack: &mut Vec<u32>, parts: Parts) -> Result<()> {
-        self.index.record(op, stack, parts);
-        self.index.truncate(stack, parts.slot + 1);
+    fn join(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+        if op.code == op::STACK_GLOBAL {
+            self.name(op);
+        }
+        self.record(op.code, stack, parts);
+        self.truncate(stack, parts.slot);
+        stack.push(Slot::up_to(op.end));
+        Ok(())
+    }
+
+    fn fill(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+        if let Some(container) = self.containers.get_mut(parts.slot) {
+            let start = Some(begin(stack, parts.slot));
+            if container.start != start || container.kind != Kind::of(op.code) {
+                (container.start, container.kind) = (start, None);
+            }
+            container.add(stack, parts, self.max_elements);
+        }
+        self.truncate(stack, parts.slot + 1);
         grow(stack, op);
         Ok(())
     }
 
     #[allow(clippy::inline_always, reason = "26 instructions fewer a put")]
     #[inline(always)]
-    fn put(&mut self, op: &Op<'_>, stack: &mut [u32], key: Option<usize>) -> Result<()> {
-        let Index { memo, open, keys, .. } = &mut *self.index;
-        if memo.len() >= self.max_memo {
+    fn put(&mut self, op: &Op<'_>, stack: &mut [Slot], key: Option<usize>) -> Result<()> {
+        if self.memo.len() >= self.max_memo {
             return Err(Error::limit("memo size", self.max_memo));
         }
-        let (slot, number) = (stack.len() - 1, index(memo.len()));
-        keys.put(key.unwrap_or_else(|| keys.count()), number);
+        let (slot, number) = (stack.len() - 1, index(self.memo.len()));
+        if self.keys.is_some() || key.is_some_and(|key| key != number as usize) {
+            let same = || (0..number).map(|number| (number as usize, number)).collect();
+            let keys = self.keys.get_or_insert_with(same);
+            keys.insert(key.unwrap_or(keys.len()), number);
+        }
         let object = Span(begin(stack, slot), u32::MAX);
-        memo.push(Memoized { at: op.start, object, trailing: u32::MAX });
-        open.push((index(slot), number));
+        self.memo.push(Memoized { at: op.start, object, trailing: u32::MAX });
+        self.open.push((index(slot), number));
         grow(stack, op);
         if key.is_some() {
             self.fixup(op, FixupKind::Put);
@@ -367,20 +353,23 @@ impl Builder for Building<'_> {
         Ok(())
     }
 
-    fn get(&mut self, op: &Op<'_>, key: usize) -> Result<Got<u32>> {
+    fn get(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, key: usize) -> Result<Option<Span>> {
+        let number = match &self.keys {
+            Some(keys) => keys.get(&key).copied(),
+            None => (key < self.memo.len()).then(|| index(key)),
+        };
         let unknown = || malformed(format_args!("memo key {key} was never put"));
-        let number = self.index.keys.get(key).ok_or_else(unknown)?;
-        self.fixup(op, FixupKind::Get(number));
-        Ok(Got::Slot(op.end))
+        self.fixup(op, FixupKind::Get(number.ok_or_else(unknown)?));
+        stack.push(Slot::up_to(op.end));
+        Ok(None)
     }
 
     /// Up to the end of this operation, what is dropped are trailing bytes of the object below.
-    fn discard(&mut self, op: &Op<'_>, stack: &mut Vec<u32>, slot: usize) {
-        self.index.truncate(stack, slot);
-        self.index.forget(slot);
-        if let Some(below) = slot.checked_sub(1).map(index) {
-            self.index.trailing.pop_if(|(slot, _)| *slot == below);
-            self.index.trailing.push((below, op.end));
+    fn discard(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, first: usize) {
+        self.truncate(stack, first);
+        self.forget(first);
+        if let Some(below) = stack.last_mut() {
+            below.trailing = op.end;
         }
     }
 
@@ -388,38 +377,39 @@ impl Builder for Building<'_> {
         self.fixup(op, FixupKind::Skip);
     }
 
-    fn numbers(&mut self, stack: &mut Vec<u32>, rest: &[u8], at: u32, max: usize) -> Run {
-        runs::push(stack, rest, at, max)
+    fn numbers(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, rest: &[u8], max: usize) -> usize {
+        let size = op.end - op.start;
+        let count = match size {
+            2 => alike::<2>(op.code, rest, max),
+            3 => alike::<3>(op.code, rest, max),
+            5 => alike::<5>(op.code, rest, max),
+            _ => alike::<9>(op.code, rest, max),
+        };
+        stack.extend((1..=index(count)).map(|nth| Slot::up_to(op.end + nth * size)));
+        count
     }
+}
+
+/// How many operations of `SIZE` bytes with this code follow one another, in groups of 16, up to `max`: long lists
+/// are often made of numbers, and a group is compared without a branch.
+fn alike<const SIZE: usize>(code: u8, bytes: &[u8], max: usize) -> usize {
+    let (all, _) = bytes.as_chunks::<SIZE>();
+    let (groups, _) = all.get(..max).unwrap_or(all).as_chunks::<16>();
+    let differ =
+        |group: &[[u8; SIZE]; 16]| group.iter().fold(0_u8, |bits, op| bits | (op[0] ^ code));
+    16 * groups.iter().take_while(|group| differ(group) == 0).count()
 }
 
 /// Where the object in a slot begins.
 #[inline]
-fn begin(stack: &[u32], slot: usize) -> u32 {
-    slot.checked_sub(1).and_then(|below| stack.get(below)).copied().unwrap_or(0)
+fn begin(stack: &[Slot], slot: usize) -> u32 {
+    slot.checked_sub(1).and_then(|below| stack.get(below)).map_or(0, |below| below.end)
 }
 
 /// Lets the object on top of the stack reach up to the end of an operation.
 #[inline]
-fn grow(stack: &mut [u32], op: &Op<'_>) {
+fn grow(stack: &mut [Slot], op: &Op<'_>) {
     if let Some(top) = stack.last_mut() {
-        *top = op.end;
-    }
-}
-
-/// Where the trailing bytes of the object in a slot end; 0 if it has none.
-fn trailing_end(trailing: &[(u32, u32)], slot: usize) -> u32 {
-    let found = trailing.binary_search_by_key(&index(slot), |(slot, _)| *slot);
-    found.ok().and_then(|at| trailing.get(at)).map_or(0, |(_, end)| *end)
-}
-
-/// An object without the `PROTO` and `FRAME` before it.
-fn skip_prefix(bytes: &[u8], mut of: Span) -> Span {
-    loop {
-        match of.of(bytes) {
-            [op::PROTO, ..] => of.0 += 2,
-            [op::FRAME, ..] => of.0 += 9,
-            _ => return of,
-        }
+        *top = Slot::up_to(op.end);
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 //! Nothing is imported, looked up or called here.
 
-use super::opcode::{Effect, Operand, TABLE, number, refusal};
+use super::opcode::{Effect, Opcode, Operand, number, refusal};
 use super::{HIGHEST_PROTOCOL, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -43,8 +43,8 @@ pub(super) trait Builder {
     /// What a slot of the stack holds. A mark takes a slot, too.
     type Slot;
 
-    /// The slot for a new object, or for a mark.
-    fn push(&mut self, op: &Op<'_>) -> Result<Self::Slot>;
+    /// Pushes a new object, or a mark.
+    fn push(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>) -> Result<()>;
 
     /// Makes one object of its parts, the last slots, and leaves it in slot `parts.slot`.
     fn join(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>, parts: Parts) -> Result<()>;
@@ -55,10 +55,11 @@ pub(super) trait Builder {
     /// Memoizes the last object; without a key, under the number of keys in use.
     fn put(&mut self, op: &Op<'_>, stack: &mut [Self::Slot], key: Option<usize>) -> Result<()>;
 
-    /// Finds what was memoized: a slot, or where it was written, to be read once more.
-    fn get(&mut self, op: &Op<'_>, key: usize) -> Result<Got<Self::Slot>>;
+    /// Pushes what was memoized, or returns where it was written, to be read once more.
+    fn get(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>, key: usize)
+    -> Result<Option<Span>>;
 
-    /// The object that [`Got::Written`] asked for has been read, and is the last slot.
+    /// The object that [`Builder::get`] asked for has been read, and is the last slot.
     fn reread(&mut self, _: &mut [Self::Slot]) {}
 
     /// Drops the slots from `first` on.
@@ -67,9 +68,9 @@ pub(super) trait Builder {
     /// `PROTO` or `FRAME`.
     fn skip(&mut self, _: &Op<'_>) {}
 
-    /// Pushes long runs of numbers at the beginning of `rest` by itself, at most `max` of them.
-    fn numbers(&mut self, _: &mut Vec<Self::Slot>, _rest: &[u8], _at: u32, _max: usize) -> Run {
-        Run::default()
+    /// Pushes numbers that follow one of the same kind, at most `max` of them, and returns their count.
+    fn numbers(&mut self, _: &Op<'_>, _: &mut Vec<Self::Slot>, _rest: &[u8], _max: usize) -> usize {
+        0
     }
 }
 
@@ -78,19 +79,6 @@ pub(super) trait Builder {
 pub(super) struct Parts {
     pub(super) slot: usize,
     pub(super) first: usize,
-}
-
-/// What a memo key stands for.
-pub(super) enum Got<S> {
-    Slot(S),
-    Written(Span),
-}
-
-/// Operations that were dealt with at once.
-#[derive(Default)]
-pub(super) struct Run {
-    pub(super) operations: usize,
-    pub(super) bytes: usize,
 }
 
 /// The stack, and the slots of the marks on it. Kept from one pickle to the next.
@@ -127,10 +115,10 @@ impl<S> Stack<S> {
 pub(super) struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where the object ends that is being read; a whole pickle ends with `STOP`.
-    end: Option<usize>,
+    /// Where the object ends that is being read; `usize::MAX` in a whole pickle, which ends with `STOP`.
+    end: usize,
     /// The places to go back to from what is being read once more.
-    returns: Vec<(usize, Option<usize>)>,
+    returns: Vec<(usize, usize)>,
     /// How many operations may follow.
     left: usize,
     limits: &'a Limits,
@@ -141,13 +129,12 @@ impl<'a> Machine<'a> {
     /// For a whole pickle, from `PROTO` to `STOP`.
     pub(super) fn whole(bytes: &'a [u8], limits: &'a Limits) -> Self {
         let left = limits.operations;
-        Self { bytes, at: 0, end: None, returns: Vec::new(), left, limits, protocol: 0 }
+        Self { bytes, at: 0, end: usize::MAX, returns: Vec::new(), left, limits, protocol: 0 }
     }
 
     /// For a self-contained object, without `PROTO` and `STOP`.
     pub(super) fn object(bytes: &'a [u8], limits: &'a Limits) -> Self {
-        let (end, protocol) = (Some(bytes.len()), HIGHEST_PROTOCOL);
-        Self { end, protocol, ..Self::whole(bytes, limits) }
+        Self { end: bytes.len(), protocol: HIGHEST_PROTOCOL, ..Self::whole(bytes, limits) }
     }
 
     /// Runs to the end, which leaves one object on the stack, and returns where it ends.
@@ -157,7 +144,7 @@ impl<'a> Machine<'a> {
         stack: &mut Stack<B::Slot>,
     ) -> Result<u32> {
         loop {
-            if self.end == Some(self.at) {
+            if self.at == self.end {
                 let Some(back) = self.returns.pop() else { break };
                 (self.at, self.end) = back;
                 builder.reread(&mut stack.slots);
@@ -177,35 +164,29 @@ impl<'a> Machine<'a> {
     #[allow(clippy::inline_always, reason = "an operation is a few instructions")]
     #[inline(always)]
     fn step<B: Builder>(&mut self, builder: &mut B, stack: &mut Stack<B::Slot>) -> Result<bool> {
-        let start = self.at;
-        let op = self.read()?;
-        let effect = TABLE.get(usize::from(op.code)).map_or(Effect::Stop, |row| row.effect);
+        let (op, Opcode { operand, effect, .. }) = self.read()?;
         match effect {
-            Effect::Push | Effect::Number => {
-                self.room(stack)?;
-                stack.slots.push(builder.push(&op)?);
-                if effect == Effect::Number {
-                    self.numbers(builder, stack);
+            Effect::Push | Effect::Mark => {
+                self.check_room(stack)?;
+                if effect == Effect::Mark {
+                    stack.marks.push(index(stack.slots.len()));
                 }
-            }
-            Effect::Mark => {
-                self.room(stack)?;
-                stack.marks.push(index(stack.slots.len()));
-                stack.slots.push(builder.push(&op)?);
+                builder.push(&op, &mut stack.slots)?;
+                if let Operand::Fixed(size) = operand {
+                    self.numbers(builder, stack, &op, usize::from(size) + 1);
+                }
             }
             Effect::Get => {
-                self.room(stack)?;
-                match builder.get(&op, number(op.operand))? {
-                    Got::Slot(slot) => stack.slots.push(slot),
-                    Got::Written(Span(from, to)) => {
-                        self.returns.push((self.at, self.end));
-                        (self.at, self.end) = (from as usize, Some(to as usize));
-                    }
+                self.check_room(stack)?;
+                let written = builder.get(&op, &mut stack.slots, number(op.operand))?;
+                if let Some(Span(from, to)) = written {
+                    self.returns.push((self.at, self.end));
+                    (self.at, self.end) = (from as usize, to as usize);
                 }
             }
-            Effect::Put | Effect::Memoize => {
+            Effect::Put => {
                 stack.last(stack.slots.len(), 1)?;
-                let key = (effect == Effect::Put).then(|| number(op.operand));
+                let key = (operand != Operand::None).then(|| number(op.operand));
                 builder.put(&op, &mut stack.slots, key)?;
             }
             Effect::Join(count) => {
@@ -240,11 +221,11 @@ impl<'a> Machine<'a> {
                 builder.discard(&op, &mut stack.slots, mark);
             }
             Effect::Skip => {
-                self.check(&op)?;
+                self.check(op.code, op.operand)?;
                 builder.skip(&op);
             }
-            Effect::Stop if self.end.is_none() => {
-                self.at = start;
+            Effect::Stop if self.end == usize::MAX => {
+                self.at -= 1;
                 return Ok(false);
             }
             Effect::Stop => return Err(malformed("it ends within an object")),
@@ -254,26 +235,33 @@ impl<'a> Machine<'a> {
     }
 
     #[inline]
-    fn room<S>(&self, stack: &Stack<S>) -> Result<()> {
+    fn check_room<S>(&self, stack: &Stack<S>) -> Result<()> {
         if stack.slots.len() >= self.limits.stack {
             return Err(Error::limit("stack size", self.limits.stack));
         }
         Ok(())
     }
 
-    fn numbers<B: Builder>(&mut self, builder: &mut B, stack: &mut Stack<B::Slot>) {
+    /// Lets the builder push numbers like the last one, which took `size` bytes.
+    fn numbers<B: Builder>(
+        &mut self,
+        builder: &mut B,
+        stack: &mut Stack<B::Slot>,
+        op: &Op<'_>,
+        size: usize,
+    ) {
         let max = self.left.min(self.limits.stack - stack.slots.len());
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let run = builder.numbers(&mut stack.slots, rest, index(self.at), max);
-        self.at += run.bytes;
-        self.left -= run.operations;
+        let count = builder.numbers(op, &mut stack.slots, rest, max);
+        self.at += count * size;
+        self.left -= count;
     }
 
     /// Checks the operand of `PROTO` or `FRAME`.
-    fn check(&mut self, op: &Op<'_>) -> Result<()> {
-        let value = number(op.operand);
-        if op.code == op::PROTO {
-            self.protocol = op.operand.first().copied().unwrap_or_default();
+    fn check(&mut self, code: u8, operand: &[u8]) -> Result<()> {
+        let value = number(operand);
+        if code == op::PROTO {
+            self.protocol = operand.first().copied().unwrap_or_default();
             if self.protocol > HIGHEST_PROTOCOL {
                 return Err(malformed(format_args!("unsupported protocol {value}")));
             }
@@ -286,15 +274,15 @@ impl<'a> Machine<'a> {
     /// Reads one operation; every read is checked against the end.
     #[allow(clippy::inline_always, reason = "1.7 ns an operation instead of 3")]
     #[inline(always)]
-    fn read(&mut self) -> Result<Op<'a>> {
-        let start = index(self.at);
-        let code = *self.bytes.get(self.at).ok_or_else(ended)?;
+    fn read(&mut self) -> Result<(Op<'a>, Opcode)> {
+        let start = self.at;
+        let code = *self.bytes.get(start).ok_or_else(ended)?;
         let over = || Error::limit("operations", self.limits.operations);
         self.left = self.left.checked_sub(1).ok_or_else(over)?;
         self.at += 1;
-        let operand = TABLE.get(usize::from(code)).map_or(Operand::None, |row| row.operand);
+        let opcode = Opcode::of(code);
         // Sizes that the compiler knows take half the time.
-        let operand = match operand {
+        let operand = match opcode.operand {
             Operand::None => &[],
             Operand::Fixed(1) => self.take(1)?,
             Operand::Fixed(4) => self.take(4)?,
@@ -304,7 +292,8 @@ impl<'a> Machine<'a> {
             Operand::Counted(size) => self.counted(usize::from(size))?,
             Operand::TwoLines => self.two_lines()?,
         };
-        Ok(Op { code, start, end: index(self.at), operand, protocol: self.protocol })
+        let (start, end, protocol) = (index(start), index(self.at), self.protocol);
+        Ok((Op { code, start, end, operand, protocol }, opcode))
     }
 
     #[allow(clippy::inline_always, reason = "see above")]
@@ -334,21 +323,22 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Positions fit `u32`: longer input is refused before it is read.
+/// A place in a pickle, or a count of what is in it. Longer pickles than `u32` can measure are refused before
+/// they are read.
+#[allow(clippy::cast_possible_truncation)]
 #[inline]
 pub(super) fn index(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
+    at as u32
 }
 
+#[cold]
 fn ended() -> Error {
     malformed("it ends too early")
 }
 
 fn refused(code: u8) -> Error {
-    match TABLE.get(usize::from(code)) {
-        Some(row) if row.name != "?" => {
-            malformed(format_args!("{} is refused: {}", row.name, refusal(code)))
-        }
-        _ => malformed(format_args!("unknown opcode {code:#04x}")),
+    match Opcode::of(code).name {
+        "?" => malformed(format_args!("unknown opcode {code:#04x}")),
+        name => malformed(format_args!("{name} is refused: {}", refusal(code))),
     }
 }

@@ -18,12 +18,10 @@ mod dill;
 mod encode;
 mod extract;
 mod index;
-mod keys;
 mod machine;
 mod node;
 mod opcode;
 pub(crate) mod proxy;
-mod runs;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;

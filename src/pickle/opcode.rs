@@ -20,14 +20,10 @@ pub(crate) enum Operand {
 pub(crate) enum Effect {
     /// Pushes an object that the operation spells out.
     Push,
-    /// The same of a number of fixed size: often there are many in a row.
-    Number,
     /// Pushes an object that was memoized.
     Get,
-    /// Memoizes the object on top, under the key in the operand.
+    /// Memoizes the object on top, under the key in the operand; without one, under the number of keys in use.
     Put,
-    /// Memoizes the object on top, under the number of keys in use.
-    Memoize,
     /// Pushes a mark.
     Mark,
     /// The last so many objects become one.
@@ -58,19 +54,19 @@ pub(crate) struct Opcode {
     pub(crate) effect: Effect,
 }
 
+const UNKNOWN: Opcode = Opcode { name: "?", operand: Operand::None, effect: Effect::Refused };
+
 macro_rules! opcodes {
     ($($name:ident = $code:literal, $operand:expr, $effect:expr;)*) => {
         $(#[allow(dead_code, reason = "the table names every operation")]
         pub(crate) const $name: u8 = $code;)*
 
-        /// The operation that each byte stands for.
         #[allow(clippy::indexing_slicing, reason = "when this is compiled")]
-        pub(crate) static TABLE: [Opcode; 256] = {
+        static TABLE: [Opcode; 256] = {
             use Effect::*;
             use Operand::{Counted, Fixed, TwoLines};
             const NO: Operand = Operand::None;
-            let unknown = Opcode { name: "?", operand: NO, effect: Refused };
-            let mut table = [unknown; 256];
+            let mut table = [UNKNOWN; 256];
             $(table[$code as usize] = Opcode { name: stringify!($name), operand: $operand, effect: $effect };)*
             table
         };
@@ -82,12 +78,12 @@ opcodes! {
     NONE             = b'N', NO,         Push;
     NEWTRUE          = 0x88, NO,         Push;
     NEWFALSE         = 0x89, NO,         Push;
-    BININT1          = b'K', Fixed(1),   Number;
-    BININT2          = b'M', Fixed(2),   Number;
-    BININT           = b'J', Fixed(4),   Number;
+    BININT1          = b'K', Fixed(1),   Push;
+    BININT2          = b'M', Fixed(2),   Push;
+    BININT           = b'J', Fixed(4),   Push;
     LONG1            = 0x8a, Counted(1), Push;
     LONG4            = 0x8b, Counted(4), Push;
-    BINFLOAT         = b'G', Fixed(8),   Number;
+    BINFLOAT         = b'G', Fixed(8),   Push;
     SHORT_BINUNICODE = 0x8c, Counted(1), Push;
     BINUNICODE       = b'X', Counted(4), Push;
     BINUNICODE8      = 0x8d, Counted(8), Push;
@@ -119,7 +115,7 @@ opcodes! {
     NEWOBJ_EX        = 0x92, NO,         Join(3);
     BUILD            = b'b', NO,         Fill(1);
     // The memo, and what is discarded.
-    MEMOIZE          = 0x94, NO,         Memoize;
+    MEMOIZE          = 0x94, NO,         Put;
     BINPUT           = b'q', Fixed(1),   Put;
     LONG_BINPUT      = b'r', Fixed(4),   Put;
     BINGET           = b'h', Fixed(1),   Get;
@@ -152,6 +148,14 @@ opcodes! {
     PUT              = b'p', NO,         Refused;
     INST             = b'i', NO,         Refused;
     OBJ              = b'o', NO,         Refused;
+}
+
+impl Opcode {
+    /// The operation that a byte stands for.
+    #[inline]
+    pub(crate) fn of(code: u8) -> Self {
+        TABLE.get(usize::from(code)).copied().unwrap_or(UNKNOWN)
+    }
 }
 
 /// Why an operation is refused.

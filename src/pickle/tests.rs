@@ -24,7 +24,7 @@ fn decode(bytes: &[u8]) -> Value {
 fn parts(bytes: &[u8]) -> Vec<Pickle> {
     let mut index = Index::default();
     let root = index.message(bytes, &limits()).unwrap();
-    let parts = index.elements(bytes, root, Kind::Sequence).unwrap();
+    let parts = index.elements(root, Kind::Sequence).unwrap();
     parts
         .iter()
         .map(|part| {
@@ -46,12 +46,12 @@ fn a_index_finds_each_part() {
     let mut index = Index::default();
     let root = index.message(bytes, &limits()).unwrap();
     assert_eq!(root, Span(0, 13));
-    let pair = index.elements(bytes, root, Kind::Sequence).unwrap().to_vec();
+    let pair = index.elements(root, Kind::Sequence).unwrap().to_vec();
     assert_eq!(pair, [Span(3, 7), Span(7, 12)]);
-    assert_eq!(index.text(bytes, pair[0]), Some("a"));
-    assert_eq!(index.elements(bytes, pair[1], Kind::Sequence).unwrap(), [Span(9, 11)]);
-    assert_eq!(index.elements(bytes, pair[1], Kind::Mapping), None);
-    assert_eq!(index.elements(bytes, pair[0], Kind::Sequence), None);
+    assert_eq!(index.text(bytes, pair[0], &Budget::new(0, &limits()), &limits()).unwrap(), "a");
+    assert_eq!(index.elements(pair[1], Kind::Sequence).unwrap(), [Span(9, 11)]);
+    assert_eq!(index.elements(pair[1], Kind::Mapping), None);
+    assert_eq!(index.elements(pair[0], Kind::Sequence), None);
     let objects: Vec<Span> = index.memo.iter().map(|memoized| memoized.object).collect();
     assert_eq!(objects, [Span(3, 7), Span(7, 12)]);
 }
@@ -61,7 +61,7 @@ fn parts_come_in_batches_and_not_too_many() {
     let parts = |bytes: &[u8], shape| {
         let mut index = Index::default();
         let root = index.message(bytes, &limits()).unwrap();
-        index.elements(bytes, root, shape).map(<[Span]>::len)
+        index.elements(root, shape).map(<[Span]>::len)
     };
     assert_eq!(parts(b"](K\x01K\x02eK\x03a(K\x04e.", Kind::Sequence), Some(4));
     assert_eq!(parts(b"}(K\x01NK\x02NuK\x03Ns.", Kind::Mapping), Some(6));
@@ -82,8 +82,8 @@ fn parts_are_those_of_the_object_that_stayed() {
     let parts = |bytes: &[u8]| {
         let mut index = Index::default();
         let root = index.message(bytes, &limits()).unwrap();
-        let part = index.elements(bytes, root, Kind::Sequence).unwrap()[0];
-        index.elements(bytes, part, Kind::Sequence).map(<[Span]>::len)
+        let part = index.elements(root, Kind::Sequence).unwrap()[0];
+        index.elements(part, Kind::Sequence).map(<[Span]>::len)
     };
     assert_eq!(parts(b"(K\x01\x85t."), Some(1));
     assert_eq!(parts(b"(K\x01\x85\x850K\x07t."), None);
@@ -261,7 +261,7 @@ fn a_cut_grows_by_no_more_than_is_allowed() {
     let limits = limits().expansion(1 << 20);
     let mut index = Index::default();
     let root = index.message(&bytes, &limits).unwrap();
-    let parts = index.elements(&bytes, root, Kind::Sequence).unwrap().to_vec();
+    let parts = index.elements(root, Kind::Sequence).unwrap().to_vec();
     let error = index
         .extract(&bytes, None, parts[1], &Budget::new(bytes.len(), &limits), &limits)
         .unwrap_err();
@@ -343,7 +343,7 @@ fn most_of_a_message_is_shared_and_not_copied() {
         let whole = Arc::new([b"head", message].concat());
         let mut index = Index::default();
         let root = index.message(message, &limits()).unwrap();
-        let part = index.elements(message, root, Kind::Sequence).unwrap()[1];
+        let part = index.elements(root, Kind::Sequence).unwrap()[1];
         let share = index.borrow(message, &whole, part);
         let copy = index
             .extract(message, None, part, &Budget::new(message.len(), &limits()), &limits())

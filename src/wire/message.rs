@@ -52,31 +52,29 @@ impl Request {
         let refused = |what: &str| Error::protocol(what);
         let budget = Budget::new(bytes.len(), limits);
         let root = index.message(bytes, limits)?;
-        let Some(&[ident, method, args, kwargs]) = index.elements(bytes, root, Kind::Sequence)
-        else {
+        let Some(&[ident, method, args, kwargs]) = index.elements(root, Kind::Sequence) else {
             return Err(refused("request must be a 4-tuple (id, method, args, kwargs)"));
         };
-        let text = |of| index.text(bytes, of);
-        let method = text(method).ok_or_else(|| refused("method name must be a str"))?;
         let many = "args must be a tuple, and kwargs a dict, of at most 1024 arguments together";
-        let args = index.elements(bytes, args, Kind::Sequence);
-        let kwargs = index.elements(bytes, kwargs, Kind::Mapping);
+        let args = index.elements(args, Kind::Sequence);
+        let kwargs = index.elements(kwargs, Kind::Mapping);
         let (args, kwargs) = args.zip(kwargs).ok_or_else(|| refused(many))?;
         if args.len() + kwargs.len() / 2 > MAX_ARGS {
             return Err(refused(many));
         }
+        let text = |of| index.text(bytes, of, &budget, limits);
         let pickle = |of: &Span| index.extract(bytes, whole, *of, &budget, limits);
         self.clear();
-        self.ident.push_str(text(ident).unwrap_or_default());
-        self.method.push_str(method);
+        self.ident.push_str(&text(ident).unwrap_or_default());
+        self.method.push_str(&text(method).map_err(|_| refused("method name must be a str"))?);
         for arg in args {
             self.args.push(pickle(arg)?);
         }
         for pair in kwargs.chunks_exact(2) {
             let [name, value] = pair else { continue };
-            let name = text(*name).ok_or_else(|| refused("keyword names must be str"))?;
+            let name = text(*name).map_err(|_| refused("keyword names must be str"))?;
             budget.spend(name.len())?;
-            self.kwargs.push((name.to_owned(), pickle(value)?));
+            self.kwargs.push((name.into_owned(), pickle(value)?));
         }
         self.names_objects = index.names_managers();
         (self.budget, self.limits) = (budget, *limits);
@@ -187,17 +185,17 @@ impl Reply {
     pub(crate) fn parse(index: &mut Index, frame: Frame<'_>, limits: &Limits) -> Result<Self> {
         let Frame { bytes, whole } = frame;
         let root = index.message(bytes, limits)?;
-        let Some(&[kind, result]) = index.elements(bytes, root, Kind::Sequence) else {
+        let Some(&[kind, result]) = index.elements(root, Kind::Sequence) else {
             return Err(Error::protocol("a reply must be a pair (kind, result)"));
         };
-        let kind = index.text(bytes, kind).unwrap_or_default();
         let budget = Budget::new(bytes.len(), limits);
+        let kind = index.text(bytes, kind, &budget, limits).unwrap_or_default();
         let result = index.extract(bytes, whole, result, &budget, limits)?;
         let result = result.decode_within(&budget, limits).unwrap_or(Value::Opaque(result));
         if kind == "#RETURN" {
             return Ok(Self::Return(result));
         }
-        match (kind, result) {
+        match (&*kind, result) {
             ("#TRACEBACK", Value::Str(text)) => Ok(Self::Traceback(text)),
             ("#UNSERIALIZABLE", Value::Str(text)) => Ok(Self::Unserializable(text)),
             ("#ERROR", Value::Opaque(pickle)) => Ok(Self::Error(exception(pickle, limits))),

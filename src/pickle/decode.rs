@@ -125,7 +125,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A new object, up to the end of this operation.
-    fn slot(&mut self, op: &Op<'_>, start: u32, inside: Inside, node: Node) -> Result<Slot> {
+    fn slot(&mut self, op: Op<'_>, start: u32, inside: Inside, node: Node) -> Result<Slot> {
         self.budget.spend(VALUE)?;
         let (object, discarded) = (Span(start, op.end), self.take_discarded());
         let mut slot = Slot { object, trailing: 0, shared: false, inside, node };
@@ -182,7 +182,7 @@ impl<'a> Decoder<'a> {
         self.index()?.extract(self.bytes, None, object, self.budget, self.limits).map(Value::Opaque)
     }
 
-    fn atom(&mut self, op: &Op<'_>) -> Result<Node> {
+    fn atom(&mut self, op: Op<'_>) -> Result<Node> {
         let operand = op.operand;
         Ok(Node::Value(match op.code {
             op::NONE => Value::None,
@@ -240,7 +240,7 @@ impl Decoder<'_> {
 impl Builder for Decoder<'_> {
     type Slot = Slot;
 
-    fn push(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>) -> Result<()> {
+    fn push(&mut self, op: Op<'_>, stack: &mut Vec<Slot>) -> Result<()> {
         let slot = if op.code == op::MARK {
             let (object, inside) = (Span(self.next, op.end), Inside::NOTHING);
             self.next = op.end;
@@ -253,7 +253,7 @@ impl Builder for Decoder<'_> {
         Ok(())
     }
 
-    fn join(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+    fn join(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
         let Parts { slot, first } = parts;
         let start = stack.get(slot).map_or(self.next, |slot| slot.object.0);
         let is_call = matches!(op.code, op::REDUCE | op::NEWOBJ | op::NEWOBJ_EX);
@@ -285,7 +285,7 @@ impl Builder for Decoder<'_> {
         Ok(())
     }
 
-    fn fill(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+    fn fill(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
         let Parts { slot, first } = parts;
         let (inside, items) = self.parts(stack, first)?;
         stack.truncate(slot + 1);
@@ -314,7 +314,7 @@ impl Builder for Decoder<'_> {
         self.check_depth(top)
     }
 
-    fn put(&mut self, op: &Op<'_>, stack: &mut [Slot], _: Option<usize>) -> Result<()> {
+    fn put(&mut self, op: Op<'_>, stack: &mut [Slot], _: Option<usize>) -> Result<()> {
         if let Some(top) = stack.last_mut() {
             top.object.1 = op.end;
         }
@@ -322,7 +322,7 @@ impl Builder for Decoder<'_> {
         Ok(())
     }
 
-    fn get(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, _: usize) -> Result<Option<Span>> {
+    fn get(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, _: usize) -> Result<Option<Span>> {
         let index = self.index()?;
         let fixup = index.fixups_in(Span(op.start, op.end)).first().map(|fixup| fixup.kind);
         let Some(FixupKind::Get(number)) = fixup else {
@@ -361,7 +361,7 @@ impl Builder for Decoder<'_> {
         top.take_in(discarded);
     }
 
-    fn discard(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, slot: usize) {
+    fn discard(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, slot: usize) {
         if let Some(first) = stack.get(slot) {
             self.next = first.object.0;
         }

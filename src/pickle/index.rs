@@ -256,11 +256,11 @@ impl Index {
         }
     }
 
-    fn fixup(&mut self, op: &Op<'_>, kind: FixupKind) {
+    fn fixup(&mut self, op: Op<'_>, kind: FixupKind) {
         self.fixups.push(Fixup { at: op.start, end: op.end, kind });
     }
 
-    fn name(&mut self, op: &Op<'_>) {
+    fn name(&mut self, op: Op<'_>) {
         if op.protocol <= OLD_NAMES {
             self.fixup(op, FixupKind::OldName);
         }
@@ -289,7 +289,7 @@ impl Builder for Index {
 
     #[allow(clippy::inline_always, reason = "as in machine.rs")]
     #[inline(always)]
-    fn push(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>) -> Result<()> {
+    fn push(&mut self, op: Op<'_>, stack: &mut Vec<Slot>) -> Result<()> {
         match op.code {
             op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
                 self.names_managers |= is_managers(op.operand);
@@ -308,7 +308,9 @@ impl Builder for Index {
         Ok(())
     }
 
-    fn join(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+    #[allow(clippy::inline_always, reason = "as in machine.rs")]
+    #[inline(always)]
+    fn join(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
         if op.code == op::STACK_GLOBAL {
             self.name(op);
         }
@@ -318,7 +320,7 @@ impl Builder for Index {
         Ok(())
     }
 
-    fn fill(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
+    fn fill(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
         if let Some(container) = self.containers.get_mut(parts.slot) {
             let start = Some(begin(stack, parts.slot));
             if container.start != start || container.kind != Kind::of(op.code) {
@@ -333,7 +335,7 @@ impl Builder for Index {
 
     #[allow(clippy::inline_always, reason = "26 instructions fewer a put")]
     #[inline(always)]
-    fn put(&mut self, op: &Op<'_>, stack: &mut [Slot], key: Option<usize>) -> Result<()> {
+    fn put(&mut self, op: Op<'_>, stack: &mut [Slot], key: Option<usize>) -> Result<()> {
         if self.memo.len() >= self.max_memo {
             return Err(Error::limit("memo size", self.max_memo));
         }
@@ -353,7 +355,7 @@ impl Builder for Index {
         Ok(())
     }
 
-    fn get(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, key: usize) -> Result<Option<Span>> {
+    fn get(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, key: usize) -> Result<Option<Span>> {
         let number = match &self.keys {
             Some(keys) => keys.get(&key).copied(),
             None => (key < self.memo.len()).then(|| index(key)),
@@ -365,7 +367,7 @@ impl Builder for Index {
     }
 
     /// Up to the end of this operation, what is dropped are trailing bytes of the object below.
-    fn discard(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, first: usize) {
+    fn discard(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, first: usize) {
         self.truncate(stack, first);
         self.forget(first);
         if let Some(below) = stack.last_mut() {
@@ -373,11 +375,11 @@ impl Builder for Index {
         }
     }
 
-    fn skip(&mut self, op: &Op<'_>) {
+    fn skip(&mut self, op: Op<'_>) {
         self.fixup(op, FixupKind::Skip);
     }
 
-    fn numbers(&mut self, op: &Op<'_>, stack: &mut Vec<Slot>, rest: &[u8], max: usize) -> usize {
+    fn numbers(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, rest: &[u8], max: usize) -> usize {
         let size = op.end - op.start;
         let count = match size {
             2 => alike::<2>(op.code, rest, max),
@@ -408,7 +410,7 @@ fn begin(stack: &[Slot], slot: usize) -> u32 {
 
 /// Lets the object on top of the stack reach up to the end of an operation.
 #[inline]
-fn grow(stack: &mut [Slot], op: &Op<'_>) {
+fn grow(stack: &mut [Slot], op: Op<'_>) {
     if let Some(top) = stack.last_mut() {
         *top = Slot::up_to(op.end);
     }

@@ -44,32 +44,31 @@ pub(super) trait Builder {
     type Slot;
 
     /// Pushes a new object, or a mark.
-    fn push(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>) -> Result<()>;
+    fn push(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>) -> Result<()>;
 
     /// Makes one object of its parts, the last slots, and leaves it in slot `parts.slot`.
-    fn join(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>, parts: Parts) -> Result<()>;
+    fn join(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>, parts: Parts) -> Result<()>;
 
     /// Puts parts, the last slots, into the object in slot `parts.slot`, which is the last one then.
-    fn fill(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>, parts: Parts) -> Result<()>;
+    fn fill(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>, parts: Parts) -> Result<()>;
 
     /// Memoizes the last object; without a key, under the number of keys in use.
-    fn put(&mut self, op: &Op<'_>, stack: &mut [Self::Slot], key: Option<usize>) -> Result<()>;
+    fn put(&mut self, op: Op<'_>, stack: &mut [Self::Slot], key: Option<usize>) -> Result<()>;
 
     /// Pushes what was memoized, or returns where it was written, to be read once more.
-    fn get(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>, key: usize)
-    -> Result<Option<Span>>;
+    fn get(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>, key: usize) -> Result<Option<Span>>;
 
     /// The object that [`Builder::get`] asked for has been read, and is the last slot.
     fn reread(&mut self, _: &mut [Self::Slot]) {}
 
     /// Drops the slots from `first` on.
-    fn discard(&mut self, op: &Op<'_>, stack: &mut Vec<Self::Slot>, first: usize);
+    fn discard(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>, first: usize);
 
     /// `PROTO` or `FRAME`.
-    fn skip(&mut self, _: &Op<'_>) {}
+    fn skip(&mut self, _: Op<'_>) {}
 
     /// Pushes numbers that follow one of the same kind, at most `max` of them, and returns their count.
-    fn numbers(&mut self, _: &Op<'_>, _: &mut Vec<Self::Slot>, _rest: &[u8], _max: usize) -> usize {
+    fn numbers(&mut self, _: Op<'_>, _: &mut Vec<Self::Slot>, _rest: &[u8], _max: usize) -> usize {
         0
     }
 }
@@ -164,21 +163,28 @@ impl<'a> Machine<'a> {
     #[allow(clippy::inline_always, reason = "an operation is a few instructions")]
     #[inline(always)]
     fn step<B: Builder>(&mut self, builder: &mut B, stack: &mut Stack<B::Slot>) -> Result<bool> {
-        let (op, Opcode { operand, effect, .. }) = self.read()?;
+        let start = index(self.at);
+        let code = *self.bytes.get(self.at).ok_or_else(ended)?;
+        let over = || Error::limit("operations", self.limits.operations);
+        self.left = self.left.checked_sub(1).ok_or_else(over)?;
+        self.at += 1;
+        let Opcode { operand: kind, effect, .. } = Opcode::of(code);
+        let operand = self.operand(kind)?;
+        let op = Op { code, start, end: index(self.at), operand, protocol: self.protocol };
         match effect {
             Effect::Push | Effect::Mark => {
                 self.check_room(stack)?;
                 if effect == Effect::Mark {
                     stack.marks.push(index(stack.slots.len()));
                 }
-                builder.push(&op, &mut stack.slots)?;
-                if let Operand::Fixed(size) = operand {
-                    self.numbers(builder, stack, &op, usize::from(size) + 1);
+                builder.push(op, &mut stack.slots)?;
+                if let Operand::Fixed(size) = kind {
+                    self.numbers(builder, stack, op, usize::from(size) + 1);
                 }
             }
             Effect::Get => {
                 self.check_room(stack)?;
-                let written = builder.get(&op, &mut stack.slots, number(op.operand))?;
+                let written = builder.get(op, &mut stack.slots, number(op.operand))?;
                 if let Some(Span(from, to)) = written {
                     self.returns.push((self.at, self.end));
                     (self.at, self.end) = (from as usize, to as usize);
@@ -186,20 +192,20 @@ impl<'a> Machine<'a> {
             }
             Effect::Put => {
                 stack.last(stack.slots.len(), 1)?;
-                let key = (operand != Operand::None).then(|| number(op.operand));
-                builder.put(&op, &mut stack.slots, key)?;
+                let key = (kind != Operand::None).then(|| number(op.operand));
+                builder.put(op, &mut stack.slots, key)?;
             }
             Effect::Join(count) => {
                 let first = stack.last(stack.slots.len(), usize::from(count))?;
-                builder.join(&op, &mut stack.slots, Parts { slot: first, first })?;
+                builder.join(op, &mut stack.slots, Parts { slot: first, first })?;
             }
             Effect::JoinMark => {
                 let mark = stack.pop_mark()?;
-                builder.join(&op, &mut stack.slots, Parts { slot: mark, first: mark + 1 })?;
+                builder.join(op, &mut stack.slots, Parts { slot: mark, first: mark + 1 })?;
             }
             Effect::Fill(count) => {
                 let slot = stack.last(stack.slots.len(), usize::from(count) + 1)?;
-                builder.fill(&op, &mut stack.slots, Parts { slot, first: slot + 1 })?;
+                builder.fill(op, &mut stack.slots, Parts { slot, first: slot + 1 })?;
             }
             Effect::FillMark => {
                 let mark = stack.pop_mark()?;
@@ -207,22 +213,22 @@ impl<'a> Machine<'a> {
                     return Err(malformed("a key without a value"));
                 }
                 let slot = stack.last(mark, 1)?;
-                builder.fill(&op, &mut stack.slots, Parts { slot, first: mark + 1 })?;
+                builder.fill(op, &mut stack.slots, Parts { slot, first: mark + 1 })?;
             }
             Effect::Pop => {
                 if stack.marks.last().is_some_and(|mark| *mark as usize + 1 == stack.slots.len()) {
                     stack.marks.pop();
                 }
                 let slot = stack.last(stack.slots.len(), 1)?;
-                builder.discard(&op, &mut stack.slots, slot);
+                builder.discard(op, &mut stack.slots, slot);
             }
             Effect::PopMark => {
                 let mark = stack.pop_mark()?;
-                builder.discard(&op, &mut stack.slots, mark);
+                builder.discard(op, &mut stack.slots, mark);
             }
             Effect::Skip => {
                 self.check(op.code, op.operand)?;
-                builder.skip(&op);
+                builder.skip(op);
             }
             Effect::Stop if self.end == usize::MAX => {
                 self.at -= 1;
@@ -243,11 +249,13 @@ impl<'a> Machine<'a> {
     }
 
     /// Lets the builder push numbers like the last one, which took `size` bytes.
+    #[allow(clippy::inline_always, reason = "see above")]
+    #[inline(always)]
     fn numbers<B: Builder>(
         &mut self,
         builder: &mut B,
         stack: &mut Stack<B::Slot>,
-        op: &Op<'_>,
+        op: Op<'_>,
         size: usize,
     ) {
         let max = self.left.min(self.limits.stack - stack.slots.len());
@@ -258,6 +266,8 @@ impl<'a> Machine<'a> {
     }
 
     /// Checks the operand of `PROTO` or `FRAME`.
+    #[allow(clippy::inline_always, reason = "see above")]
+    #[inline(always)]
     fn check(&mut self, code: u8, operand: &[u8]) -> Result<()> {
         let value = number(operand);
         if code == op::PROTO {
@@ -271,29 +281,21 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Reads one operation; every read is checked against the end.
+    /// Reads the operand of an operation; every read is checked against the end.
     #[allow(clippy::inline_always, reason = "1.7 ns an operation instead of 3")]
     #[inline(always)]
-    fn read(&mut self) -> Result<(Op<'a>, Opcode)> {
-        let start = self.at;
-        let code = *self.bytes.get(start).ok_or_else(ended)?;
-        let over = || Error::limit("operations", self.limits.operations);
-        self.left = self.left.checked_sub(1).ok_or_else(over)?;
-        self.at += 1;
-        let opcode = Opcode::of(code);
+    fn operand(&mut self, kind: Operand) -> Result<&'a [u8]> {
         // Sizes that the compiler knows take half the time.
-        let operand = match opcode.operand {
-            Operand::None => &[],
-            Operand::Fixed(1) => self.take(1)?,
-            Operand::Fixed(4) => self.take(4)?,
-            Operand::Fixed(size) => self.take(usize::from(size))?,
-            Operand::Counted(1) => self.counted(1)?,
-            Operand::Counted(4) => self.counted(4)?,
-            Operand::Counted(size) => self.counted(usize::from(size))?,
-            Operand::TwoLines => self.two_lines()?,
-        };
-        let (start, end, protocol) = (index(start), index(self.at), self.protocol);
-        Ok((Op { code, start, end, operand, protocol }, opcode))
+        match kind {
+            Operand::None => Ok(&[]),
+            Operand::Fixed(1) => self.take(1),
+            Operand::Fixed(4) => self.take(4),
+            Operand::Fixed(size) => self.take(usize::from(size)),
+            Operand::Counted(1) => self.counted(1),
+            Operand::Counted(4) => self.counted(4),
+            Operand::Counted(size) => self.counted(usize::from(size)),
+            Operand::TwoLines => self.two_lines(),
+        }
     }
 
     #[allow(clippy::inline_always, reason = "see above")]
@@ -313,6 +315,8 @@ impl<'a> Machine<'a> {
         self.take(length)
     }
 
+    #[allow(clippy::inline_always, reason = "see above")]
+    #[inline(always)]
     fn two_lines(&mut self) -> Result<&'a [u8]> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let mut ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');

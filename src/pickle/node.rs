@@ -94,7 +94,7 @@ impl Slot {
 }
 
 /// The object that a call makes.
-pub(super) fn instance(op: &Op<'_>, class: Node, parts: Vec<Value>) -> Node {
+pub(super) fn instance(op: Op<'_>, class: Node, parts: Vec<Value>) -> Node {
     let mut parts = parts.into_iter();
     let (Node::Global(names), Some(Value::Tuple(mut args))) = (class, parts.next()) else {
         return Node::Opaque;

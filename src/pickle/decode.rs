@@ -13,9 +13,8 @@ use std::cell::OnceCell;
 use super::index::{FixupKind, Index};
 use super::machine::{Builder, Machine, Op, Parts, Span, Stack};
 use super::node::{
-    CLOSED, Inside, Instance, Named, Node, Slot, add, extend, instance, int_from_le_bytes, plain,
+    CLOSED, Inside, Instance, Named, Node, Slot, add, atom, extend, global, instance, plain,
 };
-use super::opcode::number;
 use super::{Pickle, is_managers, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Limits};
@@ -182,58 +181,13 @@ impl<'a> Decoder<'a> {
         self.index()?.extract(self.bytes, None, object, self.budget, self.limits).map(Value::Opaque)
     }
 
-    fn atom(&mut self, op: Op<'_>) -> Result<Node> {
-        let operand = op.operand;
-        Ok(Node::Value(match op.code {
-            op::NONE => Value::None,
-            op::NEWTRUE | op::NEWFALSE => Value::Bool(op.code == op::NEWTRUE),
-            op::BININT1 | op::BININT2 => {
-                Value::Int(i128::try_from(number(operand)).unwrap_or_default())
-            }
-            op::BININT | op::LONG1 | op::LONG4 => match int_from_le_bytes(operand) {
-                Some(int) => Value::Int(int),
-                None => return Ok(Node::Opaque),
-            },
-            op::BINFLOAT => {
-                let bits = operand.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-                Value::Float(f64::from_bits(bits))
-            }
-            op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
-                match std::str::from_utf8(operand) {
-                    Ok(text) => {
-                        if let Some(named) = &mut self.named {
-                            named.texts.push(text.to_owned());
-                        }
-                        text.into()
-                    }
-                    // Lone surrogates, which Rust's text cannot hold.
-                    Err(_) => return Ok(Node::Opaque),
-                }
-            }
-            op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 => Value::Bytes(operand.to_vec()),
-            op::BYTEARRAY8 => Value::ByteArray(operand.to_vec()),
-            op::EMPTY_LIST => Value::List(Vec::new()),
-            op::EMPTY_TUPLE => Value::Tuple(Vec::new()),
-            op::EMPTY_DICT => Value::Dict(Vec::new()),
-            op::EMPTY_SET => Value::Set(Vec::new()),
-            op::GLOBAL => {
-                let mut lines = operand.split(|byte| *byte == b'\n');
-                let mut line = || lines.next().and_then(|line| std::str::from_utf8(line).ok());
-                return Ok(self.global(line(), line()));
-            }
-            code => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
-        }))
-    }
-}
-
-impl Decoder<'_> {
-    fn global(&mut self, module: Option<&str>, name: Option<&str>) -> Node {
-        let Some((module, name)) = module.zip(name) else { return Node::Opaque };
-        let names = (module.to_owned(), name.to_owned());
-        if let Some(named) = &mut self.named {
-            named.globals.push(names.clone());
+    /// Notes the name or text that an object is.
+    fn note(&mut self, node: &Node) {
+        match (&mut self.named, node) {
+            (Some(found), Node::Global(names)) => found.globals.push((**names).clone()),
+            (Some(found), Node::Value(Value::Str(text))) => found.texts.push(text.clone()),
+            _ => {}
         }
-        Node::Global(Box::new(names))
     }
 }
 
@@ -246,7 +200,8 @@ impl Builder for Decoder<'_> {
             self.next = op.end;
             Slot { object, trailing: 0, shared: false, inside, node: Node::Mark }
         } else {
-            let node = self.atom(op)?;
+            let node = atom(op)?;
+            self.note(&node);
             self.slot(op, self.next, Inside::NOTHING, node)?
         };
         stack.push(slot);
@@ -268,7 +223,9 @@ impl Builder for Decoder<'_> {
                     named.texts.truncate(named.texts.len().saturating_sub(2));
                 }
                 let mut names = parts.iter().map(Value::as_str);
-                self.global(names.next().flatten(), names.next().flatten())
+                let node = global(names.next().flatten(), names.next().flatten());
+                self.note(&node);
+                node
             }
             _ if is_call => match stack.pop() {
                 Some(class) => {

@@ -14,7 +14,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::index::{FixupKind, Index, Kind};
+use super::containers::Kind;
+use super::index::{FixupKind, Index};
 use super::machine::Span;
 use super::{HIGHEST_PROTOCOL, Instance, OLD_NAMES, Pickle, encode, op};
 use crate::error::{Error, Result};

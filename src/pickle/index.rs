@@ -17,31 +17,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::containers::{Containers, Kind, MAX_ELEMENTS, Slot, begin};
 use super::machine::{Builder, Machine, Op, Parts, Span, Stack, index};
 use super::{OLD_NAMES, is_managers, malformed, op};
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Limits};
 
-/// Objects whose slot is at most this deep have their elements recorded: those of a request
-/// (`MARK`, id, method, arguments, keywords) and of a reply.
-const SHALLOW: usize = 4;
-/// The most elements that are recorded of an object in a message: 1,024 keywords and their values.
-const MAX_ELEMENTS: usize = 2048;
 /// The entries that the vectors of an [`Index`] may keep from one message to the next.
 const KEEP: usize = 1 << 14;
-
-/// An object on the stack: where it ends, and where its trailing bytes do, if it has any.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    end: u32,
-    trailing: u32,
-}
-
-impl Slot {
-    fn up_to(end: u32) -> Self {
-        Self { end, trailing: end }
-    }
-}
 
 /// An object that was memoized.
 #[derive(Clone, Copy, Debug)]
@@ -74,41 +57,6 @@ pub(super) enum FixupKind {
     Get(u32),
 }
 
-/// What the elements of an object are to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind {
-    /// The elements of a tuple or list.
-    Sequence,
-    /// The keys and values, in turn, of a dict.
-    Mapping,
-}
-
-impl Kind {
-    fn of(code: u8) -> Option<Self> {
-        match code {
-            op::EMPTY_TUPLE
-            | op::TUPLE
-            | op::TUPLE1
-            | op::TUPLE2
-            | op::TUPLE3
-            | op::EMPTY_LIST
-            | op::APPEND
-            | op::APPENDS => Some(Self::Sequence),
-            op::EMPTY_DICT | op::SETITEM | op::SETITEMS => Some(Self::Mapping),
-            _ => None,
-        }
-    }
-}
-
-/// The object that was last put together in a shallow slot.
-#[derive(Debug, Default)]
-struct Container {
-    start: Option<u32>,
-    /// `None` if it is neither, or has too many elements to record.
-    kind: Option<Kind>,
-    elements: Vec<Span>,
-}
-
 /// What is known of a pickle's structure. Its vectors are kept from one message to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -117,8 +65,7 @@ pub(crate) struct Index {
     open: Vec<(u32, u32)>,
     /// The number of each key, unless every key is its number: CPython counts both up from 0.
     keys: Option<BTreeMap<usize, u32>>,
-    containers: [Container; SHALLOW + 1],
-    max_elements: usize,
+    containers: Containers,
     max_memo: usize,
     names_managers: bool,
     pub(super) memo: Vec<Memoized>,
@@ -128,13 +75,13 @@ pub(crate) struct Index {
 impl Index {
     /// Indexes a whole pickle, and returns the place of its object.
     pub(crate) fn message(&mut self, bytes: &[u8], limits: &Limits) -> Result<Span> {
-        self.max_elements = MAX_ELEMENTS;
+        self.containers.reset(MAX_ELEMENTS);
         self.run(Machine::whole(bytes, limits), bytes, limits)
     }
 
     /// Indexes one self-contained object, without `PROTO` and `STOP`, and all elements of it.
     pub(super) fn object(&mut self, bytes: &[u8], limits: &Limits) -> Result<Span> {
-        self.max_elements = usize::MAX;
+        self.containers.reset(usize::MAX);
         self.run(Machine::object(bytes, limits), bytes, limits)
     }
 
@@ -144,7 +91,6 @@ impl Index {
         }
         self.max_memo = limits.memo;
         self.names_managers = false;
-        self.forget(0);
         self.keys = None;
         self.memo.clear();
         self.fixups.clear();
@@ -165,9 +111,8 @@ impl Index {
 
     pub(super) fn capacity(&self) -> usize {
         let Stack { slots, marks } = &self.stack;
-        let elements: usize = self.containers.iter().map(|one| one.elements.capacity()).sum();
         let stack = slots.capacity() + marks.capacity() + self.open.capacity();
-        stack + elements + self.memo.capacity() + self.fixups.capacity()
+        stack + self.containers.capacity() + self.memo.capacity() + self.fixups.capacity()
     }
 
     /// Whether the module of proxies and tokens is named in it.
@@ -175,11 +120,9 @@ impl Index {
         self.names_managers
     }
 
-    /// The elements of a shallow object (see [`SHALLOW`]); `None` if it is not of that kind, or has too
-    /// many.
+    /// The elements of a shallow object; `None` if it is not of that kind, or has too many.
     pub(crate) fn elements(&self, of: Span, kind: Kind) -> Option<&[Span]> {
-        let found = self.containers.iter().find(|found| found.start == Some(of.0))?;
-        (found.kind == Some(kind)).then_some(&found.elements)
+        self.containers.elements(of, kind)
     }
 
     /// The text of a string, or of a reference to one.
@@ -226,11 +169,6 @@ impl Index {
         }
     }
 
-    /// Forgets what was in the shallow slots from `first` on.
-    fn forget(&mut self, first: usize) {
-        self.containers.iter_mut().skip(first).for_each(|container| container.start = None);
-    }
-
     /// Drops the slots from `length` on; the memoized objects in them are complete now.
     #[inline]
     fn truncate(&mut self, stack: &mut Vec<Slot>, length: usize) {
@@ -245,17 +183,6 @@ impl Index {
         stack.truncate(length);
     }
 
-    /// Records a new shallow object, and its parts as its elements.
-    #[inline]
-    fn record(&mut self, code: u8, stack: &[Slot], parts: Parts) {
-        if let Some(container) = self.containers.get_mut(parts.slot) {
-            container.start = Some(begin(stack, parts.slot));
-            container.kind = Kind::of(code);
-            container.elements.clear();
-            container.add(stack, parts, self.max_elements);
-        }
-    }
-
     fn fixup(&mut self, op: Op<'_>, kind: FixupKind) {
         self.fixups.push(Fixup { at: op.start, end: op.end, kind });
     }
@@ -263,23 +190,6 @@ impl Index {
     fn name(&mut self, op: Op<'_>) {
         if op.protocol <= OLD_NAMES {
             self.fixup(op, FixupKind::OldName);
-        }
-    }
-}
-
-impl Container {
-    fn add(&mut self, stack: &[Slot], parts: Parts, max: usize) {
-        let slots = stack.get(parts.first..).unwrap_or_default();
-        if self.elements.len() + slots.len() > max {
-            self.kind = None;
-        }
-        if self.kind.is_some() {
-            let mut at = begin(stack, parts.first);
-            self.elements.extend(slots.iter().map(|slot| {
-                let element = Span(at, slot.trailing);
-                at = slot.end;
-                element
-            }));
         }
     }
 }
@@ -295,7 +205,8 @@ impl Builder for Index {
                 self.names_managers |= is_managers(op.operand);
             }
             op::EMPTY_TUPLE | op::EMPTY_LIST | op::EMPTY_DICT => {
-                self.record(op.code, stack, Parts { slot: stack.len(), first: stack.len() });
+                let parts = Parts { slot: stack.len(), first: stack.len() };
+                self.containers.join(op.code, stack, parts);
             }
             op::GLOBAL => {
                 let module = op.operand.split(|byte| *byte == b'\n').next();
@@ -314,20 +225,14 @@ impl Builder for Index {
         if op.code == op::STACK_GLOBAL {
             self.name(op);
         }
-        self.record(op.code, stack, parts);
+        self.containers.join(op.code, stack, parts);
         self.truncate(stack, parts.slot);
         stack.push(Slot::up_to(op.end));
         Ok(())
     }
 
     fn fill(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, parts: Parts) -> Result<()> {
-        if let Some(container) = self.containers.get_mut(parts.slot) {
-            let start = Some(begin(stack, parts.slot));
-            if container.start != start || container.kind != Kind::of(op.code) {
-                (container.start, container.kind) = (start, None);
-            }
-            container.add(stack, parts, self.max_elements);
-        }
+        self.containers.fill(op.code, stack, parts);
         self.truncate(stack, parts.slot + 1);
         grow(stack, op);
         Ok(())
@@ -369,7 +274,7 @@ impl Builder for Index {
     /// Up to the end of this operation, what is dropped are trailing bytes of the object below.
     fn discard(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, first: usize) {
         self.truncate(stack, first);
-        self.forget(first);
+        self.containers.forget(first);
         if let Some(below) = stack.last_mut() {
             below.trailing = op.end;
         }
@@ -400,12 +305,6 @@ fn alike<const SIZE: usize>(code: u8, bytes: &[u8], max: usize) -> usize {
     let differ =
         |group: &[[u8; SIZE]; 16]| group.iter().fold(0_u8, |bits, op| bits | (op[0] ^ code));
     16 * groups.iter().take_while(|group| differ(group) == 0).count()
-}
-
-/// Where the object in a slot begins.
-#[inline]
-fn begin(stack: &[Slot], slot: usize) -> u32 {
-    slot.checked_sub(1).and_then(|below| stack.get(below)).map_or(0, |below| below.end)
 }
 
 /// Lets the object on top of the stack reach up to the end of an operation.

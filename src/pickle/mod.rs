@@ -13,6 +13,7 @@
 //! A queue only indexes and extracts: its items cross the manager unopened.
 
 mod class;
+mod containers;
 mod decode;
 mod dill;
 mod encode;
@@ -26,8 +27,9 @@ pub(crate) mod proxy;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
+pub(crate) use containers::Kind;
 pub(crate) use encode::Writer;
-pub(crate) use index::{Index, Kind};
+pub(crate) use index::Index;
 pub(crate) use machine::Span;
 #[cfg(feature = "sync")]
 pub(crate) use node::Node;

@@ -1,7 +1,9 @@
 //! The objects that the decoder puts on the stack: values, and nodes that stay opaque.
 
 use super::machine::{Op, Span};
-use super::{dill, op};
+use super::opcode::number;
+use super::{dill, malformed, op};
+use crate::error::Result;
 use crate::value::Value;
 
 /// An object of a class that means nothing here.
@@ -91,6 +93,50 @@ impl Slot {
             self.inside.open = CLOSED;
         }
     }
+}
+
+/// The object that an operation spells out.
+pub(super) fn atom(op: Op<'_>) -> Result<Node> {
+    let operand = op.operand;
+    Ok(Node::Value(match op.code {
+        op::NONE => Value::None,
+        op::NEWTRUE | op::NEWFALSE => Value::Bool(op.code == op::NEWTRUE),
+        // These are unsigned.
+        op::BININT1 | op::BININT2 => Value::from(number(operand)),
+        op::BININT | op::LONG1 | op::LONG4 => match int_from_le_bytes(operand) {
+            Some(int) => Value::Int(int),
+            None => return Ok(Node::Opaque),
+        },
+        op::BINFLOAT => {
+            let bits = operand.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+            Value::Float(f64::from_bits(bits))
+        }
+        op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
+            match std::str::from_utf8(operand) {
+                Ok(text) => text.into(),
+                // Lone surrogates, which Rust's text cannot hold.
+                Err(_) => return Ok(Node::Opaque),
+            }
+        }
+        op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 => Value::Bytes(operand.to_vec()),
+        op::BYTEARRAY8 => Value::ByteArray(operand.to_vec()),
+        op::EMPTY_LIST => Value::List(Vec::new()),
+        op::EMPTY_TUPLE => Value::Tuple(Vec::new()),
+        op::EMPTY_DICT => Value::Dict(Vec::new()),
+        op::EMPTY_SET => Value::Set(Vec::new()),
+        op::GLOBAL => {
+            let mut lines = operand.split(|byte| *byte == b'\n');
+            let mut line = || lines.next().and_then(|line| std::str::from_utf8(line).ok());
+            return Ok(global(line(), line()));
+        }
+        code => return Err(malformed(format_args!("unexpected opcode {code:#04x}"))),
+    }))
+}
+
+/// A class or function.
+pub(super) fn global(module: Option<&str>, name: Option<&str>) -> Node {
+    let names = module.zip(name).map(|(module, name)| (module.to_owned(), name.to_owned()));
+    names.map_or(Node::Opaque, |names| Node::Global(Box::new(names)))
 }
 
 /// The object that a call makes.

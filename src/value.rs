@@ -17,7 +17,7 @@ mod repr;
 use crate::pickle::Pickle;
 pub use args::{Args, IntoArgs};
 pub use convert::{FromValue, IntoValue};
-pub(crate) use range::Steps;
+pub(crate) use range::range;
 pub(crate) use repr::beginning;
 #[cfg(feature = "sync")]
 pub(crate) use repr::{Pair, write_items};

@@ -3,7 +3,7 @@
 //! `bytearray` alone uses an opcode of protocol 5, which every Python from 3.8 on reads.
 
 use super::index::{FixupKind, Index};
-use super::{HIGHEST_PROTOCOL, op};
+use super::op;
 use crate::error::{Error, Result};
 use crate::exception::Exception;
 use crate::limits::{DEEPEST, Limits};
@@ -65,14 +65,6 @@ impl Writer {
 
     fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
-    }
-
-    /// The object written, as a whole pickle.
-    pub(super) fn finish(self) -> Vec<u8> {
-        let mut whole = vec![op::PROTO, HIGHEST_PROTOCOL];
-        whole.extend(self.out);
-        whole.push(op::STOP);
-        whole
     }
 
     /// The bytes of the buffer so far.

@@ -20,7 +20,7 @@ use super::machine::Span;
 use super::{HIGHEST_PROTOCOL, Instance, OLD_NAMES, Pickle, encode, op};
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Limits};
-use crate::value::{Steps, Value};
+use crate::value::{Value, range};
 
 struct Extraction<'a> {
     index: &'a Index,
@@ -180,7 +180,7 @@ impl Pickle {
         let root = index.object(self.ops(), limits)?;
         let Some(parts) = index.elements(root, Kind::Sequence) else {
             return self.range().map_or(Ok(None), |range| {
-                budget.spend(range.total().saturating_mul(size_of::<Self>()))?;
+                budget.spend(range.size_hint().0.saturating_mul(size_of::<Self>()))?;
                 range.map(|int| Self::encode(&Value::from(int))).collect::<Result<_>>().map(Some)
             });
         };
@@ -197,11 +197,11 @@ impl Pickle {
     }
 
     /// The integers of a `range` within 64 bits, if this is one.
-    fn range(&self) -> Option<Steps> {
+    fn range(&self) -> Option<impl Iterator<Item = i64> + use<>> {
         let Instance { module, name, args, .. } = self.as_instance(&Limits::default())?;
         let bounds: Option<Vec<i64>> = args.iter().map(Value::as_i64).collect();
         match (module.as_str(), name.as_str(), bounds?.as_slice()) {
-            ("builtins", "range", &[from, to, step]) => Steps::new(from, to, step),
+            ("builtins", "range", &[from, to, step]) => range(from, to, step),
             _ => None,
         }
     }

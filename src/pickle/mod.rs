@@ -219,9 +219,7 @@ impl Pickle {
     /// A whole pickle, as `pickle.loads` takes it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
-        writer.pickle(self);
-        writer.finish()
+        [&[op::PROTO, HIGHEST_PROTOCOL], self.ops(), &[op::STOP]].concat()
     }
 
     /// Opens it: plain data becomes a tree of values, and every object that is not plain data an

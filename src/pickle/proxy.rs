@@ -134,8 +134,7 @@ impl PickledProxy {
             self.token.write(writer);
             writer.str("pickle");
             let exposed = self.exposed.iter().map(|exposed| ("exposed", exposed));
-            let exposed: Vec<_> = exposed.collect();
-            writer.dict(exposed.into_iter(), Writer::str, |writer, names| {
+            writer.dict(exposed, Writer::str, |writer, names| {
                 writer.tuple(names.len(), |writer| names.iter().for_each(|name| writer.str(name)));
             });
         });

@@ -79,20 +79,3 @@ impl IntoArgs for () {
         call(&[], &[])
     }
 }
-
-macro_rules! tuples {
-    ($first:ident $($rest:ident)*) => {
-        impl<$first: Into<Value>, $($rest: Into<Value>),*> IntoArgs for ($first, $($rest),*) {
-            #[allow(non_snake_case, reason = "each part is named like its type")]
-            fn with_args<R>(self, call: impl FnOnce(&[Value], &[(String, Value)]) -> R) -> R {
-                let ($first, $($rest),*) = self;
-                call(&[$first.into(), $($rest.into()),*], &[])
-            }
-        }
-
-        tuples!($($rest)*);
-    };
-    () => {};
-}
-
-tuples!(A B C D E F G H I J K L);

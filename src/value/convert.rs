@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
-use super::{Pickle, Value};
+use super::{IntoArgs, Pickle, Value};
 use crate::error::{Error, Result};
 
 /// A Rust type that a [`Value`] can be converted to, with [`Value::to`] or [`Pickle::to`].
@@ -381,6 +381,14 @@ macro_rules! tuples {
         }
 
         impl<$($name: Into<Value>),+> IntoValue for ($($name,)+) {}
+
+        impl<$($name: Into<Value>),+> IntoArgs for ($($name,)+) {
+            #[allow(non_snake_case, reason = "each part is named like its type")]
+            fn with_args<R>(self, call: impl FnOnce(&[Value], &[(String, Value)]) -> R) -> R {
+                let ($($name,)+) = self;
+                call(&[$($name.into()),+], &[])
+            }
+        }
 
         impl<$($name: FromValue),+> FromValue for ($($name,)+) {
             /// From a `tuple` or a `list` of this length.

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use super::{Pickle, Value};
 use crate::limits::Limits;
-use crate::pickle::{Instance, int_from_le_bytes};
+use crate::pickle::int_from_le_bytes;
 
 /// No scalar of these types takes more bytes, nor does any take fewer.
 const SIZES: std::ops::RangeInclusive<usize> = 60..=200;
@@ -47,22 +47,22 @@ pub(super) fn number(pickle: &Pickle) -> Option<Value> {
         return None;
     }
     let limits = Limits::default();
-    let Instance { module, name, args, state: None, .. } = pickle.as_instance(&limits)? else {
+    let scalar = pickle.as_instance(&limits)?;
+    let (
+        "numpy.core.multiarray" | "numpy._core.multiarray",
+        "scalar",
+        [Value::Opaque(dtype), Value::Bytes(bytes)],
+        None,
+    ) = (scalar.module.as_str(), scalar.name.as_str(), scalar.args.as_slice(), &scalar.state)
+    else {
         return None;
     };
-    if !matches!(module.as_str(), "numpy.core.multiarray" | "numpy._core.multiarray")
-        || name != "scalar"
-    {
-        return None;
-    }
-    let [Value::Opaque(dtype), Value::Bytes(bytes)] = args.as_slice() else { return None };
-    let Instance { module, name, args, state, .. } = dtype.as_instance(&limits)?;
-    let (Some(Value::Str(code)), Some(Value::Tuple(state))) = (args.first(), state) else {
+    let dtype = dtype.as_instance(&limits)?;
+    let ("numpy", "dtype", [Value::Str(code), ..], Some(Value::Tuple(state))) =
+        (dtype.module.as_str(), dtype.name.as_str(), dtype.args.as_slice(), &dtype.state)
+    else {
         return None;
     };
-    if (module.as_str(), name.as_str()) != ("numpy", "dtype") {
-        return None;
-    }
     let mut bytes = bytes.clone();
     if state.get(1).and_then(Value::as_str) == Some(">") {
         bytes.reverse();
@@ -70,26 +70,24 @@ pub(super) fn number(pickle: &Pickle) -> Option<Value> {
     read(code, &bytes)
 }
 
-/// Reads little-endian bytes by a dtype's code: its kind, and how many bytes it has.
+/// Reads little-endian bytes by a dtype's code: its kind, and the number of bytes.
 fn read(code: &str, bytes: &[u8]) -> Option<Value> {
-    match (code, bytes) {
-        ("b1", [truth]) => Some(Value::Bool(*truth != 0)),
-        ("i1" | "i2" | "i4" | "i8", bytes) if has_size(code, bytes) => {
-            int_from_le_bytes(bytes).map(Value::Int)
-        }
-        // A zero byte more, or the top bit would be taken for the sign.
-        ("u1" | "u2" | "u4" | "u8", bytes) if has_size(code, bytes) => {
-            int_from_le_bytes(&[bytes, &[0]].concat()).map(Value::Int)
-        }
-        ("f2", bytes) => Some(half(u16::from_le_bytes(bytes.try_into().ok()?)).into()),
-        ("f4", bytes) => Some(f32::from_le_bytes(bytes.try_into().ok()?).into()),
-        ("f8", bytes) => Some(f64::from_le_bytes(bytes.try_into().ok()?).into()),
-        _ => None,
+    let [kind, size] = <[u8; 2]>::try_from(code.as_bytes()).ok()?;
+    if usize::from(size) != usize::from(b'0') + bytes.len() {
+        return None;
     }
-}
-
-fn has_size(code: &str, bytes: &[u8]) -> bool {
-    code.get(1..).and_then(|size| size.parse().ok()) == Some(bytes.len())
+    Some(match kind {
+        b'b' => Value::Bool(bytes != [0]),
+        b'i' => Value::Int(int_from_le_bytes(bytes)?),
+        // A zero byte more, or the top bit would be taken for the sign.
+        b'u' => Value::Int(int_from_le_bytes(&[bytes, &[0]].concat())?),
+        b'f' => Value::Float(match bytes.len() {
+            2 => half(u16::from_le_bytes(bytes.try_into().ok()?)),
+            4 => f32::from_le_bytes(bytes.try_into().ok()?).into(),
+            _ => f64::from_le_bytes(bytes.try_into().ok()?),
+        }),
+        _ => return None,
+    })
 }
 
 /// An IEEE 754 number of 16 bits: a sign, 5 bits of exponent, 10 of fraction.

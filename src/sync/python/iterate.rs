@@ -6,7 +6,7 @@ use crate::object::Return;
 use crate::object::call::Call;
 use crate::object::stored::{Element, Held};
 use crate::pickle::Pickle;
-use crate::value::{Steps, Value};
+use crate::value::{self, Value};
 
 /// The items of an argument, each with references to the objects that it names.
 ///
@@ -76,9 +76,9 @@ fn range(call: &Call<'_>, value: &Value) -> Result<Vec<Value>, Exception> {
     let (Some(from), Some(to), Some(step)) = (bound(from), bound(to), bound(step)) else {
         return Err(overflow("the bounds of a range must fit 64 bits".to_owned()));
     };
-    let steps = Steps::new(from, to, step);
+    let steps = value::range(from, to, step);
     let steps = steps.ok_or_else(|| Exception::value_error("the step of a range must not be 0"))?;
-    spend(call, steps.total())?;
+    spend(call, steps.size_hint().0)?;
     Ok(steps.map(Value::from).collect())
 }
 

@@ -1,4 +1,5 @@
-//! The elements of the objects that a request or reply is made of, which are recorded while it is indexed.
+//! The elements of the tuples, lists and dicts that a request or reply is made of. They are recorded while it is
+//! indexed, to take it apart without a second pass.
 
 use super::machine::{Parts, Span};
 use super::op;

@@ -1,16 +1,17 @@
 //! One pass over a pickle: where its objects begin and end, and what its memo references mean.
 //!
-//! Objects are contiguous, so a slot of the stack holds only where its object *ends*; it begins where the
-//! slot below ends.
+//! Objects are contiguous, so a slot of the stack holds only the place where its object *ends*. The object begins
+//! where the one below it ends.
 //!
 //! ```text
 //!   bytes   80 04  28  8c 01 61 94  5d 94  4b 07  61  74  2e      ('a', [7])
 //!   op      PROTO  (   'a'   MEMO   ]  M   7      a   t   .
 //!   slots          3       7           9    11   -> 12       then one slot, ending at 13
 //! ```
-//! What a `POP` discards thereby belongs to the next object, which may refer to what it memoized: CPython
-//! writes a recursive tuple like that. It may also have changed the object before, as *trailing* bytes of
-//! that: CPython calls the function that sets an object's state, and discards the result.
+//! Bytes that a `POP` discards are kept with both their neighbours. They lead the next object, which may refer to
+//! something that they memoized: CPython writes a recursive tuple like that. They are *trailing* bytes of the
+//! object before, which they may have changed: CPython calls the function that sets an object's state, and discards
+//! the result.
 //!
 //! A memo key is numbered anew each time it is put, because a pickle may put the same key twice.
 
@@ -271,7 +272,7 @@ impl Builder for Index {
         Ok(None)
     }
 
-    /// Up to the end of this operation, what is dropped are trailing bytes of the object below.
+    /// The dropped slots, up to the end of this operation, are trailing bytes of the object below.
     fn discard(&mut self, op: Op<'_>, stack: &mut Vec<Slot>, first: usize) {
         self.truncate(stack, first);
         self.containers.forget(first);

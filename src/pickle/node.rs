@@ -11,13 +11,13 @@ use crate::value::Value;
 pub(crate) struct Instance {
     pub(crate) module: String,
     pub(crate) name: String,
-    /// What the class, or function, is called with; last the dict of keyword arguments, if it has any.
+    /// The arguments of the class or function; the last is the dict of keyword arguments, if there are any.
     pub(crate) args: Vec<Value>,
     /// Whether it is called itself, and not only its `__new__`.
     pub(crate) called: bool,
-    /// What `BUILD` gives it afterwards.
+    /// The state that `BUILD` sets afterwards.
     pub(crate) state: Option<Value>,
-    /// The list of what is appended to it, or the dict of what is set in it.
+    /// The list of items that are appended to it, or the dict of items that are set in it.
     pub(crate) items: Option<Value>,
 }
 
@@ -151,7 +151,7 @@ pub(super) fn instance(op: Op<'_>, class: Node, parts: Vec<Value>) -> Node {
     dill::node(Instance { module, name, args, called, state: None, items: None })
 }
 
-/// Adds items to plain data; `false` if that says nothing here.
+/// Adds items to plain data; `false` if the operation does not apply to it.
 pub(super) fn extend(value: &mut Value, code: u8, items: Vec<Value>) -> bool {
     match value {
         Value::List(list) | Value::Set(list) if code != op::BUILD => list.extend(items),
@@ -161,7 +161,7 @@ pub(super) fn extend(value: &mut Value, code: u8, items: Vec<Value>) -> bool {
     true
 }
 
-/// Adds state or items to an object; `false` if that says nothing here.
+/// Adds state or items to an object; `false` if the operation does not apply to it.
 pub(super) fn add(instance: &mut Instance, code: u8, items: Vec<Value>) -> bool {
     match (code, &mut instance.state, &mut instance.items) {
         (op::BUILD, state @ None, _) => *state = items.into_iter().next(),

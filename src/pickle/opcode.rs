@@ -7,9 +7,9 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Operand {
     None,
-    /// So many bytes.
+    /// This number of bytes.
     Fixed(u8),
-    /// A little-endian length of so many bytes, then that many bytes.
+    /// A little-endian length, which itself has this number of bytes, and then the bytes.
     Counted(u8),
     /// Two lines of text, each ended by a newline.
     TwoLines,
@@ -18,7 +18,7 @@ pub(crate) enum Operand {
 /// What an operation does to the stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Effect {
-    /// Pushes an object that the operation spells out.
+    /// Pushes an object that is written in the operation.
     Push,
     /// Pushes an object that was memoized.
     Get,
@@ -26,11 +26,11 @@ pub(crate) enum Effect {
     Put,
     /// Pushes a mark.
     Mark,
-    /// The last so many objects become one.
+    /// This number of objects on top become one.
     Join(u8),
     /// The objects above the last mark become one.
     JoinMark,
-    /// The last so many objects go into the one below them.
+    /// This number of objects on top go into the one below them.
     Fill(u8),
     /// The objects above the last mark go into the one below it.
     FillMark,

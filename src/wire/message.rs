@@ -20,7 +20,7 @@ use crate::pickle::{Index, Kind, Span, Writer};
 use crate::value::Value;
 use crate::wire::frame::{self, Frame};
 
-/// An item of so many bytes is not copied into its reply.
+/// An item of at least this size is not copied into its reply.
 const APART: usize = 16 * 1024;
 
 /// The most arguments of a call, by place and by name together.

@@ -5,10 +5,8 @@
 //!                                              └─► start ──► ServerHandle   on one of its own
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,7 +15,8 @@ use crate::limits::Limits;
 use crate::net::{Address, BoundListener, Listener};
 use crate::object::call::Call;
 use crate::object::{IntoReturn, Return};
-use crate::server::{self, Registration, ServerState, Settings};
+use crate::server::{self, Logger, Registration, ServerState, Settings};
+use crate::wait::lock;
 use crate::wire::handshake::Authkey;
 
 /// A manager in the making: the registry, and the settings. Python's `BaseManager`.
@@ -40,9 +39,7 @@ pub struct Manager {
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut typeids: Vec<&String> = self.settings.registry.keys().collect();
-        typeids.sort_unstable();
-        f.debug_struct("Manager").field("typeids", &typeids).finish_non_exhaustive()
+        f.debug_struct("Manager").field("typeids", &self.settings.typeids()).finish_non_exhaustive()
     }
 }
 
@@ -50,8 +47,7 @@ impl Default for Manager {
     /// A manager with this process's key ([`Authkey::process`]), as Python's without `authkey`.
     fn default() -> Self {
         let settings = Settings {
-            registry: HashMap::new(),
-            authkey: Vec::new(),
+            registry: Mutex::default(),
             limits: Limits::default(),
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(60),
@@ -118,8 +114,8 @@ impl Manager {
 
     /// Registers a typeid with what else Python's `register` takes: see [`Registration`].
     #[must_use]
-    pub fn register_with(mut self, typeid: impl Into<String>, registration: Registration) -> Self {
-        self.settings.registry.insert(typeid.into(), registration);
+    pub fn register_with(self, typeid: impl Into<String>, registration: Registration) -> Self {
+        lock(&self.settings.registry).insert(typeid.into(), Arc::new(registration));
         self
     }
 
@@ -228,7 +224,7 @@ impl Manager {
     /// ```
     #[must_use]
     pub fn log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.settings.log = Some(Box::new(log));
+        self.settings.log = Some(Logger::new(log));
         self
     }
 
@@ -237,7 +233,8 @@ impl Manager {
     /// # Errors
     /// [`Error::Io`] if the address cannot be listened on, [`Error::Invalid`] for an empty key.
     pub fn bind(self, address: impl Into<Address>) -> Result<Server> {
-        self.listen(Some(&address.into()))
+        let address = address.into();
+        self.serve_on(|mode| Listener::bind(Some(&address), mode))
     }
 
     /// Serves on a socket that listens already: a [`TcpListener`](std::net::TcpListener), or a
@@ -274,8 +271,7 @@ impl Manager {
     /// [`Error::Io`] if the listener has no address, [`Error::Invalid`] for an empty key or a Unix socket
     /// without a path.
     pub fn bind_listener(self, listener: impl Into<BoundListener>) -> Result<Server> {
-        let listener = Listener::adopt(listener.into())?;
-        self.serve_on(|_| Ok(listener))
+        self.serve_on(|_| Listener::adopt(listener.into()))
     }
 
     /// Listens on a fresh Unix socket in a private temporary directory, as Python does when the
@@ -284,22 +280,17 @@ impl Manager {
     /// # Errors
     /// As [`Manager::bind`].
     pub fn bind_private(self) -> Result<Server> {
-        self.listen(None)
+        self.serve_on(|mode| Listener::bind(None, mode))
     }
 
-    fn listen(self, address: Option<&Address>) -> Result<Server> {
-        self.serve_on(|mode| Listener::bind(address, mode))
-    }
-
-    fn serve_on(mut self, listen: impl FnOnce(u32) -> Result<Listener>) -> Result<Server> {
+    fn serve_on(self, listen: impl FnOnce(u32) -> Result<Listener>) -> Result<Server> {
         let authkey = self.authkey.map_or_else(Authkey::process, Ok)?;
         if authkey.as_bytes().is_empty() && !self.allow_empty_authkey {
             return Err(Error::invalid("authkey: it is empty"));
         }
-        self.settings.authkey = authkey.as_bytes().to_vec();
         let listener = listen(self.socket_mode)?;
-        let address = listener.address.clone();
-        Ok(Server { state: Arc::new(ServerState::new(self.settings, address)?), listener, authkey })
+        let state = ServerState::new(self.settings, authkey, listener.address.clone())?;
+        Ok(Server { state: Arc::new(state), listener })
     }
 }
 
@@ -308,7 +299,6 @@ impl Manager {
 pub struct Server {
     state: Arc<ServerState>,
     listener: Listener,
-    authkey: Authkey,
 }
 
 impl Server {
@@ -321,7 +311,7 @@ impl Server {
     /// The key that clients must hold.
     #[must_use]
     pub fn authkey(&self) -> &Authkey {
-        &self.authkey
+        &self.state.authkey
     }
 
     /// Serves on this thread until a client or a callable asks for the end
@@ -348,24 +338,23 @@ impl Server {
     /// # Errors
     /// [`Error::Io`] if no thread can be had, [`Error::Invalid`] if the initializer panicked.
     pub fn start_with(self, initializer: impl FnOnce() + Send + 'static) -> Result<ServerHandle> {
-        let Self { state, listener, authkey } = self;
+        let Self { state, listener } = self;
         let serving = state.clone();
-        let (ready, word) = mpsc::channel();
+        let (initialized, serves) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("basemanager".to_owned())
             .spawn(move || {
-                let done = catch_unwind(AssertUnwindSafe(initializer)).is_ok();
-                // Whoever started this waits for the word.
-                let _ = ready.send(done);
-                if done { server::serve(&serving, listener) } else { Ok(()) }
+                initializer();
+                let _ = initialized.send(());
+                server::serve(&serving, listener)
             })
             .map_err(Error::io("start a thread"))?;
-        if word.recv() == Ok(true) {
-            return Ok(ServerHandle { state, authkey, thread: Some(thread) });
+        if serves.recv().is_err() {
+            // The listener is closed before this returns.
+            let _ = thread.join();
+            return Err(Error::invalid("initializer: it panicked"));
         }
-        // With the thread the listener ends.
-        let _ = thread.join();
-        Err(Error::invalid("initializer: it panicked"))
+        Ok(ServerHandle { state, thread: Some(thread) })
     }
 }
 
@@ -373,7 +362,6 @@ impl Server {
 #[derive(Debug)]
 pub struct ServerHandle {
     state: Arc<ServerState>,
-    authkey: Authkey,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -387,7 +375,7 @@ impl ServerHandle {
     /// The key that clients must hold.
     #[must_use]
     pub fn authkey(&self) -> &Authkey {
-        &self.authkey
+        &self.state.authkey
     }
 
     /// Begins the manager's end; [`ServerHandle::join`] waits for it. Again is fine.
@@ -399,7 +387,7 @@ impl ServerHandle {
     /// `timeout`.
     #[must_use]
     pub fn join_timeout(&self, timeout: Duration) -> bool {
-        self.state.wait_ended(Some(timeout))
+        self.state.wait_ended(timeout)
     }
 
     /// Waits until the manager has ended, whoever asked for it.

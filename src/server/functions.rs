@@ -88,13 +88,9 @@ fn create(
     let typeid: String = typeid
         .to()
         .map_err(|error: Error| traceback(format_args!("TypeError: a typeid: {error}")))?;
-    let registry = &state.settings.registry;
-    let registration = registry.get(&typeid).filter(|found| found.create_method);
+    let registration = state.registration(&typeid).filter(|found| found.create_method);
     let registration = registration.ok_or_else(|| {
-        let open = registry.iter().filter(|(_, found)| found.create_method);
-        let mut names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        let names = names.join(", ");
+        let names = state.settings.typeids().join(", ");
         traceback(format_args!("KeyError: no typeid '{typeid}' is registered; there are: {names}"))
     })?;
     let mut call = Call::new(request, &typeid, args, context, None);
@@ -119,7 +115,8 @@ pub(super) fn proxy_reply(state: &ServerState, typeid: &str, result: Return) -> 
 /// Adds a result to the object table, with one reference.
 fn insert(state: &ServerState, typeid: &str, result: Return) -> Result<Arc<Entry>, Reply> {
     let max = state.settings.max_objects;
-    let entry = Entry::new(&state.settings.registry, typeid, result.into_object());
+    let registration = state.registration(typeid);
+    let entry = Entry::new(registration.as_deref(), typeid, result.into_object());
     state.objects.insert(entry, max).ok_or_else(|| {
         let error = Error::limit("number of objects", max);
         traceback(format_args!("MemoryError: {error}"))

@@ -5,17 +5,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 
-use super::{GRACE, guarded};
+use super::guarded;
+use super::lifecycle::GRACE;
 use crate::wait::{Monitor, Wait};
-
-/// Called with each line.
-pub(crate) type Log = Box<dyn Fn(&str) + Send + Sync>;
 
 /// The most lines that are kept while the callback blocks. Further lines are dropped and counted.
 const LINES: usize = 1024;
 
-pub(super) struct Logger {
-    log: Log,
+pub(crate) struct Logger {
+    log: Box<dyn Fn(&str) + Send + Sync>,
     lines: Monitor<Lines>,
 }
 
@@ -27,35 +25,20 @@ struct Lines {
     running: bool,
 }
 
-impl Lines {
-    fn next(&mut self) -> Option<String> {
-        self.waiting.pop_front().or_else(|| match std::mem::take(&mut self.dropped) {
-            0 => None,
-            count => Some(format!("{count} log lines were dropped: the log is too slow")),
-        })
-    }
-}
-
 impl Logger {
-    pub(super) fn new(log: Log) -> Arc<Self> {
-        Arc::new(Self { log, lines: Monitor::new(Lines::default()) })
+    pub(crate) fn new(log: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { log: Box::new(log), lines: Monitor::new(Lines::default()) })
     }
 
-    /// Hands a line to the logging thread.
+    /// Hands a line to the logging thread, and starts it if it does not run.
     pub(super) fn write(self: &Arc<Self>, line: String) {
         let mut lines = self.lines.lock();
-        if lines.waiting.len() < LINES {
-            lines.waiting.push_back(line);
-        } else {
+        if lines.waiting.len() == LINES {
             lines.dropped += 1;
+            return;
         }
-        drop(lines);
-        self.start();
-    }
-
-    fn start(self: &Arc<Self>) {
-        let mut lines = self.lines.lock();
-        if lines.waiting.is_empty() || std::mem::replace(&mut lines.running, true) {
+        lines.waiting.push_back(line);
+        if std::mem::replace(&mut lines.running, true) {
             return;
         }
         drop(lines);
@@ -69,7 +52,12 @@ impl Logger {
 
     fn run(&self) {
         let mut lines = self.lines.lock();
-        while let Some(line) = lines.next() {
+        while let Some(line) = lines.waiting.pop_front() {
+            if lines.waiting.is_empty() && lines.dropped > 0 {
+                let count = std::mem::take(&mut lines.dropped);
+                let text = format!("{count} log lines were dropped: the log is too slow");
+                lines.waiting.push_back(text);
+            }
             drop(lines);
             // A panic of the callback must not end the logging.
             let _ = guarded(|| (self.log)(&line));
@@ -81,8 +69,7 @@ impl Logger {
     }
 
     /// Waits until all lines are logged, or a short time if the callback blocks.
-    pub(super) fn flush(self: &Arc<Self>) {
-        self.start();
+    pub(super) fn flush(&self) {
         let _ = self.lines.wait(&mut Wait::new(Some(GRACE)), |lines| !lines.running);
     }
 }

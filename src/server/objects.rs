@@ -23,7 +23,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::guarded;
-use super::registry::Registry;
+use super::registry::Registration;
 use crate::error::Result;
 use crate::net::Address;
 use crate::object::SharedObject;
@@ -55,8 +55,11 @@ pub(super) struct Entry {
 
 impl Entry {
     /// An entry without an id: [`Objects`] sets it.
-    pub(super) fn new(registry: &Registry, typeid: &str, object: Arc<dyn SharedObject>) -> Self {
-        let registration = registry.get(typeid);
+    pub(super) fn new(
+        registration: Option<&Registration>,
+        typeid: &str,
+        object: Arc<dyn SharedObject>,
+    ) -> Self {
         let overridden = registration.filter(|found| !found.method_to_typeid.is_empty());
         let own = || object.method_to_typeid().iter();
         let owned = |(method, typeid): &(&str, &str)| ((*method).to_owned(), (*typeid).to_owned());
@@ -385,7 +388,7 @@ mod tests {
     }
 
     fn insert(objects: &Objects, held: Option<ObjectRef>) -> String {
-        let entry = Entry::new(&HashMap::new(), "link", Arc::new(Link(held)));
+        let entry = Entry::new(None, "link", Arc::new(Link(held)));
         objects.insert(entry, usize::MAX).map(|entry| entry.id.clone()).unwrap_or_default()
     }
 

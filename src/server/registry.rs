@@ -1,6 +1,6 @@
 //! The registered typeids.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(crate) type Callable =
     Box<dyn Fn(&mut Call<'_>) -> Result<Return, Exception> + Send + Sync + 'static>;
 
 /// The registrations by typeid.
-pub(crate) type Registry = HashMap<String, Registration>;
+pub(crate) type Registry = BTreeMap<String, Arc<Registration>>;
 
 /// A registered typeid: a callable, and which methods its objects expose.
 ///

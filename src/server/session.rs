@@ -34,40 +34,37 @@ use crate::wire::handshake;
 use crate::wire::message::{Reply, Request};
 
 /// Serves a connection until it ends.
-pub(super) fn serve(
-    permit: &mut ConnectionPermit,
-    state: &Arc<ServerState>,
-    connection: Arc<Connection>,
-) {
+pub(super) fn serve(permit: &ConnectionPermit, connection: Arc<Connection>) {
     let address = connection.address;
-    match authenticate_and_serve(permit, state, connection) {
-        Ok(()) | Err(Error::Disconnected) => {}
-        Err(error) => {
-            let event = if permit.authenticated { "closed" } else { "rejected" };
-            state.log(format_args!("{event} {address}: {}", error.reason()));
+    let result = authenticate_and_serve(permit, connection);
+    let (event, reason) = match result {
+        _ if permit.is_evicted() => {
+            let reason = "the oldest unauthenticated connection was closed to admit another";
+            ("rejected", reason.to_owned())
         }
-    }
+        Ok(()) | Err(Error::Disconnected) => return,
+        Err(error) if permit.is_authenticated() => ("closed", error.reason()),
+        Err(error) => ("rejected", error.reason()),
+    };
+    permit.state.log(format_args!("{event} {address}: {reason}"));
 }
 
 fn authenticate_and_serve(
-    permit: &mut ConnectionPermit,
-    state: &Arc<ServerState>,
+    permit: &ConnectionPermit,
     connection: Arc<Connection>,
 ) -> Result<(), Error> {
-    let settings = &state.settings;
+    let settings = &permit.state.settings;
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, Some(deadline(settings.handshake_timeout)));
-    handshake::accept(&mut reader, &mut timed, &settings.authkey)?;
+    handshake::accept(&mut reader, &mut timed, permit.state.authkey.as_bytes())?;
     if !permit.authenticate() {
         return Err(Error::Disconnected);
     }
-    connection
-        .stream
-        .set_timeouts(None, Some(settings.write_timeout))
-        .map_err(Error::connection)?;
+    let timeouts = connection.stream.set_timeouts(None, Some(settings.write_timeout));
+    timeouts.map_err(Error::connection)?;
     // The client may hold back its request until the end of the handshake is acknowledged.
     connection.ack_now();
-    Session::new(state.clone(), connection).serve_requests(reader)
+    Session::new(permit.state.clone(), connection).serve_requests(reader)
 }
 
 /// An authenticated connection.

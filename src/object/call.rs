@@ -1,7 +1,7 @@
-//! One call of a method: its name, its arguments, and who calls.
+//! One call of a method: its name, its arguments and its caller.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
@@ -19,11 +19,11 @@ use crate::wait::{Caller, Wait};
 use crate::wire::message::PickledProxy;
 use crate::wire::message::{Request, Token};
 
-/// Tells one connection from another; never used twice by a manager.
+/// The number of a connection; a manager never reuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) u64);
 
-/// Who calls: a client, known by its connection, or a thread of this process.
+/// The caller of a method: a client's connection, or a thread of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     Connection(ConnectionId),
@@ -40,62 +40,71 @@ impl Owner {
     }
 }
 
-/// A call's view of its connection and manager.
-pub(crate) trait Context: Caller {
-    fn connection(&self) -> ConnectionId;
-    /// Shuts the manager down once the call's reply is sent.
-    fn shut_down_manager(&self);
-    /// Calls the object's `disconnected` when the connection ends.
-    fn watch(&mut self, object: Weak<dyn SharedObject>);
-    fn objects(&self) -> Arc<dyn ObjectTable>;
+/// The connection of a call, with what its calls have asked for.
+pub(crate) struct Context {
+    pub(crate) connection: ConnectionId,
+    pub(crate) objects: Arc<dyn ObjectTable>,
+    /// The objects whose `disconnected` is called when the connection ends, by address.
+    pub(crate) watched: HashMap<usize, Weak<dyn SharedObject>>,
+    /// The manager shuts down once the reply is sent.
+    pub(crate) shutdown_requested: Cell<bool>,
+}
+
+impl Context {
+    pub(crate) fn new(connection: ConnectionId, objects: Arc<dyn ObjectTable>) -> Self {
+        Self { connection, objects, watched: HashMap::new(), shutdown_requested: Cell::default() }
+    }
+
+    fn watch(&mut self, object: Weak<dyn SharedObject>) {
+        if self.watched.len() == self.watched.capacity() {
+            self.watched.retain(|_, watched| watched.strong_count() > 0);
+        }
+        // As long as the weak reference is kept, no other object gets this address.
+        self.watched.entry(object.as_ptr().cast::<()>() as usize).or_insert(object);
+    }
 }
 
 /// A call that a client made, of a [`SharedObject`](crate::object::SharedObject)'s method or of a registered
 /// callable.
 pub struct Call<'a> {
     request: &'a Request,
-    method: &'a str,
-    args: &'a [Pickle],
-    context: &'a mut dyn Context,
+    context: &'a mut Context,
+    caller: &'a mut dyn Caller,
     /// The called object; `None` for a registered callable.
     called: Option<&'a Arc<dyn SharedObject>>,
-    /// The references taken so far, by id: a call counts an object once, however often it names it.
-    taken: RefCell<BTreeMap<String, Arc<ObjectRef>>>,
 }
 
 impl fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let arguments = self.args.len();
-        f.debug_struct("Call").field("method", &self.method).field("args", &arguments).finish()
+        f.debug_struct("Call").field("method", &self.method()).finish_non_exhaustive()
     }
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(
         request: &'a Request,
-        method: &'a str,
-        args: &'a [Pickle],
-        context: &'a mut dyn Context,
+        context: &'a mut Context,
+        caller: &'a mut dyn Caller,
         called: Option<&'a Arc<dyn SharedObject>>,
     ) -> Self {
-        Self { request, method, args, context, called, taken: RefCell::default() }
+        Self { request, context, caller, called }
     }
 
     /// The method's name; for a registered callable, its typeid.
     #[must_use]
     pub fn method(&self) -> &'a str {
-        self.method
+        &self.request.method
     }
 
-    /// The connection that the call came by.
+    /// The connection on which the call arrived.
     #[must_use]
     pub fn connection(&self) -> ConnectionId {
-        self.context.connection()
+        self.context.connection
     }
 
-    /// Shuts the manager down. This call's reply is still sent.
+    /// Shuts the manager down once this call's reply is sent.
     pub fn shut_down_manager(&self) {
-        self.context.shut_down_manager();
+        self.context.shutdown_requested.set(true);
     }
 
     /// Calls [`SharedObject::disconnected`](crate::object::SharedObject::disconnected) of the called object once, when
@@ -116,100 +125,84 @@ impl<'a> Call<'a> {
     /// client stays connected. `None` is no timeout.
     #[must_use]
     pub fn wait(&mut self, timeout: Option<Duration>) -> Wait<'_> {
-        Wait::of(&mut *self.context, timeout)
+        Wait::of(&mut *self.caller, timeout)
     }
 
-    /// An argument as an element to keep, with a hold on the objects that it names. What has no tree
-    /// within the limits stays unopened.
+    /// An argument as an element to store, with references to the objects that it names. An argument that cannot be
+    /// decoded within the limits stays pickled.
     #[must_use]
     pub fn element(&self, arg: &Pickle) -> Element {
-        self.held(self.kept(arg))
+        self.stored(self.kept(arg))
     }
 
-    /// An argument as an item to keep, unopened, with a hold on the objects that it names.
+    /// An argument as an item to store, pickled as it arrived, with references to the objects that it names.
     #[must_use]
     pub fn item(&self, arg: &Pickle) -> Item {
-        let data = arg.clone();
-        let tokens = if self.request.names_objects { Token::all(&data) } else { Vec::new() };
-        Held { data, references: self.references(&tokens) }
+        let references = self.references(|tokens| tokens.extend(Token::all(arg)));
+        Held { data: arg.clone(), references }
     }
 
-    /// The items of an argument, a list or a tuple, to be kept unopened each.
+    /// The items of an argument, a list or a tuple, each pickled as it arrived.
     ///
     /// # Errors
-    /// `TypeError` if it is something else, `ValueError` if it passes a limit.
+    /// `TypeError` if it is something else, `ValueError` if it exceeds a limit.
     pub(crate) fn items(&self, arg: &Pickle) -> Result<Vec<Item>, Exception> {
-        let all = self.item(arg);
+        // Each item refers to all objects that the argument names.
+        let Held { data, references } = self.item(arg);
         let Request { budget, limits, .. } = self.request;
-        let items = all.elements(budget, limits).map_err(unusable)?;
-        let items = items.ok_or_else(|| {
-            let text = format!("{}() takes a list, a tuple or a range", self.method);
-            Exception::type_error(text)
-        })?;
-        // What one of them names, all keep.
-        let held = |data| Held { data, references: all.references.clone() };
-        Ok(items.into_iter().map(held).collect())
+        let items = data.elements(budget, limits).map_err(exceeded)?;
+        let items = items.ok_or_else(|| self.wrong("takes a list, a tuple or a range"))?;
+        Ok(items.into_iter().map(|data| Held { data, references: references.clone() }).collect())
     }
 
-    /// A value made of an argument, or a part of one, as an element to keep, with a hold on the objects that
+    /// A value made from arguments and stored elements, as an element to store, with references to the objects that
     /// it names.
     ///
     /// # Errors
-    /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): what is made of values
-    /// that are kept already could grow without end.
+    /// `ValueError` if it nests deeper than [`Limits::depth`](crate::Limits::depth): a value that contains a stored
+    /// element, and is stored in turn, could otherwise nest without end.
     #[cfg(feature = "sync")]
     pub(crate) fn hold(&self, data: Value) -> Result<Element, Exception> {
         let depth = self.request.limits.depth;
         if !data.fits(depth) {
-            return Err(unusable(Error::limit("nesting depth", depth)));
+            return Err(exceeded(Error::limit("nesting depth", depth)));
         }
-        Ok(self.held(data))
+        Ok(self.stored(data))
     }
 
-    fn held(&self, data: Value) -> Element {
+    fn stored(&self, data: Value) -> Element {
+        let references = self.references(|tokens| Token::all_in(&data, tokens));
+        Held { data, references }
+    }
+
+    fn references(&self, find: impl FnOnce(&mut Vec<Token>)) -> ObjectRefs {
         let mut tokens = Vec::new();
         if self.request.names_objects {
-            Token::all_in(&data, &mut tokens);
+            find(&mut tokens);
         }
-        Held { data, references: self.references(&tokens) }
+        let reference = |token: Token| ObjectRef::new(&self.context.objects, token.id);
+        tokens.into_iter().filter_map(reference).map(Arc::new).collect()
     }
 
     /// The object of this manager that an argument, a proxy, stands for.
     #[cfg(feature = "sync")]
     pub(crate) fn object(&self, proxy: &Value) -> Option<Arc<dyn SharedObject>> {
         let Value::Opaque(proxy) = proxy else { return None };
-        self.context.objects().get(&PickledProxy::read(proxy)?.token.id)
+        self.context.objects.get(&PickledProxy::read(proxy)?.token.id)
     }
 
-    /// Allows the call to make so many bytes beyond what its message spells out, such as a list from a
-    /// number: to be asked before they are allocated.
+    /// Charges the request's budget for this many bytes, before they are allocated: for a result that can be much larger
+    /// than its request, such as a list multiplied by a number.
     ///
     /// # Errors
     /// `MemoryError`: [`Limits::expansion`](crate::Limits::expansion).
     #[cfg(feature = "sync")]
     pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exception> {
-        self.request.budget.spend(bytes).map_err(unusable)
+        self.request.budget.spend(bytes).map_err(exceeded)
     }
 
-    fn references(&self, tokens: &[Token]) -> ObjectRefs {
-        if tokens.is_empty() {
-            return ObjectRefs::default();
-        }
-        let objects = self.context.objects();
-        let mut taken = self.taken.borrow_mut();
-        let reference = |token: &Token| {
-            if let Some(reference) = taken.get(&token.id) {
-                return Some(reference.clone());
-            }
-            let reference = Arc::new(ObjectRef::new(&objects, &token.id)?);
-            taken.insert(token.id.clone(), reference.clone());
-            Some(reference)
-        };
-        tokens.iter().filter_map(reference).collect()
-    }
-
-    /// Assigns the arguments to parameters, by place or by name, as Python does: first those that are required,
-    /// then those that are `None` when left out.
+    /// Assigns the arguments to parameters, by position or by keyword, as Python does: the required parameters come
+    /// first, then the optional ones.
     ///
     /// ```
     /// use basemanager::Exception;
@@ -224,40 +217,43 @@ impl<'a> Call<'a> {
     /// ```
     ///
     /// # Errors
-    /// `TypeError` if an argument is missing, given twice or unknown, or if there are too many.
+    /// `TypeError` if an argument is missing, unknown or given twice, or if there are too many.
     pub fn args<const R: usize, const O: usize>(
         &self,
         required: [&str; R],
         optional: [&str; O],
     ) -> Result<([&'a Pickle; R], [Option<&'a Pickle>; O]), Exception> {
-        let (max, given) = (R + O, self.args.len());
+        let Request { args, kwargs, .. } = self.request;
+        let (max, given) = (R + O, args.len());
         if given > max {
-            return Err(self.wrong(format_args!("takes at most {max} arguments, {given} given")));
+            return Err(self.wrong(&format!("takes at most {max} arguments, {given} given")));
         }
-        for (at, (name, _)) in self.request.kwargs.iter().enumerate() {
-            let place = required.iter().chain(&optional).position(|known| known == name);
-            let earlier = self.request.kwargs.iter().take(at).any(|(other, _)| other == name);
-            match place {
-                None => return Err(self.wrong(format_args!("has no argument '{name}'"))),
-                Some(place) if place < given || earlier => {
-                    return Err(self.wrong(format_args!("got argument '{name}' twice")));
+        for (name, _) in kwargs {
+            match required.iter().chain(&optional).position(|known| known == name) {
+                None => return Err(self.wrong(&format!("has no argument '{name}'"))),
+                Some(place) if place < given => {
+                    return Err(self.wrong(&format!("got argument '{name}' twice")));
                 }
                 Some(_) => {}
             }
         }
-        let find = |place: usize, name: &str| {
-            let named = || self.request.kwargs.iter().find(|(given, _)| given == name);
-            self.args.get(place).or_else(|| named().map(|(_, value)| value))
-        };
-        let missing = required.iter().enumerate().find(|(at, name)| find(*at, name).is_none());
-        if let Some((_, name)) = missing {
-            return Err(self.wrong(format_args!("is missing the argument '{name}'")));
-        }
-        // None is missing, so that none is replaced here.
         let mut places = 0..;
-        let mut next = |name: &str| places.next().and_then(|place| find(place, name));
-        let required = required.map(|name| next(name).unwrap_or(&NONE));
-        Ok((required, optional.map(next)))
+        let mut next = |name: &str| {
+            let named = || kwargs.iter().rfind(|(given, _)| given == name);
+            let positional = places.next().and_then(|place: usize| args.get(place));
+            positional.or_else(|| named().map(|(_, value)| value))
+        };
+        let mut missing = None;
+        let required = required.map(|name| {
+            next(name).unwrap_or_else(|| {
+                missing.get_or_insert(name);
+                &NONE
+            })
+        });
+        match missing {
+            Some(name) => Err(self.wrong(&format!("is missing the argument '{name}'"))),
+            None => Ok((required, optional.map(next))),
+        }
     }
 
     /// Refuses arguments.
@@ -271,7 +267,7 @@ impl<'a> Call<'a> {
     /// The positional arguments, for a method that takes any number.
     #[must_use]
     pub fn positional(&self) -> &'a [Pickle] {
-        self.args
+        &self.request.args
     }
 
     /// The keyword arguments, for a method that takes any.
@@ -280,16 +276,16 @@ impl<'a> Call<'a> {
         &self.request.kwargs
     }
 
-    /// An argument as a value, within the manager's limits. A `bool`, `int` or `float` of `NumPy` is the plain
-    /// number; to keep it as it is, use [`Call::element`].
+    /// An argument as a value, decoded within the manager's limits. A `bool`, `int` or `float` of `NumPy` becomes the
+    /// plain number; [`Call::element`] keeps it as it is.
     ///
     /// # Errors
-    /// `ValueError` if it passes a limit, `MemoryError` if that is what may become of the message.
+    /// `ValueError` if it exceeds a limit, `MemoryError` if that is [`Limits::expansion`](crate::Limits::expansion).
     pub fn value(&self, arg: &Pickle) -> Result<Value, Exception> {
-        self.decode(arg).map(Value::into_plain).map_err(unusable)
+        self.decode(arg).map(Value::into_plain).map_err(exceeded)
     }
 
-    /// An argument as [`Call::element`] keeps it, to be compared with such.
+    /// An argument as [`Call::element`] stores it, for a comparison with stored elements.
     pub(crate) fn kept(&self, arg: &Pickle) -> Value {
         self.decode(arg).unwrap_or_else(|_| Value::Opaque(arg.clone()))
     }
@@ -298,7 +294,7 @@ impl<'a> Call<'a> {
         arg.decode_within(&self.request.budget, &self.request.limits)
     }
 
-    /// Whether Python takes an argument for true; `default` if it was left out.
+    /// The truth value of an argument, as Python's `bool()` returns it; `default` if it was left out.
     ///
     /// # Errors
     /// As [`Call::value`].
@@ -306,35 +302,34 @@ impl<'a> Call<'a> {
         arg.map_or(Ok(default), |arg| Ok(self.value(arg)?.truthy()))
     }
 
-    /// A timeout in seconds that a client gave, or `None`, for ever, if it was left out or is Python's `None`.
-    /// [`Duration::from_secs_f64`] must not be given a client's number: it panics if that is negative, not a
+    /// A timeout in seconds. `None`, which is no timeout, if the argument was left out or is Python's `None`.
+    ///
+    /// Do not pass a client's number to [`Duration::from_secs_f64`]: that panics if the number is negative, not a
     /// number, or too large.
     ///
     /// ```
     /// use basemanager::Exception;
     /// use basemanager::object::{Call, Monitor, Return};
     ///
-    /// /// `wait(timeout=None)`: whether it came true in time.
+    /// /// `wait(timeout=None)`: returns whether the state became true in time.
     /// fn wait(truth: &Monitor<bool>, call: &mut Call<'_>) -> Result<Return, Exception> {
     ///     let ([], [timeout]) = call.args([], ["timeout"])?;
     ///     let timeout = call.timeout(timeout)?;
-    ///     let came = truth.wait(&mut call.wait(timeout), |truth| *truth)?;
-    ///     Ok(came.is_some().into())
+    ///     let state = truth.wait(&mut call.wait(timeout), |truth| *truth)?;
+    ///     Ok(state.is_some().into())
     /// }
     /// ```
     ///
     /// # Errors
-    /// What Python raises: `TypeError` if it is no number, `ValueError` if it is negative or not a number
-    /// (nan), `OverflowError` if it is infinite or more than 292 years.
+    /// As in Python: `TypeError` if it has another type, `ValueError` if it is negative or NaN, `OverflowError` if it is
+    /// more than 292 years.
     pub fn timeout(&self, arg: Option<&Pickle>) -> Result<Option<Duration>, Exception> {
         let value = arg.map_or(Ok(Value::None), |arg| self.value(arg))?;
         if value.is_none() {
             return Ok(None);
         }
-        let name = value.type_name();
-        let seconds = value.to::<f64>();
-        let refusal = |_| Exception::type_error(format!("a timeout is a number, not '{name}'"));
-        let seconds = seconds.map_err(refusal)?;
+        let refused = format!("a timeout must be a number, not '{}'", value.type_name());
+        let seconds: f64 = value.to().map_err(|_| Exception::type_error(refused))?;
         if seconds < 0.0 {
             return Err(Exception::value_error("'timeout' must be a non-negative number"));
         }
@@ -344,36 +339,36 @@ impl<'a> Call<'a> {
     /// The exception for a method that `exposed` names but `call` does not know.
     #[must_use]
     pub fn no_such_method(&self) -> Exception {
-        Exception::attribute_error(format!("there is no method '{}'", self.method))
+        Exception::attribute_error(format!("there is no method '{}'", self.method()))
     }
 
-    fn wrong(&self, what: fmt::Arguments<'_>) -> Exception {
-        Exception::type_error(format!("{}() {what}", self.method))
+    fn wrong(&self, problem: &str) -> Exception {
+        Exception::type_error(format!("{}() {problem}", self.method()))
     }
 }
 
 /// Python's `None`.
 static NONE: Pickle = Pickle::none();
 
-/// Seconds as a time; less than none is none.
+/// Seconds as a duration; a negative number is zero.
 ///
 /// # Errors
-/// `ValueError` for nan, `OverflowError` for more than `CPython` can count.
+/// `ValueError` for NaN, `OverflowError` for more than `CPython` can count.
 pub(crate) fn duration(seconds: f64) -> Result<Duration, Exception> {
-    /// What `CPython` counts in nanoseconds, 63 bits of them.
-    const MOST: f64 = 9_223_372_036.0;
+    /// `CPython` counts nanoseconds in 63 bits.
+    const MAX: f64 = 9_223_372_036.0;
     if seconds.is_nan() {
         return Err(Exception::value_error("Invalid value NaN (not a number)"));
     }
-    if seconds > MOST {
+    if seconds > MAX {
         let text = "timestamp out of range for C PyTime_t";
         return Err(Exception::builtin("OverflowError", text));
     }
     Ok(Duration::from_secs_f64(seconds.max(0.0)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
-fn unusable(error: Error) -> Exception {
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn exceeded(error: Error) -> Exception {
     let memory = matches!(error, Error::Limit { what: Budget::NAME, .. });
     Exception::builtin(if memory { "MemoryError" } else { "ValueError" }, error.to_string())
 }

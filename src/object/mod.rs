@@ -163,14 +163,13 @@ impl<T: Into<String>> FromIterator<T> for Exposed {
 /// What a method, or a registered callable, returns.
 ///
 /// Every [`IntoValue`] converts into a copy, and a handle or an `Arc` of a shared object into a proxy.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Return {
-    /// A value, of which the client gets a copy.
-    Value(Value),
-    /// The same, with references that keep the objects that it names alive until the client can have read it.
+    /// A value, of which the client gets a copy. The objects that it names live until the client has had time to take
+    /// references of its own.
     Element(Element),
-    /// An item, as the pickle that it was received as. See [`SharedObject::delivered`] and
-    /// [`SharedObject::take_back`].
+    /// An item, which is sent as it is. See [`SharedObject::delivered`] and [`SharedObject::take_back`].
     Item(Item),
     /// A list of such items.
     Items(Vec<Item>),
@@ -180,15 +179,9 @@ pub enum Return {
     Shared(Arc<dyn SharedObject>),
 }
 
-impl fmt::Debug for Return {
+impl fmt::Debug for dyn SharedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Value(value) => f.debug_tuple("Value").field(value).finish(),
-            Self::Element(element) => f.debug_tuple("Element").field(element).finish(),
-            Self::Item(item) => f.debug_tuple("Item").field(item).finish(),
-            Self::Items(items) => f.debug_tuple("Items").field(items).finish(),
-            Self::Shared(object) => object.repr(f),
-        }
+        self.repr(f)
     }
 }
 
@@ -197,7 +190,6 @@ impl Return {
     pub(crate) fn into_object(self) -> Arc<dyn SharedObject> {
         match self {
             Self::Shared(object) => object,
-            Self::Value(value) => Arc::new(Plain(value.into())),
             Self::Element(element) => Arc::new(Plain(element)),
             Self::Item(item) => Arc::new(Plain(item.map(Value::Opaque))),
             Self::Items(items) => {
@@ -252,7 +244,7 @@ pub(crate) fn saturated(count: i64) -> usize {
 
 impl<T: IntoValue> From<T> for Return {
     fn from(value: T) -> Self {
-        Self::Value(value.into())
+        Self::Element(Element::own(value.into()))
     }
 }
 

@@ -32,9 +32,8 @@ pub(crate) struct ObjectRef {
 
 impl ObjectRef {
     /// Takes a reference; `None` if the id is unknown.
-    pub(crate) fn new(objects: &Arc<dyn ObjectTable>, id: &str) -> Option<Self> {
-        let objects = objects.clone();
-        objects.incref(id).then(|| Self { objects, id: id.to_owned() })
+    pub(crate) fn new(objects: &Arc<dyn ObjectTable>, id: String) -> Option<Self> {
+        objects.incref(&id).then(|| Self { objects: objects.clone(), id })
     }
 }
 
@@ -55,8 +54,8 @@ pub(crate) struct ObjectRefs(
 impl FromIterator<Arc<ObjectRef>> for ObjectRefs {
     fn from_iter<I: IntoIterator<Item = Arc<ObjectRef>>>(references: I) -> Self {
         let mut references: Vec<_> = references.into_iter().collect();
-        references.sort_unstable_by_key(Arc::as_ptr);
-        references.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        references.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        references.dedup_by(|a, b| a.id == b.id);
         Self((!references.is_empty()).then(|| Arc::new(references)))
     }
 }
@@ -71,11 +70,7 @@ impl ObjectRefs {
         let mut lists: Vec<_> = all.into_iter().filter_map(|list| list.0.as_ref()).collect();
         lists.sort_unstable_by_key(|list| Arc::as_ptr(list));
         lists.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        match lists.as_slice() {
-            [] => Self::default(),
-            [only] => Self(Some(Arc::clone(only))),
-            lists => lists.iter().flat_map(|list| list.iter().cloned()).collect(),
-        }
+        lists.into_iter().flat_map(|list| list.iter().cloned()).collect()
     }
 
     /// The ids of the objects.

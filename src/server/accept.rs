@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::net::Shutdown;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,19 +18,20 @@ use super::peer::Connection;
 use super::{STACK, ServerState, session};
 use crate::error::{Error, Result};
 use crate::net::{Listener, PeerAddress, Stream};
+use crate::object::call::ConnectionId;
 
 /// The threads that must end before the manager does.
 #[derive(Default)]
 pub(super) struct Threads {
     /// Whether the accept loop runs.
     pub(super) accepting: bool,
-    pub(super) connections: HashMap<u64, Arc<Connection>>,
+    pub(super) connections: HashMap<ConnectionId, Arc<Connection>>,
     /// The number of the last connection.
     last: u64,
     /// The unauthenticated connections; the lowest number is the oldest.
-    unauthenticated: BTreeSet<u64>,
+    unauthenticated: BTreeSet<ConnectionId>,
     /// Connections that were closed to admit others; their threads have not ended yet.
-    evicted: HashSet<u64>,
+    evicted: HashSet<ConnectionId>,
 }
 
 /// The longest pause after the system had no resources for another connection.
@@ -95,13 +96,14 @@ fn serve(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
         }
     }
     threads.last += 1;
-    let id = threads.last;
-    let connection = Arc::new(Connection::new(id, stream, address, state.buffers.clone()));
+    let id = ConnectionId(threads.last);
+    let (buffers, wake) = (state.buffers.clone(), Mutex::default());
+    let connection = Arc::new(Connection { id, stream, address, buffers, wake });
     threads.connections.insert(id, connection.clone());
     threads.unauthenticated.insert(id);
     drop(threads);
     let permit = ConnectionPermit { state: state.clone(), id };
-    let thread = thread::Builder::new().name(format!("basemanager-{id}")).stack_size(STACK);
+    let thread = thread::Builder::new().name(format!("basemanager-{}", id.0)).stack_size(STACK);
     let thread = thread.spawn(move || session::serve(&permit, connection));
     thread.map(drop).map_err(|error| {
         state.threads.lock().evict();
@@ -125,7 +127,7 @@ impl Threads {
 /// when the connection's thread holds no object any more.
 pub(super) struct ConnectionPermit {
     pub(super) state: Arc<ServerState>,
-    id: u64,
+    id: ConnectionId,
 }
 
 impl ConnectionPermit {

@@ -7,29 +7,32 @@ use std::sync::Arc;
 
 use super::ServerState;
 use super::objects::Entry;
-use super::session::Session;
 use crate::error::Error;
 use crate::exception::Exception;
 use crate::object::Return;
 use crate::object::call::{Call, Context};
 use crate::object::stored::ObjectTable;
 use crate::value::Value;
-use crate::wait::WaitError;
+use crate::wait::{Caller, WaitError};
 use crate::wire::message::{Reply, Request, Token};
 
 /// Calls a function. `accept_connection` is answered here, and carried out by the session.
-pub(super) fn call(session: &mut Session, request: &Request) -> Result<Value, Reply> {
-    let state = session.state.clone();
+pub(super) fn call(
+    state: &ServerState,
+    request: &mut Request,
+    context: &mut Context,
+    caller: &mut dyn Caller,
+) -> Result<Value, Reply> {
     if request.method == "create" {
-        return create(&state, request, session);
+        return create(state, request, context, caller);
     }
-    let call = Call::new(request, &request.method, &request.args, session, None);
+    let call = Call::new(request, context, caller, None);
     let ident = |name| {
         let ([ident], []) = call.args([name], []).map_err(traceback)?;
         ident.to::<String>().map_err(|error| traceback(Exception::from(error)))
     };
     let no_args = || call.no_args().map_err(traceback);
-    match request.method.as_str() {
+    match call.method() {
         "accept_connection" => drop(ident("name")?),
         "incref" => {
             let ident = ident("ident")?;
@@ -76,24 +79,26 @@ pub(super) fn call(session: &mut Session, request: &Request) -> Result<Value, Re
 /// `create(typeid, *args, **kwargs)`: calls the registered callable. The client owns the first reference to
 /// the result.
 fn create(
-    state: &Arc<ServerState>,
-    request: &Request,
-    context: &mut dyn Context,
+    state: &ServerState,
+    request: &mut Request,
+    context: &mut Context,
+    caller: &mut dyn Caller,
 ) -> Result<Value, Reply> {
     if state.is_stopping() {
         return Err(Reply::Error(WaitError::ShuttingDown.into()));
     }
-    let missing = || traceback("TypeError: create() takes a typeid");
-    let (typeid, args) = request.args.split_first().ok_or_else(missing)?;
-    let typeid: String = typeid
-        .to()
-        .map_err(|error: Error| traceback(format_args!("TypeError: a typeid: {error}")))?;
+    if request.args.is_empty() {
+        return Err(traceback("TypeError: create() takes a typeid"));
+    }
+    let typeid = request.args.remove(0).to::<String>();
+    let typeid = typeid.map_err(|error| traceback(format_args!("TypeError: a typeid: {error}")))?;
     let registration = state.registration(&typeid).filter(|found| found.create_method);
     let registration = registration.ok_or_else(|| {
         let names = state.settings.typeids().join(", ");
         traceback(format_args!("KeyError: no typeid '{typeid}' is registered; there are: {names}"))
     })?;
-    let mut call = Call::new(request, &typeid, args, context, None);
+    request.method.clone_from(&typeid);
+    let mut call = Call::new(request, context, caller, None);
     let result = (registration.callable)(&mut call).map_err(traceback)?;
     let entry = insert(state, &typeid, result)?;
     let exposed = entry.advertised().map(Value::from).collect();

@@ -165,10 +165,6 @@ impl Table {
         }
         let Slot { entry, counted, .. } = self.slots.remove(id)?;
         self.counted -= usize::from(counted);
-        // An object that this process holds keeps its id, and is drained at the end.
-        if Arc::strong_count(&entry.object) == 1 {
-            self.known.remove(&key(&entry));
-        }
         Some(entry)
     }
 }
@@ -267,6 +263,37 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Keeps the objects that a reply names.
+    pub(super) fn pin(&self, references: &ObjectRefs) {
+        self.update(references.ids(), |slot| Some(slot.pins += 1));
+    }
+
+    pub(super) fn unpin(&self, ids: impl Iterator<Item = String>) {
+        self.update(ids, |slot| {
+            slot.pins = slot.pins.checked_sub(1)?;
+            Some(())
+        });
+    }
+
+    /// Changes slots, and removes those that are no longer needed; `false` if one is missing or cannot be changed.
+    fn update<I: AsRef<str>>(
+        &self,
+        ids: impl IntoIterator<Item = I>,
+        change: impl Fn(&mut Slot) -> Option<()>,
+    ) -> bool {
+        let mut table = self.write();
+        let (mut changed, mut removed) = (true, Vec::new());
+        for id in ids {
+            changed &= table.slots.get_mut(id.as_ref()).and_then(&change).is_some();
+            removed.extend(table.remove_unused(id.as_ref()));
+        }
+        drop(table);
+        drop_all(removed);
+        changed
+    }
+}
+
 impl ObjectTable for Objects {
     #[cfg(feature = "sync")]
     fn get(&self, id: &str) -> Option<Arc<dyn SharedObject>> {
@@ -274,50 +301,15 @@ impl ObjectTable for Objects {
     }
 
     fn incref(&self, id: &str) -> bool {
-        self.write().slots.get_mut(id).map(|slot| slot.references += 1).is_some()
+        self.update([id], |slot| Some(slot.references += 1))
     }
 
     fn decref(&self, id: &str) -> bool {
-        let mut table = self.write();
-        let Some(slot) = table.slots.get_mut(id) else { return false };
-        let Some(references) = slot.references.checked_sub(1) else { return false };
-        slot.references = references;
-        slot.handed_over = None;
-        let removed = table.remove_unused(id);
-        drop(table);
-        drop_all(removed);
-        true
-    }
-}
-
-/// Keeps objects in the table.
-pub(super) struct Pins {
-    objects: Arc<Objects>,
-    ids: Vec<String>,
-}
-
-impl Pins {
-    pub(super) fn new(objects: &Arc<Objects>, references: &ObjectRefs) -> Self {
-        let mut table = objects.write();
-        let mut pin = |id: &&str| table.slots.get_mut(*id).map(|slot| slot.pins += 1).is_some();
-        let ids = references.ids().filter(|id| pin(id)).map(str::to_owned).collect();
-        drop(table);
-        Self { objects: objects.clone(), ids }
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let mut table = self.objects.write();
-        let mut removed = Vec::new();
-        for id in &self.ids {
-            if let Some(slot) = table.slots.get_mut(id) {
-                slot.pins = slot.pins.saturating_sub(1);
-            }
-            removed.extend(table.remove_unused(id));
-        }
-        drop(table);
-        drop_all(removed);
+        self.update([id], |slot| {
+            slot.references = slot.references.checked_sub(1)?;
+            slot.handed_over = None;
+            Some(())
+        })
     }
 }
 
@@ -399,7 +391,7 @@ mod tests {
         let mut last = None;
         for _ in 0..100_000 {
             let id = insert(&objects, last);
-            last = ObjectRef::new(&table, &id);
+            last = ObjectRef::new(&table, id.clone());
             assert!(table.decref(&id));
         }
         assert_eq!(objects.count(), 100_000);
@@ -414,15 +406,15 @@ mod tests {
         let table: Arc<dyn ObjectTable> = objects.clone();
         let id = insert(&objects, None);
         let references: ObjectRefs =
-            ObjectRef::new(&table, &id).map(Arc::new).into_iter().collect();
-        let pins = Pins::new(&objects, &references);
+            ObjectRef::new(&table, id.clone()).map(Arc::new).into_iter().collect();
+        objects.pin(&references);
         assert!(table.decref(&id));
         assert_eq!(objects.count(), 1);
         drop(references);
         assert_eq!(objects.count(), 0);
         assert!(objects.debug_info().contains("refcount=1"));
         assert!(table.incref(&id), "a pinned object can be referred to");
-        drop(pins);
+        objects.unpin(std::iter::once(id.clone()));
         assert_eq!(objects.count(), 1);
         assert!(table.decref(&id) && !table.incref(&id));
     }

@@ -11,10 +11,10 @@
 use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
 
-use super::objects::{Entry, Objects, Pins, drop_guarded};
+use super::objects::{Entry, Objects, drop_guarded};
 use super::peer::Connection;
 use super::{ServerState, guarded};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::object::stored::{Item, ObjectRefs};
 use crate::wire::message::Reply;
 
@@ -24,24 +24,20 @@ const FULL: usize = 64 * 1024;
 pub(super) struct Outbox {
     connection: Arc<Connection>,
     objects: Arc<Objects>,
-    /// Replies, without large items.
+    /// The replies that are not sent yet, without the bytes of a large item.
     buffer: Vec<u8>,
-    /// The bytes of large items, which are written from where they are and not copied into the buffer.
-    out_of_line: usize,
+    /// Where a large item belongs in the buffer. It is the last one in flight, and is not copied into the buffer.
+    large: Option<usize>,
     /// In the order of their replies.
     in_flight: Vec<InFlight>,
-    pinned: Vec<Pins>,
-    /// Why replies could not be sent before a call waited. Part of a reply may have been written, so nothing may
-    /// follow it.
-    failed: Option<io::Error>,
+    /// The ids of the pinned objects.
+    pinned: Vec<String>,
 }
 
 /// An item in a reply that has not been written yet.
 struct InFlight {
-    /// Where its reply ends in the output, with all out-of-line items.
+    /// Where its reply ends in the output.
     end: usize,
-    /// Where an out-of-line item belongs in the buffer.
-    place: Option<usize>,
     item: Item,
     /// The object that returned it.
     from: Arc<Entry>,
@@ -53,10 +49,9 @@ impl Outbox {
             connection,
             objects: state.objects.clone(),
             buffer: Vec::new(),
-            out_of_line: 0,
+            large: None,
             in_flight: Vec::new(),
             pinned: Vec::new(),
-            failed: None,
         }
     }
 
@@ -70,9 +65,9 @@ impl Outbox {
     pub(super) fn reply_item(&mut self, from: Arc<Entry>, item: Item) {
         match Reply::append_item(&mut self.buffer, &item.data) {
             Ok(place) => {
-                self.out_of_line += place.map_or(0, |_| item.len());
-                let end = self.end();
-                self.in_flight.push(InFlight { end, place, item, from });
+                self.large = place;
+                let end = self.buffer.len() + place.map_or(0, |_| item.len());
+                self.in_flight.push(InFlight { end, item, from });
             }
             Err(error) => {
                 self.refuse(&from, vec![item], &error);
@@ -86,8 +81,8 @@ impl Outbox {
         if let Err(error) = Reply::append_items(&mut self.buffer, &items, |item| &item.data) {
             return self.refuse(from, items, &error);
         }
-        let end = self.end();
-        let in_flight = |item| InFlight { end, place: None, item, from: from.clone() };
+        let end = self.buffer.len();
+        let in_flight = |item| InFlight { end, item, from: from.clone() };
         self.in_flight.extend(items.into_iter().map(in_flight));
     }
 
@@ -104,35 +99,34 @@ impl Outbox {
         let _ = Reply::Unserializable(error.to_string()).append(&mut self.buffer);
     }
 
-    /// The length of the output.
-    fn end(&self) -> usize {
-        self.buffer.len() + self.out_of_line
-    }
-
-    /// Whether so much is buffered that it should be sent before another request is answered.
+    /// Whether the replies must be sent before another request is answered.
     pub(super) fn is_full(&self) -> bool {
-        self.end() >= FULL
+        self.large.is_some() || self.buffer.len() >= FULL
     }
 
     /// Keeps the objects that a reply names until [`unpin`](Self::unpin).
     pub(super) fn pin(&mut self, references: &ObjectRefs) {
         if !references.is_empty() {
-            self.pinned.push(Pins::new(&self.objects, references));
+            self.objects.pin(references);
+            self.pinned.extend(references.ids().map(str::to_owned));
         }
     }
 
     /// The client has sent another request. If it can have read all replies, their objects need no pins.
     pub(super) fn unpin(&mut self) {
-        if self.buffer.is_empty() {
-            self.pinned.clear();
+        if self.buffer.is_empty() && !self.pinned.is_empty() {
+            self.objects.unpin(self.pinned.drain(..));
         }
     }
 
+    /// The connection has ended: its replies are not sent any more.
+    pub(super) fn close(&mut self) {
+        self.take_back();
+        self.objects.unpin(self.pinned.drain(..));
+    }
+
     /// Sends the replies. Items whose replies were not written completely are taken back.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
+    pub(super) fn flush(&mut self) -> Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
@@ -148,21 +142,12 @@ impl Outbox {
         self.take_back();
         self.buffer.clear();
         self.buffer.shrink_to(FULL);
-        self.out_of_line = 0;
-        result
-    }
-
-    /// Sends the replies before a call waits. An error is returned by the next [`flush`](Self::flush).
-    pub(super) fn flush_or_fail_later(&mut self) {
-        self.failed = self.flush().err();
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.is_some()
+        self.large = None;
+        result.map_err(Error::connection)
     }
 
     /// Returns the items in flight to their objects, the last first.
-    pub(super) fn take_back(&mut self) {
+    fn take_back(&mut self) {
         while let Some(InFlight { item, from, .. }) = self.in_flight.pop() {
             // A panic must not keep the next item from going back.
             let _ = guarded(|| from.object.take_back(item, self.connection.id));
@@ -173,19 +158,12 @@ impl Outbox {
     /// Writes the output; returns how many bytes were written.
     fn write(&self) -> (usize, io::Result<()>) {
         let mut written = 0;
-        let result = if self.out_of_line == 0 {
-            self.write_all(&mut [IoSlice::new(&self.buffer)], &mut written)
-        } else {
-            let mut parts = Vec::with_capacity(2 * self.in_flight.len() + 1);
-            let mut at = 0;
-            for InFlight { place, item, .. } in &self.in_flight {
-                let Some(place) = *place else { continue };
-                parts.push(IoSlice::new(self.buffer.get(at..place).unwrap_or_default()));
-                parts.push(IoSlice::new(item.ops()));
-                at = place;
+        let large = self.large.and_then(|place| self.buffer.split_at_checked(place));
+        let result = match (large, self.in_flight.last()) {
+            (Some((before, after)), Some(InFlight { item, .. })) => {
+                self.write_all(&mut [before, item.ops(), after].map(IoSlice::new), &mut written)
             }
-            parts.push(IoSlice::new(self.buffer.get(at..).unwrap_or_default()));
-            self.write_all(&mut parts, &mut written)
+            _ => self.write_all(&mut [IoSlice::new(&self.buffer)], &mut written),
         };
         (written, result)
     }

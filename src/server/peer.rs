@@ -8,10 +8,11 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
 use super::buffers::Buffers;
+use crate::error::Error;
 use crate::limits::PIPELINED;
 use crate::net::{PeerAddress, Stream};
 use crate::object::call::ConnectionId;
-use crate::wait::{WaitError, Wake, lock};
+use crate::wait::{WaitError, Wake, lock, pipeline_limit};
 use crate::wire::frame::Source;
 
 /// More capacity than this is not kept once the bytes are used.
@@ -28,19 +29,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        id: u64,
-        stream: Stream,
-        address: PeerAddress,
-        buffers: Arc<Buffers>,
-    ) -> Self {
-        Self { id: ConnectionId(id), stream, address, buffers, wake: Mutex::default() }
-    }
-
-    pub(super) fn ack_now(&self) {
-        (&self.stream).ack_now();
-    }
-
     /// Wakes the connection's thread, if a call of it waits.
     pub(super) fn wake(&self) {
         let wake = lock(&self.wake).clone();
@@ -52,11 +40,11 @@ impl Connection {
 
 /// Where a connection's requests come from.
 pub(super) struct Peer {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     /// Bytes that were read while a call waited.
     ahead: Vec<u8>,
     /// Why no further request is answered.
-    pub(super) lost: Option<WaitError>,
+    pub(super) lost: Option<Error>,
 }
 
 impl Peer {
@@ -68,12 +56,16 @@ impl Peer {
     pub(super) fn is_connected(&mut self) -> Result<(), WaitError> {
         if self.lost.is_none() {
             self.lost = match self.read_ahead() {
-                Ok(()) if self.ahead.len() > PIPELINED => Some(WaitError::PipelineLimit),
+                Ok(()) if self.ahead.len() > PIPELINED => Some(pipeline_limit()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                _ => Some(WaitError::Disconnected),
+                _ => Some(Error::Disconnected),
             };
         }
-        self.lost.map_or(Ok(()), Err)
+        match self.lost {
+            None => Ok(()),
+            Some(Error::Limit { .. }) => Err(WaitError::PipelineLimit),
+            Some(_) => Err(WaitError::Disconnected),
+        }
     }
 
     /// Reads until nothing more has arrived (`WouldBlock`), the stream has ended, or more than `PIPELINED` bytes
@@ -108,7 +100,7 @@ impl Source for Peer {
     }
 
     fn ack_now(&self) {
-        self.connection.ack_now();
+        (&self.connection.stream).ack_now();
     }
 
     fn read_into(&mut self, buffer: &mut Vec<u8>, bytes: u64) -> io::Result<usize> {

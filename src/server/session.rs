@@ -10,9 +10,7 @@
 //! ```
 //! A client may pipeline: replies to requests that arrived together leave together, in order.
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::accept::ConnectionPermit;
@@ -20,16 +18,15 @@ use super::objects::{Entry, drop_guarded};
 use super::outbox::Outbox;
 use super::peer::{Connection, Peer};
 use super::{ServerState, functions, guarded};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::exception::Exception;
 use crate::net::{Timed, deadline};
-use crate::object::call::{Call, ConnectionId, Context};
-use crate::object::stored::ObjectTable;
+use crate::object::call::{Call, Context};
 use crate::object::{Return, SharedObject};
 use crate::pickle::Index;
 use crate::value::{Value, beginning};
-use crate::wait::{Caller, WaitError, Wake, lock, pipeline_limit};
-use crate::wire::frame::FrameReader;
+use crate::wait::{Caller, WaitError, Wake, lock};
+use crate::wire::frame::{FrameReader, Source};
 use crate::wire::handshake;
 use crate::wire::message::{Reply, Request};
 
@@ -49,113 +46,108 @@ pub(super) fn serve(permit: &ConnectionPermit, connection: Arc<Connection>) {
     permit.state.log(format_args!("{event} {address}: {reason}"));
 }
 
-fn authenticate_and_serve(
-    permit: &ConnectionPermit,
-    connection: Arc<Connection>,
-) -> Result<(), Error> {
-    let settings = &permit.state.settings;
+fn authenticate_and_serve(permit: &ConnectionPermit, connection: Arc<Connection>) -> Result<()> {
+    let (state, settings) = (&permit.state, &permit.state.settings);
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, Some(deadline(settings.handshake_timeout)));
-    handshake::accept(&mut reader, &mut timed, permit.state.authkey.as_bytes())?;
+    handshake::accept(&mut reader, &mut timed, state.authkey.as_bytes())?;
     if !permit.authenticate() {
         return Err(Error::Disconnected);
     }
     let timeouts = connection.stream.set_timeouts(None, Some(settings.write_timeout));
     timeouts.map_err(Error::connection)?;
     // The client may hold back its request until the end of the handshake is acknowledged.
-    connection.ack_now();
-    Session::new(permit.state.clone(), connection).serve_requests(reader)
+    (&connection.stream).ack_now();
+
+    let mut context = Context::new(connection.id, state.objects.clone());
+    let mut session = Session {
+        state: state.clone(),
+        outbox: Outbox::new(state, connection.clone()),
+        peer: Peer::new(connection),
+    };
+    let result = guarded(|| session.serve_requests(reader, &mut context));
+    if context.shutdown_requested.take() {
+        state.shut_down(true);
+    }
+    session.outbox.close();
+    for object in context.watched.drain().filter_map(|(_, object)| object.upgrade()) {
+        // A panic must not keep the other objects from being told.
+        let _ = guarded(|| object.disconnected(context.connection));
+        drop_guarded(object);
+    }
+    result.unwrap_or_else(|panic| Err(Error::protocol(panic)))
 }
 
 /// An authenticated connection.
-pub(super) struct Session {
-    pub(super) state: Arc<ServerState>,
-    connection: Arc<Connection>,
+struct Session {
+    state: Arc<ServerState>,
     peer: Peer,
     outbox: Outbox,
-    /// The objects to tell when the connection ends, by address.
-    watched: HashMap<usize, Weak<dyn SharedObject>>,
-    /// A call asked for the manager's shutdown, which begins when its reply has been sent.
-    shutdown_requested: Cell<bool>,
 }
 
 impl Session {
-    fn new(state: Arc<ServerState>, connection: Arc<Connection>) -> Self {
-        Self {
-            peer: Peer::new(connection.clone()),
-            outbox: Outbox::new(&state, connection.clone()),
-            watched: HashMap::new(),
-            shutdown_requested: Cell::default(),
-            state,
-            connection,
-        }
-    }
-
-    fn serve_requests(&mut self, mut reader: FrameReader) -> Result<(), Error> {
+    fn serve_requests(&mut self, mut reader: FrameReader, context: &mut Context) -> Result<()> {
         let limits = self.state.settings.limits;
         let (mut index, mut request) = (Index::default(), Request::default());
         let mut accepted = false;
-        loop {
-            if self.outbox.is_full() || !reader.has_frame() {
-                self.flush()?;
+        let result = loop {
+            // The replies leave before a read that may block.
+            if self.outbox.is_full() || context.shutdown_requested.get() || !reader.has_frame() {
+                self.flush(context)?;
             }
             let frame = match reader.read(&mut self.peer, limits.frame_size) {
                 Ok(frame) => frame,
-                Err(error @ Error::Limit { .. }) => {
-                    // The reader skips the frame.
+                Err(error @ (Error::Limit { .. } | Error::Protocol { .. })) => {
                     self.outbox.reply(&Reply::Traceback(error.to_string()));
-                    continue;
-                }
-                Err(error) => {
-                    // Without a valid length the next frame cannot be found.
-                    if let Error::Protocol { .. } = error {
-                        self.outbox.reply(&Reply::Traceback(error.to_string()));
-                        self.flush()?;
+                    // The reader skips a frame that is too large. Without a valid length, the next frame cannot be
+                    // found.
+                    if let Error::Limit { .. } = error {
+                        continue;
                     }
-                    return Err(error);
+                    break Err(error);
                 }
+                Err(error) => return Err(error),
             };
             match request.read(&mut index, frame, &limits) {
-                Ok(()) if accepted => self.answer(&request),
-                Ok(()) => accepted = self.answer_function(&request),
+                Ok(()) if accepted => self.answer(&request, context),
+                Ok(()) => accepted = self.answer_function(&mut request, context),
                 Err(error) => self.outbox.reply(&Reply::Traceback(error.to_string())),
             }
             request.clear();
             index.trim();
-            if !accepted || self.peer.lost.is_some() || self.state.is_stopping() {
-                break;
+            match self.peer.lost.take() {
+                None if accepted && !self.state.is_stopping() => {}
+                // The reply says why the connection is closed.
+                Some(error @ Error::Limit { .. }) => break Err(error),
+                None => break Ok(()),
+                Some(error) => return Err(error),
             }
-        }
-        self.flush()?;
-        match self.peer.lost {
-            Some(WaitError::PipelineLimit) => Err(pipeline_limit()),
-            _ => Ok(()),
-        }
+        };
+        self.flush(context)?;
+        result
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
+    fn flush(&mut self, context: &Context) -> Result<()> {
         let result = self.outbox.flush();
-        self.shut_down_if_requested();
-        result.map_err(Error::connection)
-    }
-
-    fn shut_down_if_requested(&self) {
-        if self.shutdown_requested.take() {
+        if context.shutdown_requested.take() {
             self.state.shut_down(true);
         }
+        result
     }
 
     /// Answers the connection's first request; returns whether requests to objects follow.
-    fn answer_function(&mut self, request: &Request) -> bool {
-        let result = guarded(|| functions::call(self, request));
+    fn answer_function(&mut self, request: &mut Request, context: &mut Context) -> bool {
+        let accept = request.method == "accept_connection";
+        let state = self.state.clone();
+        let result = guarded(|| functions::call(&state, request, context, self));
         let result = result.unwrap_or_else(|panic| Err(Reply::Traceback(panic)));
-        let accepted = result.is_ok() && request.method == "accept_connection";
-        self.outbox.reply(&result.map_or_else(|error| error, Reply::Return));
+        let accepted = accept && result.is_ok();
+        self.outbox.reply(&result.map_or_else(|error| error, |value| Reply::Return(value)));
         accepted
     }
 
     /// Answers a request to an object.
-    fn answer(&mut self, request: &Request) {
+    fn answer(&mut self, request: &Request, context: &mut Context) {
         self.outbox.unpin();
         if self.state.is_stopping() {
             return self.outbox.reply(&Reply::Error(WaitError::ShuttingDown.into()));
@@ -164,9 +156,8 @@ impl Session {
             return self.outbox.reply(&functions::unknown_id(&request.ident));
         };
         // A panic in a method costs this call only.
-        let result = guarded(|| self.call(&entry, request));
+        let result = guarded(|| self.call(&entry, request, context));
         match result.unwrap_or_else(|panic| Err(Reply::Traceback(panic))) {
-            Ok(Return::Value(value)) => self.outbox.reply(&Reply::Return(value)),
             Ok(Return::Element(element)) => {
                 self.outbox.reply(&Reply::Return(element.data));
                 self.outbox.pin(&element.references);
@@ -183,12 +174,17 @@ impl Session {
     }
 
     /// Calls a method of an object; an error is the reply to send instead of a result.
-    fn call(&mut self, entry: &Entry, request: &Request) -> Result<Return, Reply> {
+    fn call(
+        &mut self,
+        entry: &Entry,
+        request: &Request,
+        context: &mut Context,
+    ) -> Result<Return, Reply> {
         let method = &request.method;
         if !entry.exposed.contains(method) {
             return fallback(entry, method);
         }
-        let mut call = Call::new(request, method, &request.args, self, Some(&entry.object));
+        let mut call = Call::new(request, context, self, Some(&entry.object));
         let result = entry.object.call(&mut call).map_err(Reply::Error)?;
         match entry.method_to_typeid.get(method) {
             Some(typeid) => Err(functions::proxy_reply(&self.state, typeid, result)),
@@ -224,28 +220,14 @@ fn unserializable(object: &dyn SharedObject, method: &str) -> Reply {
     Reply::Unserializable(format!("{what}, the result of {method}(), {why}"))
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.shut_down_if_requested();
-        self.outbox.take_back();
-        for object in self.watched.drain().filter_map(|(_, object)| object.upgrade()) {
-            // A panic must not keep the other objects from being told.
-            let _ = guarded(|| object.disconnected(self.connection.id));
-            drop_guarded(object);
-        }
-    }
-}
-
 impl Caller for Session {
     fn flush(&mut self) {
-        self.outbox.flush_or_fail_later();
-        self.shut_down_if_requested();
+        if let Err(error) = self.outbox.flush() {
+            self.peer.lost = Some(error);
+        }
     }
 
     fn is_connected(&mut self) -> Result<(), WaitError> {
-        if self.outbox.has_failed() {
-            self.peer.lost = Some(WaitError::Disconnected);
-        }
         self.peer.is_connected()
     }
 
@@ -258,28 +240,6 @@ impl Caller for Session {
     }
 
     fn set_wake(&self, wake: Option<Wake>) {
-        *lock(&self.connection.wake) = wake;
-    }
-}
-
-impl Context for Session {
-    fn connection(&self) -> ConnectionId {
-        self.connection.id
-    }
-
-    fn shut_down_manager(&self) {
-        self.shutdown_requested.set(true);
-    }
-
-    fn watch(&mut self, object: Weak<dyn SharedObject>) {
-        if self.watched.len() == self.watched.capacity() {
-            self.watched.retain(|_, watched| watched.strong_count() > 0);
-        }
-        // As long as the weak reference is kept, no other object gets this address.
-        self.watched.entry(object.as_ptr().cast::<()>() as usize).or_insert(object);
-    }
-
-    fn objects(&self) -> Arc<dyn ObjectTable> {
-        self.state.objects.clone()
+        *lock(&self.peer.connection.wake) = wake;
     }
 }

@@ -15,6 +15,7 @@ pub use stored::{Element, Held, Item};
 pub use crate::wait::{Monitor, Wait, WaitError};
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,10 +70,15 @@ pub trait SharedObject: Any + Send + Sync {
     /// call them for its own attributes, without end. A proxy type that calls them by itself may do so.
     fn exposed(&self) -> Exposed;
 
+    /// The methods that clients may call even if a registration exposes others. Defaults to none.
+    fn always_exposed(&self) -> Exposed {
+        Exposed::default()
+    }
+
     /// The methods whose results stay in the manager, and the typeids of the proxies that clients get instead
     /// (`_method_to_typeid_` of a Python proxy type). A registration can override them. Defaults to none.
-    fn method_to_typeid(&self) -> &[(&str, &str)] {
-        &[]
+    fn method_to_typeid(&self) -> HashMap<String, String> {
+        HashMap::new()
     }
 
     /// Carries out one call.

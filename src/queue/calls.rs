@@ -12,7 +12,7 @@ use crate::pickle::Pickle;
 use crate::wait::Wait;
 
 /// `queue.Queue`'s methods, two for batches, and one that tells clients that the queue is at-least-once.
-const METHODS: [&str; 13] = [
+const METHODS: [&str; 12] = [
     "empty",
     "full",
     "get",
@@ -25,13 +25,16 @@ const METHODS: [&str; 13] = [
     "task_done",
     "get_many",
     "put_many",
-    "nack",
 ];
 
 impl SharedObject for QueueInner {
     fn exposed(&self) -> Exposed {
-        let [plain @ .., _nack] = METHODS;
-        if self.options.at_least_once { METHODS.into() } else { plain.into() }
+        METHODS.into()
+    }
+
+    fn always_exposed(&self) -> Exposed {
+        // Clients tell by this method that an item belongs to the connection that takes it.
+        self.options.at_least_once.then_some("nack").into_iter().collect()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

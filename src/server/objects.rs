@@ -1,16 +1,16 @@
 //! The manager's objects, each under its id, with the number of references that clients hold.
 //!
 //! ```text
-//!  create ──► 1 reference, its creator's ──► incref, decref … ──► 0: removed; dropped unless this
-//!                                                                 process holds the object too
-//!  share  ──► in the table until the manager ends; references are counted, for number_of_objects
+//!  create ──► 1 reference, its creator's ──► incref, decref … ──► 0: removed, and dropped unless
+//!                                                                 this process holds the object too
+//!  share  ──► in the table until the manager ends; references are counted for number_of_objects
 //! ```
-//! A client that knows an object's id can call the object and drop its references, so ids cannot be guessed. The
-//! id of a created object is derived from a random secret of this manager; the id of a shared object from the
-//! authkey, so that it is the same after a restart.
+//! A client that knows an object's id can call the object and drop its references, so ids must be hard to guess. The
+//! id of a created object is derived from a random secret of this manager. The id of a shared object is derived from
+//! the authkey, so that it is the same after a restart.
 //!
-//! A pin keeps an object that a reply names (`outbox.rs`). It is not a reference: an object that has only pins is
-//! not counted.
+//! A pin keeps an object that a reply names (`outbox.rs`). It is not a reference: `number_of_objects` does not count an
+//! object that has only pins.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -48,8 +48,8 @@ pub(super) struct Entry {
     pub(super) object: Arc<dyn SharedObject>,
     pub(super) exposed: Vec<String>,
     /// Methods whose results stay in the manager, and the typeids of the results.
-    pub(super) method_to_typeid: Arc<HashMap<String, String>>,
-    /// Whether Python's `AutoProxy` gets public methods only.
+    pub(super) method_to_typeid: HashMap<String, String>,
+    /// Clients are not told of methods with names such as `__len__`.
     hides_operators: bool,
 }
 
@@ -60,39 +60,27 @@ impl Entry {
         typeid: &str,
         object: Arc<dyn SharedObject>,
     ) -> Self {
-        let overridden = registration.filter(|found| !found.method_to_typeid.is_empty());
-        let own = || object.method_to_typeid().iter();
-        let owned = |(method, typeid): &(&str, &str)| ((*method).to_owned(), (*typeid).to_owned());
-        let method_to_typeid = overridden.map_or_else(
-            || Arc::new(own().map(owned).collect()),
-            |found| found.method_to_typeid.clone(),
-        );
         let listed = registration.and_then(|found| found.exposed.clone());
-        // Iterators of the object's own are for `DictProxy`, which does not ask for them. An `AutoProxy` cannot be
-        // iterated over, as in CPython; with `__getitem__` alone, Python would iterate over it by calling
-        // that with 0, 1, 2, …
+        let overridden = registration.filter(|found| !found.method_to_typeid.is_empty());
+        let method_to_typeid = overridden
+            .map_or_else(|| object.method_to_typeid(), |found| found.method_to_typeid.clone());
+        // `DictProxy` calls `__iter__` without asking whether it is exposed. An `AutoProxy` must not: it could not
+        // iterate over the result, as in CPython; and with `__getitem__` alone, Python would iterate by calling that
+        // with 0, 1, 2, …
         let hides_operators =
             listed.is_none() && overridden.is_none() && method_to_typeid.contains_key("__iter__");
-        let own = object.exposed().0;
-        // Clients tell by `nack` that an item belongs to the connection that takes it.
-        let is_at_least_once = own.iter().any(|name| name == "nack");
-        let mut exposed = listed.unwrap_or(own);
-        let gives = exposed.iter().any(|name| name.starts_with("get"));
-        if gives && is_at_least_once && !exposed.iter().any(|name| name == "nack") {
-            exposed.push("nack".to_owned());
-        }
-        for method in method_to_typeid.keys() {
-            if !exposed.contains(method) {
-                exposed.push(method.clone());
-            }
-        }
+        let mut exposed = listed.unwrap_or_else(|| object.exposed().0);
+        exposed.extend(object.always_exposed().0);
+        exposed.extend(method_to_typeid.keys().cloned());
+        exposed.sort_unstable();
+        exposed.dedup();
         let (id, typeid) = (String::new(), typeid.to_owned());
         Self { id, typeid, object, exposed, method_to_typeid, hides_operators }
     }
 
-    /// The exposed methods that a client is told of: Python's `AutoProxy` gets a method for each. It must not get
-    /// those by which Python reads attributes, because it would call them for its own attributes, without
-    /// end. Other proxy types, such as `NamespaceProxy`, call them without being told.
+    /// The exposed methods that clients are told of. Python's `AutoProxy` gets a method for each. It must not get
+    /// those that Python calls to read and set attributes: it would call them for its own attributes, and recurse
+    /// without end. Other proxy types, such as `NamespaceProxy`, call them without being told.
     pub(super) fn advertised(&self) -> impl Iterator<Item = &str> {
         const ATTRIBUTES: [&str; 3] = ["__delattr__", "__getattribute__", "__setattr__"];
         let advertised = |name: &&str| {
@@ -118,9 +106,11 @@ pub(super) struct Objects(RwLock<Table>);
 
 struct Table {
     slots: HashMap<String, Slot>,
-    /// Objects that were handed out and still live, also without clients' references, by address and typeid: an
-    /// object that is returned again gets the same id.
+    /// The living objects that were shared or handed out, whether or not clients hold references, by address and
+    /// typeid. An object that a callable returns again gets the same id.
     known: HashMap<(usize, String), Known>,
+    /// An object was added since the last call of [`Objects::to_drain`].
+    has_new: bool,
     /// The number of counted slots.
     counted: usize,
     /// Keyed with the manager's secret. Ids are its MACs of 1, 2, 3, …
@@ -130,9 +120,8 @@ struct Table {
 
 struct Known {
     id: String,
-    // As long as this is kept, no other object gets the same address.
+    /// As long as this is kept, no other object gets the same address.
     object: Weak<dyn SharedObject>,
-    drained: bool,
 }
 
 impl Table {
@@ -141,20 +130,18 @@ impl Table {
         id(self.secret.clone().chain_update(self.last.to_be_bytes()))
     }
 
-    fn add(&mut self, mut entry: Entry, id: String, shared: bool, counted: bool) -> Arc<Entry> {
+    fn add(&mut self, mut entry: Entry, id: String, shared: bool, counted: bool) {
         if self.known.len() == self.known.capacity() {
             self.known.retain(|_, known| known.object.strong_count() > 0);
         }
         let object = Arc::downgrade(&entry.object);
-        let known = Known { id: id.clone(), object, drained: false };
-        self.known.entry(key(&entry)).or_insert(known);
+        self.known.entry(key(&entry)).or_insert(Known { id: id.clone(), object });
+        self.has_new = true;
+        self.counted += usize::from(counted);
         entry.id.clone_from(&id);
         let entry = Arc::new(entry);
-        let (references, handed_over) = if shared { (0, None) } else { (1, Some(Instant::now())) };
-        let slot = Slot { entry: entry.clone(), references, pins: 0, shared, counted, handed_over };
+        let slot = Slot { entry, references: 0, pins: 0, shared, counted, handed_over: None };
         self.slots.insert(id, slot);
-        self.counted += usize::from(counted);
-        entry
     }
 
     /// Removes an object that is no longer needed. The result must be dropped without the lock.
@@ -172,8 +159,14 @@ impl Table {
 impl Objects {
     pub(super) fn new() -> Result<Self> {
         let secret = mac(&random::<32>()?, &[])?;
-        let (slots, known) = (HashMap::new(), HashMap::new());
-        Ok(Self(RwLock::new(Table { slots, known, counted: 0, secret, last: 0 })))
+        Ok(Self(RwLock::new(Table {
+            slots: HashMap::new(),
+            known: HashMap::new(),
+            has_new: false,
+            counted: 0,
+            secret,
+            last: 0,
+        })))
     }
 
     // Each update of the table is complete before anything can panic, so a poisoned lock is usable.
@@ -195,41 +188,39 @@ impl Objects {
     pub(super) fn insert(&self, entry: Entry, max: usize) -> Option<Arc<Entry>> {
         let mut table = self.write();
         let known = table.known.get(&key(&entry)).map(|known| known.id.clone());
-        if let Some(slot) = known.as_ref().and_then(|id| table.slots.get_mut(id)) {
-            slot.references += 1;
-            slot.handed_over = Some(Instant::now());
-            return Some(slot.entry.clone());
-        }
-        // Refusing an object that this process holds as well would save no memory.
-        let counted = Arc::strong_count(&entry.object) == 1;
-        if counted && table.counted >= max {
-            return None;
-        }
         let id = known.unwrap_or_else(|| table.new_id());
-        Some(table.add(entry, id, false, counted))
+        if !table.slots.contains_key(&id) {
+            // Refusing an object that this process holds as well would save no memory.
+            let counted = Arc::strong_count(&entry.object) == 1;
+            if counted && table.counted >= max {
+                return None;
+            }
+            table.add(entry, id.clone(), false, counted);
+        }
+        let slot = table.slots.get_mut(&id)?;
+        slot.references += 1;
+        slot.handed_over = Some(Instant::now());
+        Some(slot.entry.clone())
     }
 
     pub(super) fn entry(&self, id: &str) -> Option<Arc<Entry>> {
         self.read().slots.get(id).map(|slot| slot.entry.clone())
     }
 
-    /// The living objects that were shared or handed out, except those that an earlier call returned.
+    /// The living objects that were shared or handed out; none if there are no new ones since the last call.
     pub(super) fn to_drain(&self) -> Vec<Arc<dyn SharedObject>> {
         let mut table = self.write();
-        let known = table.known.values_mut();
-        let fresh = known.filter_map(|known| {
-            let drained = std::mem::replace(&mut known.drained, true);
-            if drained { None } else { known.object.upgrade() }
-        });
-        fresh.collect()
+        if !std::mem::take(&mut table.has_new) {
+            return Vec::new();
+        }
+        table.known.values().filter_map(|known| known.object.upgrade()).collect()
     }
 
     /// Removes everything.
     pub(super) fn clear(&self) {
         let mut table = self.write();
-        let slots = std::mem::take(&mut table.slots);
         table.known.clear();
-        table.counted = 0;
+        let slots = std::mem::take(&mut table.slots);
         drop(table);
         drop_all(slots.into_values().map(|slot| slot.entry));
     }
@@ -248,11 +239,9 @@ impl Objects {
     /// The abridged id, reference count and representation of each object with references or pins, as Python's
     /// `debug_info` shows them.
     pub(super) fn debug_info(&self) -> String {
-        let table = self.read();
-        let slots =
-            table.slots.values().map(|slot| (slot.entry.clone(), slot.references + slot.pins));
-        let mut rows: Vec<_> = slots.filter(|(_, references)| *references > 0).collect();
-        drop(table);
+        let row = |slot: &Slot| (slot.entry.clone(), slot.references + slot.pins);
+        let mut rows: Vec<_> = self.read().slots.values().map(row).collect();
+        rows.retain(|(_, references)| *references > 0);
         rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
             let repr = beginning(SHOWN, |out| entry.object.repr(out));

@@ -30,7 +30,7 @@ pub struct Registration {
     /// The one object that the callable returns.
     pub(crate) shared: Option<Arc<dyn SharedObject>>,
     pub(crate) exposed: Option<Vec<String>>,
-    pub(crate) method_to_typeid: Arc<HashMap<String, String>>,
+    pub(crate) method_to_typeid: HashMap<String, String>,
     pub(crate) create_method: bool,
 }
 
@@ -55,7 +55,7 @@ impl Registration {
             callable: Box::new(move |call| callable(call).into_return(Sealed::TOKEN)),
             shared: None,
             exposed: None,
-            method_to_typeid: Arc::default(),
+            method_to_typeid: HashMap::new(),
             create_method: true,
         }
     }
@@ -71,8 +71,8 @@ impl Registration {
         Self { shared: Some(object), ..Self::new(callable) }
     }
 
-    /// The methods that clients may call. Defaults to [`SharedObject::exposed`]. An at-least-once queue
-    /// with one of the `get` methods always exposes `nack` too.
+    /// The methods that clients may call. Defaults to [`SharedObject::exposed`]. The methods of
+    /// [`SharedObject::always_exposed`] are added.
     #[must_use]
     pub fn exposed<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
         self.exposed = Some(methods.into_iter().map(Into::into).collect());
@@ -87,7 +87,7 @@ impl Registration {
         typeids: impl IntoIterator<Item = (M, T)>,
     ) -> Self {
         let typeids = typeids.into_iter().map(|(method, typeid)| (method.into(), typeid.into()));
-        self.method_to_typeid = Arc::new(typeids.collect());
+        self.method_to_typeid = typeids.collect();
         self
     }
 

@@ -1,6 +1,6 @@
 //! Python's `dict`, shared.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::iterator;
@@ -123,8 +123,8 @@ impl SharedObject for Shared {
         METHODS.into()
     }
 
-    fn method_to_typeid(&self) -> &[(&str, &str)] {
-        &[("__iter__", "Iterator")]
+    fn method_to_typeid(&self) -> HashMap<String, String> {
+        [("__iter__".to_owned(), "Iterator".to_owned())].into()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

@@ -340,16 +340,16 @@ impl Server {
     pub fn start_with(self, initializer: impl FnOnce() + Send + 'static) -> Result<ServerHandle> {
         let Self { state, listener } = self;
         let serving = state.clone();
-        let (initialized, serves) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("basemanager".to_owned())
             .spawn(move || {
                 initializer();
-                let _ = initialized.send(());
+                let _ = ready.send(());
                 server::serve(&serving, listener)
             })
             .map_err(Error::io("start a thread"))?;
-        if serves.recv().is_err() {
+        if is_ready.recv().is_err() {
             // The listener is closed before this returns.
             let _ = thread.join();
             return Err(Error::invalid("initializer: it panicked"));

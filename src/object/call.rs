@@ -71,7 +71,7 @@ pub struct Call<'a> {
     context: &'a mut Context,
     caller: &'a mut dyn Caller,
     /// The called object; `None` for a registered callable.
-    called: Option<&'a Arc<dyn SharedObject>>,
+    object: Option<&'a Arc<dyn SharedObject>>,
 }
 
 impl fmt::Debug for Call<'_> {
@@ -85,9 +85,9 @@ impl<'a> Call<'a> {
         request: &'a Request,
         context: &'a mut Context,
         caller: &'a mut dyn Caller,
-        called: Option<&'a Arc<dyn SharedObject>>,
+        object: Option<&'a Arc<dyn SharedObject>>,
     ) -> Self {
-        Self { request, context, caller, called }
+        Self { request, context, caller, object }
     }
 
     /// The method's name; for a registered callable, its typeid.
@@ -110,8 +110,8 @@ impl<'a> Call<'a> {
     /// Calls [`SharedObject::disconnected`](crate::object::SharedObject::disconnected) of the called object once, when
     /// this connection ends. Does nothing in a registered callable, which has no object yet.
     pub fn watch_connection(&mut self) {
-        if let Some(called) = self.called {
-            self.context.watch(Arc::downgrade(called));
+        if let Some(object) = self.object {
+            self.context.watch(Arc::downgrade(object));
         }
     }
 

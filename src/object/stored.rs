@@ -109,12 +109,6 @@ impl From<Pickle> for Item {
     }
 }
 
-impl From<Vec<Value>> for Held<Vec<Value>> {
-    fn from(data: Vec<Value>) -> Self {
-        Self::own(data)
-    }
-}
-
 impl From<Item> for Element {
     /// An item that is kept elsewhere, still unopened.
     fn from(item: Item) -> Self {

@@ -73,7 +73,9 @@ impl ServerState {
         timeout: Option<Duration>,
         ready: impl FnMut(&Threads) -> bool,
     ) -> bool {
-        matches!(self.threads.wait(condition, &mut Wait::new(timeout), ready), Ok(Some(_)))
+        let threads = self.threads.lock();
+        let waited = self.threads.wait(threads, condition, &mut Wait::new(timeout), ready);
+        matches!(waited, Ok(Some(_)))
     }
 
     pub(super) fn notify_progress(&self) {

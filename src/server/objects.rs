@@ -255,26 +255,29 @@ impl Objects {
 impl Objects {
     /// Keeps the objects that a reply names.
     pub(super) fn pin(&self, references: &ObjectRefs) {
-        self.update(references.ids(), |slot| Some(slot.pins += 1));
+        self.update(references.ids(), |slot| {
+            slot.pins += 1;
+            true
+        });
     }
 
     pub(super) fn unpin(&self, ids: impl Iterator<Item = String>) {
         self.update(ids, |slot| {
-            slot.pins = slot.pins.checked_sub(1)?;
-            Some(())
+            slot.pins = slot.pins.saturating_sub(1);
+            true
         });
     }
 
-    /// Changes slots, and removes those that are no longer needed; `false` if one is missing or cannot be changed.
+    /// Changes slots, and removes those that are no longer needed; `false` if one is missing or `change` returns that.
     fn update<I: AsRef<str>>(
         &self,
         ids: impl IntoIterator<Item = I>,
-        change: impl Fn(&mut Slot) -> Option<()>,
+        change: impl Fn(&mut Slot) -> bool,
     ) -> bool {
         let mut table = self.write();
         let (mut changed, mut removed) = (true, Vec::new());
         for id in ids {
-            changed &= table.slots.get_mut(id.as_ref()).and_then(&change).is_some();
+            changed &= table.slots.get_mut(id.as_ref()).is_some_and(&change);
             removed.extend(table.remove_unused(id.as_ref()));
         }
         drop(table);
@@ -290,14 +293,18 @@ impl ObjectTable for Objects {
     }
 
     fn incref(&self, id: &str) -> bool {
-        self.update([id], |slot| Some(slot.references += 1))
+        self.update([id], |slot| {
+            slot.references += 1;
+            true
+        })
     }
 
     fn decref(&self, id: &str) -> bool {
         self.update([id], |slot| {
-            slot.references = slot.references.checked_sub(1)?;
+            let had_any = slot.references > 0;
+            slot.references -= usize::from(had_any);
             slot.handed_over = None;
-            Some(())
+            had_any
         })
     }
 }

@@ -142,7 +142,7 @@ impl Session {
         let result = guarded(|| functions::call(&state, request, context, self));
         let result = result.unwrap_or_else(|panic| Err(Reply::Traceback(panic)));
         let accepted = accept && result.is_ok();
-        self.outbox.reply(&result.map_or_else(|error| error, |value| Reply::Return(value)));
+        self.outbox.reply(&result.map_or_else(|error| error, Reply::Return));
         accepted
     }
 

@@ -88,7 +88,7 @@ impl<S: Send + 'static> Monitor<S> {
         wait: &mut Wait<'_>,
         ready: impl FnMut(&S) -> bool,
     ) -> Result<Option<MutexGuard<'_, S>>, WaitError> {
-        self.state.wait(&self.changed, wait, ready)
+        self.wait_from(self.lock(), wait, ready)
     }
 
     /// [`Monitor::wait`], from a state that is locked already.
@@ -101,7 +101,7 @@ impl<S: Send + 'static> Monitor<S> {
         wait: &mut Wait<'_>,
         ready: impl FnMut(&S) -> bool,
     ) -> Result<Option<MutexGuard<'m, S>>, WaitError> {
-        self.state.wait_from(state, &self.changed, wait, ready)
+        self.state.wait(state, &self.changed, wait, ready)
     }
 }
 
@@ -125,22 +125,19 @@ impl Condition {
 
     /// Wakes this many threads.
     pub(crate) fn notify(&self, count: usize) {
-        if count >= self.waiting() {
-            return self.notify_all();
+        match self.waiting() {
+            0 => {}
+            waiting if waiting <= count => self.0.condvar.notify_all(),
+            _ => (0..count).for_each(|_| self.0.condvar.notify_one()),
         }
-        (0..count).for_each(|_| self.0.condvar.notify_one());
     }
 
     pub(crate) fn notify_one(&self) {
-        if self.waiting() > 0 {
-            self.0.condvar.notify_one();
-        }
+        self.notify(1);
     }
 
     pub(crate) fn notify_all(&self) {
-        if self.waiting() > 0 {
-            self.0.condvar.notify_all();
-        }
+        self.notify(usize::MAX);
     }
 }
 
@@ -165,18 +162,8 @@ impl<S: Send + 'static> Locked<S> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// [`Monitor::wait`] on one of several conditions. Code that makes the state `ready` notifies `condition`.
-    pub(crate) fn wait(
-        &self,
-        condition: &Condition,
-        wait: &mut Wait<'_>,
-        ready: impl FnMut(&S) -> bool,
-    ) -> Result<Option<MutexGuard<'_, S>>, WaitError> {
-        self.wait_from(self.lock(), condition, wait, ready)
-    }
-
-    /// [`Locked::wait`], from a state that is locked already.
-    pub(crate) fn wait_from<'m>(
+    /// [`Monitor::wait_from`] on one of several conditions. Code that makes the state `ready` notifies `condition`.
+    pub(crate) fn wait<'m>(
         &'m self,
         mut state: MutexGuard<'m, S>,
         condition: &Condition,

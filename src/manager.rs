@@ -1,8 +1,8 @@
-//! The manager as its owner sees it.
+//! The manager's public interface for the process that runs it.
 //!
 //! ```text
 //!  Manager::new ─ register … ─ bind ──► Server ──► serve_forever      on this thread
-//!                                              └─► start ──► ServerHandle   on one of its own
+//!                                              └─► start ──► ServerHandle   on a new thread
 //! ```
 
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::server::{self, Logger, Registration, ServerState, Settings};
 use crate::wait::lock;
 use crate::wire::handshake::Authkey;
 
-/// A manager in the making: the registry, and the settings. Python's `BaseManager`.
+/// A manager that is not bound yet: its registered typeids, and its settings. Python's `BaseManager`.
 ///
 /// ```
 /// use basemanager::{Client, Manager, Queue};
@@ -44,7 +44,7 @@ impl fmt::Debug for Manager {
 }
 
 impl Default for Manager {
-    /// A manager with this process's key ([`Authkey::process`]), as Python's without `authkey`.
+    /// A manager with this process's key ([`Authkey::process`]), as in Python without the argument `authkey`.
     fn default() -> Self {
         let settings = Settings {
             registry: Mutex::default(),
@@ -71,9 +71,9 @@ impl Manager {
     }
 
     /// Shares one object with all clients, under this typeid: a [`Queue`](crate::Queue), an
-    /// `Arc<impl SharedObject>`, or whatever else a registered callable may return. A client that asks for
-    /// the typeid gets a proxy for this object; arguments are a `TypeError`. A typeid that was registered
-    /// before is replaced.
+    /// `Arc<impl SharedObject>`, or anything else that a registered callable may return. A client that creates an
+    /// object of the typeid gets a proxy for this object; arguments are a `TypeError`. An earlier registration of the
+    /// typeid is replaced.
     ///
     /// The object lives as long as the manager, and its id is the same after a restart with the same
     /// authkey at the same address: a proxy outlives the restart. The id is an HMAC of the typeid and of
@@ -95,14 +95,14 @@ impl Manager {
         self.register_with(typeid, Registration::shared(object))
     }
 
-    /// Registers a typeid: clients that ask for it get what `callable` returns, which is called anew
-    /// each time, with the client's arguments. A typeid that was registered before is replaced.
+    /// Registers a typeid. Each time that a client creates an object of it, `callable` is called with the client's
+    /// arguments. An earlier registration of the typeid is replaced.
     ///
-    /// - [`Queue`](crate::Queue) or `Arc<impl SharedObject>`: the client gets a proxy. A new object lives
-    ///   until its last proxy is gone; one that the callable returns again has the same id while it lives.
-    ///   For one object that all clients use, see [`Manager::share`].
+    /// - [`Queue`](crate::Queue) or `Arc<impl SharedObject>`: the client gets a proxy. A new object lives until its last
+    ///   proxy is gone. An object that the callable returns again has the same id while it lives. To share one object
+    ///   with all clients, use [`Manager::share`].
     /// - A value: the client reads a copy with `_getvalue()` ([`Proxy::value`](crate::Proxy::value)).
-    /// - `Err(`[`Exception`](crate::Exception)`)`: the client's request fails with that text.
+    /// - `Err(`[`Exception`](crate::Exception)`)`: the client's request fails with the text of the exception.
     #[must_use]
     pub fn register<F, R>(self, typeid: impl Into<String>, callable: F) -> Self
     where
@@ -112,67 +112,66 @@ impl Manager {
         self.register_with(typeid, Registration::new(callable))
     }
 
-    /// Registers a typeid with what else Python's `register` takes: see [`Registration`].
+    /// Registers a typeid with the other arguments of Python's `register`: see [`Registration`].
     #[must_use]
     pub fn register_with(self, typeid: impl Into<String>, registration: Registration) -> Self {
         lock(&self.settings.registry).insert(typeid.into(), Arc::new(registration));
         self
     }
 
-    /// What one message may cost. Defaults to [`Limits::default`].
+    /// The limits on one message. Defaults to [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
     }
 
-    /// How long a client may take to prove its key. Defaults to 10 s.
+    /// Closes a connection whose client has not authenticated within this time. Defaults to 10 s.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.handshake_timeout = timeout;
         self
     }
 
-    /// How long a client may take nothing of what it is sent before its connection is closed; an item that
-    /// it had not got goes back. What the system still finds room for in its own buffers counts as taken, so
-    /// that it may be three times as long before one that reads nothing is known. Defaults to 60 s.
+    /// Closes a connection whose client has read nothing for this long. Undelivered items return to their queue. Bytes
+    /// that fit into the system's socket buffers count as read, so it can take three times as long. Defaults to 60 s.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        // The system takes none for "for ever".
+        // The system does not accept a timeout of 0.
         self.settings.write_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// The longest that any call may wait, whatever it asks for: then it raises `TimeoutError`. Defaults
-    /// to for ever.
+    /// The longest time that a call may wait. A call that has waited this long, although its own timeout is longer,
+    /// raises `TimeoutError`. Defaults to no limit.
     #[must_use]
     pub fn max_wait(mut self, time: Duration) -> Self {
         self.settings.max_wait = Some(time);
         self
     }
 
-    /// How long the manager goes on once its end was asked for, so that consumers can empty its queues:
-    /// these refuse puts meanwhile, and raise `queue.ShutDown` once they are empty and nothing is handed
-    /// out that may come back. Then clients that are still connected have a second to ask, and be told so.
-    /// This concerns all shared queues, and those that a callable ever returned and that still live,
-    /// whether or not a client holds a proxy: a queue that nobody empties takes the whole time. What
-    /// becomes a dead letter meanwhile is for this process to read, if their queue's readers have left by
-    /// then. Defaults to no time.
+    /// How long a shutdown waits for consumers to empty the queues. Meanwhile the queues refuse puts. A queue that has
+    /// no items left, and no unacknowledged items that could return, raises `queue.ShutDown`; clients that are still
+    /// connected then have a second to call it and see this exception.
+    ///
+    /// All shared queues are drained, and all living queues that a callable returned, whether or not a client holds a
+    /// proxy. A queue without consumers takes the whole time. Items that become dead letters while their queue has no
+    /// consumers stay for this process to read. Defaults to zero.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;
         self
     }
 
-    /// Whether clients may end the manager with its own function `shutdown`, as Python's managers let
-    /// them. Defaults to `true`. A registered callable may end it either way.
+    /// Whether clients may shut the manager down with its function `shutdown`, as in Python. Defaults to `true`. A
+    /// registered callable may shut it down in any case.
     #[must_use]
     pub fn remote_shutdown(mut self, allowed: bool) -> Self {
         self.settings.remote_shutdown = allowed;
         self
     }
 
-    /// Takes an empty key, with which everybody is a client. Defaults to refusing it.
+    /// Whether the key may be empty, so that every program can authenticate. Defaults to `false`.
     #[must_use]
     pub fn allow_empty_authkey(mut self, allowed: bool) -> Self {
         self.allow_empty_authkey = allowed;
@@ -187,36 +186,35 @@ impl Manager {
         self
     }
 
-    /// How many objects clients may have created at once. Objects that this process holds as well do not
-    /// count, and are never refused: those that are shared ([`Manager::share`]), and those that a callable
-    /// returns and keeps. Defaults to 1,048,576 (2²⁰).
+    /// The most objects created by clients that may exist at once. Objects that this process holds too do not count, and
+    /// are never refused: shared objects ([`Manager::share`]), and objects that a callable returns and keeps. Defaults
+    /// to 1,048,576 (2²⁰).
     #[must_use]
     pub fn max_objects(mut self, count: usize) -> Self {
         self.settings.max_objects = count;
         self
     }
 
-    /// How many connections may be unauthenticated, because their key is not proved yet. A further one closes
-    /// the oldest of them, so that a flood of silent connections keeps no client out; while the threads of
-    /// closed ones end, there may be as many again. Defaults to 1024.
+    /// The most connections that may be unauthenticated at once. A further connection closes the oldest of them, so that
+    /// a flood of silent connections keeps no client out. The threads of closed connections need a moment to end, so
+    /// there may be twice as many threads. Defaults to 1024.
     #[must_use]
     pub fn max_handshakes(mut self, count: usize) -> Self {
         self.settings.max_handshakes = count;
         self
     }
 
-    /// How many connections may be open at once; further ones are closed. Each has a thread. Defaults
-    /// to 16,384.
+    /// The most connections that may be open at once; a further one is closed. Each has a thread. Defaults to 16,384.
     #[must_use]
     pub fn max_connections(mut self, count: usize) -> Self {
         self.settings.max_connections = count;
         self
     }
 
-    /// Calls `log` with a line for each connection that was refused or broke: `rejected` before the client has
-    /// proved its key, `closed` after that, then the client's address and the reason. The calls are made on a
-    /// thread that exists while there are lines. While `log` blocks, 1024 lines are kept; further ones are
-    /// dropped and counted, and the count is logged. Defaults to no log.
+    /// Calls `log` with a line for each connection that failed: `rejected` before the client has authenticated,
+    /// `closed` after that, then the client's address and the reason. The calls are made on a thread that exists while
+    /// there are lines. While `log` blocks, 1024 lines are kept; further lines are dropped, and their number is logged.
+    /// Defaults to no log.
     ///
     /// ```text
     /// rejected 10.0.0.7:51234: HMAC-MD5 client (Python 3.11 or older); build with feature legacy-md5
@@ -228,25 +226,25 @@ impl Manager {
         self
     }
 
-    /// Listens on an address. Clients that connect wait until the server serves.
+    /// Listens on an address. Clients that connect wait until the server is started.
     ///
     /// # Errors
-    /// [`Error::Io`] if the address cannot be listened on, [`Error::Invalid`] for an empty key.
+    /// [`Error::Io`] if it cannot listen on the address, [`Error::Invalid`] for an empty key.
     pub fn bind(self, address: impl Into<Address>) -> Result<Server> {
         let address = address.into();
         self.serve_on(|mode| Listener::bind(Some(&address), mode))
     }
 
     /// Serves on a socket that listens already: a [`TcpListener`](std::net::TcpListener), or a
-    /// [`UnixListener`](std::os::unix::net::UnixListener) with a path, whose file the manager neither changes
-    /// nor removes. So its owner can set what std cannot, for example with the crate `socket2`, or take it
-    /// from systemd (socket activation, with the crate `listenfd`):
+    /// [`UnixListener`](std::os::unix::net::UnixListener) with a path, whose file the manager neither changes nor removes.
+    /// Use it for socket options that std cannot set (crate `socket2`), or for socket activation by systemd (crate
+    /// `listenfd`):
     ///
-    /// - Backlog. std's is 128: of 1,000 clients that connect at the same moment, hundreds wait for seconds,
-    ///   or give up. With 4,096 all are served (on Linux also `net.core.somaxconn` bounds it).
-    /// - Keep-alive. Without it, a host that vanishes (power failure, cable) keeps its connection until the
-    ///   manager writes to it: its thread, its `RLock`, and items of an at-least-once queue without a lease.
-    ///   On Linux connections inherit it from the listener.
+    /// - Backlog. std's is 128: of 1,000 clients that connect at the same moment, hundreds wait for seconds, or fail. With
+    ///   4,096 all are served (on Linux, `net.core.somaxconn` bounds it too).
+    /// - Keep-alive. Without it, the connection of a host that vanishes (power failure, cable) stays open until the manager
+    ///   writes to it, with its thread, its `RLock`s, and its items of an at-least-once queue without a lease. On Linux,
+    ///   connections inherit it from the listener.
     ///
     /// ```
     /// use std::time::Duration;
@@ -274,8 +272,8 @@ impl Manager {
         self.serve_on(|_| Listener::adopt(listener.into()))
     }
 
-    /// Listens on a fresh Unix socket in a private temporary directory, as Python does when the
-    /// address is left out. Where there are no Unix sockets, on a free port of 127.0.0.1.
+    /// Listens on a new Unix socket in a private temporary directory, as Python does without an address. On platforms
+    /// without Unix sockets, listens on a free port of 127.0.0.1.
     ///
     /// # Errors
     /// As [`Manager::bind`].
@@ -286,7 +284,9 @@ impl Manager {
     fn serve_on(self, listen: impl FnOnce(u32) -> Result<Listener>) -> Result<Server> {
         let authkey = self.authkey.map_or_else(Authkey::process, Ok)?;
         if authkey.as_bytes().is_empty() && !self.allow_empty_authkey {
-            return Err(Error::invalid("authkey: it is empty"));
+            return Err(Error::invalid(
+                "authkey: it is empty; set one, or call allow_empty_authkey",
+            ));
         }
         let listener = listen(self.socket_mode)?;
         let state = ServerState::new(self.settings, authkey, listener.address.clone())?;
@@ -302,41 +302,40 @@ pub struct Server {
 }
 
 impl Server {
-    /// Where it listens, with the port that the system chose.
+    /// The address on which it listens, with the actual port if port 0 was requested.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.state.address
     }
 
-    /// The key that clients must hold.
+    /// The key that clients must know.
     #[must_use]
     pub fn authkey(&self) -> &Authkey {
         &self.state.authkey
     }
 
-    /// Serves on this thread until a client or a callable asks for the end
-    /// ([`Call::shut_down_manager`]); then calls that wait are woken, connections are closed and a Unix
-    /// socket's file is removed. Threads of calls that still run 600 ms later are not waited for; their number
-    /// is logged.
+    /// Serves on this thread until a client or a callable shuts the manager down ([`Call::shut_down_manager`]). Then
+    /// calls that wait are woken, connections are closed, and a Unix socket's file is removed. Threads of calls that
+    /// still run 600 ms later are not awaited; their number is logged.
     ///
     /// # Errors
-    /// [`Error::Io`] if no thread can be had.
+    /// [`Error::Io`] if no thread can be started.
     pub fn serve_forever(self) -> Result<()> {
         server::serve(&self.state, self.listener)
     }
 
-    /// Serves on a thread of its own.
+    /// Serves on a new thread.
     ///
     /// # Errors
-    /// [`Error::Io`] if no thread can be had.
+    /// [`Error::Io`] if no thread can be started.
     pub fn start(self) -> Result<ServerHandle> {
         self.start_with(|| ())
     }
 
-    /// Serves on a thread of its own, which first runs `initializer`.
+    /// Serves on a new thread, which first runs `initializer`. Returns when that has returned.
     ///
     /// # Errors
-    /// [`Error::Io`] if no thread can be had, [`Error::Invalid`] if the initializer panicked.
+    /// [`Error::Io`] if no thread can be started, [`Error::Invalid`] if the initializer panicked.
     pub fn start_with(self, initializer: impl FnOnce() + Send + 'static) -> Result<ServerHandle> {
         let Self { state, listener } = self;
         let serving = state.clone();
@@ -358,7 +357,7 @@ impl Server {
     }
 }
 
-/// A manager that serves on a thread of its own. Dropping it shuts the manager down and waits for that.
+/// A manager that serves on another thread. Dropping the handle shuts the manager down and waits until it has ended.
 #[derive(Debug)]
 pub struct ServerHandle {
     state: Arc<ServerState>,
@@ -366,38 +365,37 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Where it listens, with the port that the system chose.
+    /// The address on which it listens, with the actual port if port 0 was requested.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.state.address
     }
 
-    /// The key that clients must hold.
+    /// The key that clients must know.
     #[must_use]
     pub fn authkey(&self) -> &Authkey {
         &self.state.authkey
     }
 
-    /// Begins the manager's end; [`ServerHandle::join`] waits for it. Again is fine.
+    /// Begins the shutdown; [`ServerHandle::join`] waits for its end. Calling it twice is fine.
     pub fn shutdown(&self) {
         self.state.shut_down(false);
     }
 
-    /// Waits until the manager has ended, whoever asked for it; `false` if that took longer than
-    /// `timeout`.
+    /// Waits until the manager has ended; returns `false` after `timeout`. Does not shut it down.
     #[must_use]
     pub fn join_timeout(&self, timeout: Duration) -> bool {
         self.state.wait_ended(timeout)
     }
 
-    /// Waits until the manager has ended, whoever asked for it.
+    /// Waits until the manager has ended. Does not shut it down.
     ///
     /// # Errors
     /// [`Error::Io`] if it could not serve.
     pub fn join(mut self) -> Result<()> {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            // No code of a user's runs on that thread.
+            // This thread runs no code of the manager's owner after the initializer.
             Some(Err(_)) => Err(Error::invalid("state: the serving thread panicked")),
             None => Ok(()),
         }

@@ -138,7 +138,7 @@ pub trait SharedObject: Any + Send + Sync {
     }
 }
 
-/// The names of an object's methods, made of an array, a slice or an iterator of names.
+/// The names of an object's methods, made from an array or an iterator of names.
 ///
 /// ```
 /// use basemanager::object::Exposed;
@@ -151,12 +151,6 @@ pub struct Exposed(pub(crate) Vec<String>);
 impl<T: Into<String>, const N: usize> From<[T; N]> for Exposed {
     fn from(names: [T; N]) -> Self {
         names.into_iter().collect()
-    }
-}
-
-impl From<&[&str]> for Exposed {
-    fn from(names: &[&str]) -> Self {
-        names.iter().copied().collect()
     }
 }
 
@@ -175,7 +169,7 @@ pub enum Return {
     /// A value, of which the client gets a copy. The objects that it names live until the client has had time to take
     /// references of its own.
     Element(Element),
-    /// An item, which is sent as it is. See [`SharedObject::delivered`] and [`SharedObject::take_back`].
+    /// An item, sent as it is stored. See [`SharedObject::delivered`] and [`SharedObject::take_back`].
     Item(Item),
     /// A list of such items.
     Items(Vec<Item>),
@@ -206,7 +200,7 @@ impl Return {
     }
 }
 
-/// A plain value as an object. Its proxy's `_getvalue()` returns a copy.
+/// A value as an object: `_getvalue()` of its proxy returns a copy.
 struct Plain(Element);
 
 impl SharedObject for Plain {
@@ -265,7 +259,7 @@ pub trait IntoReturn {
     fn into_return(self, _: Sealed) -> Result<Return, Exception>;
 }
 
-/// No other crate can name it.
+/// Other crates cannot make one.
 #[derive(Debug)]
 pub struct Sealed(());
 

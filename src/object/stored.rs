@@ -1,7 +1,7 @@
 //! Data in queues and containers, with references to the shared objects that the data names.
 //!
-//! A proxy that a client stores arrives as a pickle with a token in it. As long as that pickle is kept, it counts
-//! as one reference to the object.
+//! A proxy that a client stores arrives as a pickle with a token in it. As long as the pickle is stored, it holds a
+//! reference to the token's object.
 
 use std::fmt;
 use std::ops::Deref;
@@ -79,22 +79,22 @@ impl ObjectRefs {
     }
 }
 
-/// Data that a client sent. The objects that it names live at least as long as the data or a clone of it.
+/// Stored data, such as an item of a queue. The objects that it names live at least as long as the data and its clones.
 #[derive(Clone, Default)]
 pub struct Held<T> {
     pub(crate) data: T,
     pub(crate) references: ObjectRefs,
 }
 
-/// An item of a queue, unopened.
+/// An item of a queue, pickled.
 pub type Item = Held<Pickle>;
 
 /// A value in a container.
 pub type Element = Held<Value>;
 
 impl<T: Into<Value>> From<T> for Element {
-    /// Data of this process's own, which names no objects. What nests deeper than a connection's stack can
-    /// hold stays unopened.
+    /// Data of this process, which names no objects. A value that nests deeper than a connection's stack allows is
+    /// stored pickled.
     fn from(data: T) -> Self {
         let value = data.into();
         let unopened = (!value.fits(DEEPEST)).then(|| Pickle::encode(&value).ok()).flatten();
@@ -103,14 +103,14 @@ impl<T: Into<Value>> From<T> for Element {
 }
 
 impl From<Pickle> for Item {
-    /// The same, unopened.
+    /// Data of this process, which names no objects.
     fn from(data: Pickle) -> Self {
         Self::own(data)
     }
 }
 
 impl From<Item> for Element {
-    /// An item that is kept elsewhere, still unopened.
+    /// An item as an element of a container, still pickled.
     fn from(item: Item) -> Self {
         item.map(Value::Opaque)
     }
@@ -142,7 +142,7 @@ impl<T> Held<T> {
 }
 
 impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
-    /// Copies of many, with all that they name.
+    /// Copies of many elements, with references to all objects that they name.
     fn from_iter<I: IntoIterator<Item = &'a Element>>(elements: I) -> Self {
         let mut references = Vec::new();
         let copy = |element: &'a Element| {

@@ -137,7 +137,8 @@ impl ConnectionPermit {
     }
 
     pub(super) fn is_authenticated(&self) -> bool {
-        !self.is_evicted() && !self.state.threads.lock().unauthenticated.contains(&self.id)
+        let threads = self.state.threads.lock();
+        !threads.unauthenticated.contains(&self.id) && !threads.evicted.contains(&self.id)
     }
 
     pub(super) fn is_evicted(&self) -> bool {

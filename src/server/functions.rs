@@ -34,15 +34,11 @@ pub(super) fn call(
     let no_args = || call.no_args().map_err(traceback);
     match call.method() {
         "accept_connection" => drop(ident("name")?),
-        "incref" => {
+        method @ ("incref" | "decref") => {
             let ident = ident("ident")?;
-            if !state.objects.incref(&ident) {
-                return Err(unknown_id(&ident));
-            }
-        }
-        "decref" => {
-            let ident = ident("ident")?;
-            let found = state.objects.decref(&ident);
+            let objects = &state.objects;
+            let found =
+                if method == "incref" { objects.incref(&ident) } else { objects.decref(&ident) };
             state.notify_progress();
             if !found {
                 return Err(unknown_id(&ident));

@@ -70,8 +70,10 @@ pub trait SharedObject: Any + Send + Sync {
     /// call them for its own attributes, without end. A proxy type that calls them by itself may do so.
     fn exposed(&self) -> Exposed;
 
-    /// The methods that clients may call even if a registration exposes others. Defaults to none.
-    fn always_exposed(&self) -> Exposed {
+    /// Further methods that clients may call if `exposed`, by this object or a registration, are the others. Defaults to
+    /// none.
+    fn also_exposed(&self, exposed: &[String]) -> Exposed {
+        let _ = exposed;
         Exposed::default()
     }
 

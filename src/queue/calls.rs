@@ -32,9 +32,10 @@ impl SharedObject for QueueInner {
         METHODS.into()
     }
 
-    fn always_exposed(&self) -> Exposed {
+    fn also_exposed(&self, exposed: &[String]) -> Exposed {
         // Clients tell by this method that an item belongs to the connection that takes it.
-        self.options.at_least_once.then_some("nack").into_iter().collect()
+        let gets = exposed.iter().any(|name| name.starts_with("get"));
+        (gets && self.options.at_least_once).then_some("nack").into_iter().collect()
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Return, Exception> {

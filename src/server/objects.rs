@@ -70,10 +70,12 @@ impl Entry {
         let hides_operators =
             listed.is_none() && overridden.is_none() && method_to_typeid.contains_key("__iter__");
         let mut exposed = listed.unwrap_or_else(|| object.exposed().0);
-        exposed.extend(object.always_exposed().0);
-        exposed.extend(method_to_typeid.keys().cloned());
-        exposed.sort_unstable();
-        exposed.dedup();
+        let further = object.also_exposed(&exposed).0;
+        for method in further.into_iter().chain(method_to_typeid.keys().cloned()) {
+            if !exposed.contains(&method) {
+                exposed.push(method);
+            }
+        }
         let (id, typeid) = (String::new(), typeid.to_owned());
         Self { id, typeid, object, exposed, method_to_typeid, hides_operators }
     }

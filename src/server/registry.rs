@@ -72,7 +72,7 @@ impl Registration {
     }
 
     /// The methods that clients may call. Defaults to [`SharedObject::exposed`]. The methods of
-    /// [`SharedObject::always_exposed`] are added.
+    /// [`SharedObject::also_exposed`] are added.
     #[must_use]
     pub fn exposed<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
         self.exposed = Some(methods.into_iter().map(Into::into).collect());

@@ -10,6 +10,7 @@
 //! ```
 //! A client may pipeline: replies to requests that arrived together leave together, in order.
 
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,14 +118,12 @@ impl Session {
             index.trim();
             match self.peer.lost.take() {
                 None if accepted && !self.state.is_stopping() => {}
-                // The reply says why the connection is closed.
-                Some(error @ Error::Limit { .. }) => break Err(error),
                 None => break Ok(()),
-                Some(error) => return Err(error),
+                Some(error) => break Err(error),
             }
         };
-        self.flush(context)?;
-        result
+        let flushed = self.flush(context);
+        result.and(flushed)
     }
 
     fn flush(&mut self, context: &Context) -> Result<()> {
@@ -223,12 +222,16 @@ fn unserializable(object: &dyn SharedObject, method: &str) -> Reply {
 impl Caller for Session {
     fn flush(&mut self) {
         if let Err(error) = self.outbox.flush() {
+            // Part of a reply may have been written, so nothing may follow it.
+            self.peer.connection.stream.shutdown(Shutdown::Both);
             self.peer.lost = Some(error);
         }
     }
 
     fn is_connected(&mut self) -> Result<(), WaitError> {
-        self.peer.is_connected()
+        let connected = self.peer.is_connected();
+        // The shutdown closes the read sides of connections.
+        connected.map_err(|error| if self.is_stopping() { WaitError::ShuttingDown } else { error })
     }
 
     fn is_stopping(&self) -> bool {

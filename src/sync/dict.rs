@@ -1,6 +1,7 @@
 //! Python's `dict`, shared.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::iterator;

@@ -11,7 +11,7 @@ use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::pickle::Pickle;
 use crate::wait::Wait;
 
-/// `queue.Queue`'s methods, two for batches, and one that tells clients that the queue is at-least-once.
+/// The methods of `queue.Queue`, and two for batches.
 const METHODS: [&str; 12] = [
     "empty",
     "full",

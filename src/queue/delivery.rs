@@ -226,10 +226,10 @@ impl QueueInner {
             wait.check_every(lease.min(CHECK));
         }
         loop {
-            let ready = |state: &State| state.has_expired() || ready(state);
-            match self.state.wait(self.state.lock(), condition, wait, ready)? {
-                Some(state) if state.has_expired() => self.expire(state, Instant::now()),
-                state => return Ok(state),
+            let ready = |state: &State| state.deliveries.may_have_expired() || ready(state);
+            let state = self.state.wait(self.lock(), condition, wait, ready)?;
+            if !state.as_ref().is_some_and(|state| state.deliveries.may_have_expired()) {
+                return Ok(state);
             }
         }
     }

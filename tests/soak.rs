@@ -329,7 +329,7 @@ mod soak {
 
     /// What the manager holds: threads, file descriptors, objects, and kB of memory.
     #[derive(Debug)]
-    struct Held {
+    struct Stored {
         threads: usize,
         files: usize,
         objects: usize,
@@ -510,15 +510,15 @@ mod soak {
             self.idle.clear();
         }
 
-        fn held(&self) -> Held {
+        fn held(&self) -> Stored {
             let objects = self.client.number_of_objects().unwrap();
             let manager = &self.manager;
             let (threads, files) = (manager.threads(), manager.files());
-            Held { threads, files, objects, memory: manager.resident() }
+            Stored { threads, files, objects, memory: manager.resident() }
         }
 
         /// What the manager holds when those who went are gone for it, too: no more than at its start.
-        fn settled(&self, files: usize) -> Held {
+        fn settled(&self, files: usize) -> Stored {
             let deadline = Instant::now() + PATIENCE;
             loop {
                 let held = self.held();

@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use super::SharedObject;
-use super::stored::{Element, Held, Item, ObjectRef, ObjectRefs, ObjectTable};
+use super::stored::{Element, Item, ObjectRef, ObjectRefs, ObjectTable, Stored};
 use crate::error::Error;
 use crate::exception::Exception;
 use crate::limits::Budget;
@@ -139,7 +139,7 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn item(&self, arg: &Pickle) -> Item {
         let references = self.references(|tokens| tokens.extend(Token::all(arg)));
-        Held { data: arg.clone(), references }
+        Stored { data: arg.clone(), references }
     }
 
     /// The items of an argument, a list or a tuple, each pickled as it arrived.
@@ -148,11 +148,11 @@ impl<'a> Call<'a> {
     /// `TypeError` if it is something else, `ValueError` if it exceeds a limit.
     pub(crate) fn items(&self, arg: &Pickle) -> Result<Vec<Item>, Exception> {
         // Each item refers to all objects that the argument names.
-        let Held { data, references } = self.item(arg);
+        let Stored { data, references } = self.item(arg);
         let Request { budget, limits, .. } = self.request;
         let items = data.elements(budget, limits).map_err(exceeded)?;
         let items = items.ok_or_else(|| self.wrong("takes a list, a tuple or a range"))?;
-        Ok(items.into_iter().map(|data| Held { data, references: references.clone() }).collect())
+        Ok(items.into_iter().map(|data| Stored { data, references: references.clone() }).collect())
     }
 
     /// A value made from arguments and stored elements, as an element to store, with references to the objects that
@@ -172,7 +172,7 @@ impl<'a> Call<'a> {
 
     fn stored(&self, data: Value) -> Element {
         let references = self.references(|tokens| Token::all_in(&data, tokens));
-        Held { data, references }
+        Stored { data, references }
     }
 
     fn references(&self, find: impl FnOnce(&mut Vec<Token>)) -> ObjectRefs {

@@ -10,7 +10,7 @@ pub(crate) mod call;
 pub(crate) mod stored;
 
 pub use call::{Call, ConnectionId};
-pub use stored::{Element, Held, Item};
+pub use stored::{Element, Item, Stored};
 
 pub use crate::wait::{Monitor, Wait, WaitError};
 
@@ -196,7 +196,7 @@ impl Return {
             Self::Item(item) => Arc::new(Plain(item.map(Value::Opaque))),
             Self::Items(items) => {
                 let items: Vec<_> = items.into_iter().map(|item| item.map(Value::Opaque)).collect();
-                Arc::new(Plain(items.iter().collect::<Held<_>>().map(Value::List)))
+                Arc::new(Plain(items.iter().collect::<Stored<_>>().map(Value::List)))
             }
         }
     }

@@ -81,16 +81,16 @@ impl ObjectRefs {
 
 /// Stored data, such as an item of a queue. The objects that it names live at least as long as the data and its clones.
 #[derive(Clone, Default)]
-pub struct Held<T> {
+pub struct Stored<T> {
     pub(crate) data: T,
     pub(crate) references: ObjectRefs,
 }
 
 /// An item of a queue, pickled.
-pub type Item = Held<Pickle>;
+pub type Item = Stored<Pickle>;
 
 /// A value in a container.
-pub type Element = Held<Value>;
+pub type Element = Stored<Value>;
 
 impl<T: Into<Value>> From<T> for Element {
     /// Data of this process, which names no objects. A value that nests deeper than a connection's stack allows is
@@ -119,7 +119,7 @@ impl From<Item> for Element {
 impl TryFrom<&Element> for Item {
     type Error = Error;
 
-    fn try_from(Held { data, references }: &Element) -> Result<Self> {
+    fn try_from(Stored { data, references }: &Element) -> Result<Self> {
         let data = match data {
             Value::Opaque(pickle) => pickle.clone(),
             value => Pickle::encode(value)?,
@@ -128,7 +128,7 @@ impl TryFrom<&Element> for Item {
     }
 }
 
-impl<T> Held<T> {
+impl<T> Stored<T> {
     /// Data that names no objects.
     pub(crate) fn own(data: T) -> Self {
         Self { data, references: ObjectRefs::default() }
@@ -136,12 +136,12 @@ impl<T> Held<T> {
 
     /// The data in another form, which names the same objects.
     #[must_use]
-    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Held<U> {
-        Held { data: form(self.data), references: self.references }
+    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Stored<U> {
+        Stored { data: form(self.data), references: self.references }
     }
 }
 
-impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
+impl<'a> FromIterator<&'a Element> for Stored<Vec<Value>> {
     /// Copies of many elements, with references to all objects that they name.
     fn from_iter<I: IntoIterator<Item = &'a Element>>(elements: I) -> Self {
         let mut references = Vec::new();
@@ -154,7 +154,7 @@ impl<'a> FromIterator<&'a Element> for Held<Vec<Value>> {
     }
 }
 
-impl<T> Deref for Held<T> {
+impl<T> Deref for Stored<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -162,7 +162,7 @@ impl<T> Deref for Held<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Held<T> {
+impl<T: fmt::Debug> fmt::Debug for Stored<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.data.fmt(f)
     }

@@ -10,7 +10,7 @@ use super::python::{self, Key};
 use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::stored::{Element, Held};
+use crate::object::stored::{Element, Stored};
 use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::value::{Pair, Value};
@@ -230,7 +230,7 @@ impl Shared {
             "copy" => self.value()?,
             "keys" => names(&self.lock()).map(Value::List),
             "values" => {
-                let values: Held<_> = self.lock().iter().map(|entry| &entry.value).collect();
+                let values: Stored<_> = self.lock().iter().map(|entry| &entry.value).collect();
                 values.map(Value::List)
             }
             "items" => pairs(&self.lock()).map(Value::from_iter),
@@ -242,7 +242,7 @@ impl Shared {
                 let last = self.lock().pop_last();
                 let last =
                     last.ok_or_else(|| Exception::builtin("KeyError", "the dict is empty"))?;
-                let pair: Held<Vec<Value>> = [&last.name, &last.value].into_iter().collect();
+                let pair: Stored<Vec<Value>> = [&last.name, &last.value].into_iter().collect();
                 pair.map(Value::Tuple)
             }
             _ => return Err(call.no_such_method()),
@@ -300,15 +300,15 @@ fn or_none(call: &Call<'_>, arg: Option<&Pickle>) -> Element {
     arg.map_or_else(Element::default, |arg| call.element(arg))
 }
 
-fn pairs(entries: &Entries) -> Held<Vec<(Value, Value)>> {
+fn pairs(entries: &Entries) -> Stored<Vec<(Value, Value)>> {
     let all = entries.iter().flat_map(|entry| [&entry.name, &entry.value]);
-    all.collect::<Held<Vec<Value>>>().map(|all| {
+    all.collect::<Stored<Vec<Value>>>().map(|all| {
         let mut all = all.into_iter();
         std::iter::from_fn(|| Some((all.next()?, all.next()?))).collect()
     })
 }
 
-fn names(entries: &Entries) -> Held<Vec<Value>> {
+fn names(entries: &Entries) -> Stored<Vec<Value>> {
     entries.iter().map(|entry| &entry.name).collect()
 }
 
@@ -317,7 +317,7 @@ fn gather(call: &Call<'_>, arg: &Pickle) -> Result<Vec<Entry<Element>>, Exceptio
     let other = call.kept(arg);
     // The message spells out the entries of a dict.
     let overhead = if matches!(other, Value::Dict(_)) { 0 } else { OVERHEAD };
-    let Held { data, references: _until_held } = python::referent(call, other)?;
+    let Stored { data, references: _until_held } = python::referent(call, other)?;
     let hold = |name, value| entry(call.hold(name)?, call.hold(value)?);
     if let Value::Dict(pairs) = data {
         call.spend(pairs.len().saturating_mul(overhead))?;
@@ -325,7 +325,7 @@ fn gather(call: &Call<'_>, arg: &Pickle) -> Result<Vec<Entry<Element>>, Exceptio
     }
     let items = python::items(call, data, OVERHEAD)?;
     let pair = |item| {
-        let Held { data: pair, references: _until_held } = python::items(call, item, 0)?;
+        let Stored { data: pair, references: _until_held } = python::items(call, item, 0)?;
         let [name, value] = <[Value; 2]>::try_from(pair).map_err(|pair| {
             let len = pair.len();
             Exception::value_error(format!("expected pairs of key and value, got {len} items"))
@@ -340,7 +340,7 @@ fn from_keys(call: &Call<'_>) -> Result<Return, Exception> {
     let ([keys], [value]) = call.args(["iterable"], ["value"])?;
     let value = or_none(call, value);
     let keys = python::items(call, call.value(keys)?, OVERHEAD)?;
-    let Held { data: keys, references: _until_held } = keys;
+    let Stored { data: keys, references: _until_held } = keys;
     call.spend(keys.len().saturating_mul(python::size(&value)))?;
     let made = keys.into_iter().map(|key| entry(call.hold(key)?, value.clone()));
     let made = made.collect::<Result<Entries, Exception>>()?;

@@ -7,7 +7,7 @@ use super::python::slice::{self, Subscript};
 use super::python::{self, Key};
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::stored::{Element, Held};
+use crate::object::stored::{Element, Stored};
 use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::pickle::Pickle;
 use crate::value::Value;
@@ -330,7 +330,7 @@ impl Shared {
 
 /// Copies of items, as a list.
 fn list<'a>(items: impl IntoIterator<Item = &'a Element>) -> Element {
-    items.into_iter().collect::<Held<Vec<Value>>>().map(Value::List)
+    items.into_iter().collect::<Stored<Vec<Value>>>().map(Value::List)
 }
 
 fn size(items: &[Element]) -> usize {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::python;
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::stored::{Element, Held};
+use crate::object::stored::{Element, Stored};
 use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::{Pickle, Writer};
 use crate::value::Value;
@@ -79,9 +79,9 @@ impl Shared {
     }
 
     /// Copies of all attributes.
-    fn all(&self) -> Held<Vec<(Value, Value)>> {
+    fn all(&self) -> Stored<Vec<(Value, Value)>> {
         let attributes = self.lock();
-        let copies: Held<Vec<Value>> = attributes.values().collect();
+        let copies: Stored<Vec<Value>> = attributes.values().collect();
         let names = attributes.keys().map(|name| name.as_str().into());
         copies.map(|copies| names.zip(copies).collect())
     }

@@ -8,7 +8,7 @@ use super::python::{self, Key};
 use crate::error::Result;
 use crate::exception::Exception;
 use crate::object::call::Call;
-use crate::object::stored::{Element, Held};
+use crate::object::stored::{Element, Stored};
 use crate::object::{Exposed, Return, SharedObject};
 use crate::value::Value;
 use crate::wait::lock;
@@ -316,12 +316,12 @@ fn lookup_key(value: Value) -> Result<Key, Exception> {
     }
 }
 
-fn names(members: &Members) -> Held<Vec<Value>> {
+fn names(members: &Members) -> Stored<Vec<Value>> {
     members.iter().map(|entry| &entry.name).collect()
 }
 
 /// The members of an iterable.
 fn members(call: &Call<'_>, iterable: Value) -> Result<Members, Exception> {
-    let Held { data, references: _until_held } = python::items(call, iterable, OVERHEAD)?;
+    let Stored { data, references: _until_held } = python::items(call, iterable, OVERHEAD)?;
     data.into_iter().map(|item| entry(call.hold(item)?)).collect()
 }

@@ -4,7 +4,7 @@ use super::{construct, instance, int, overflow, size, type_name};
 use crate::exception::Exception;
 use crate::object::Return;
 use crate::object::call::Call;
-use crate::object::stored::{Element, Held};
+use crate::object::stored::{Element, Stored};
 use crate::pickle::Pickle;
 use crate::value::{self, Value};
 
@@ -13,7 +13,7 @@ use crate::value::{self, Value};
 /// # Errors
 /// As [`items`].
 pub(in crate::sync) fn elements(call: &Call<'_>, arg: &Pickle) -> Result<Vec<Element>, Exception> {
-    let Held { data, references: _until_held } = items(call, call.value(arg)?, 0)?;
+    let Stored { data, references: _until_held } = items(call, call.value(arg)?, 0)?;
     data.into_iter().map(|item| call.hold(item)).collect()
 }
 
@@ -27,10 +27,10 @@ pub(in crate::sync) fn items(
     call: &Call<'_>,
     value: Value,
     overhead: usize,
-) -> Result<Held<Vec<Value>>, Exception> {
+) -> Result<Stored<Vec<Value>>, Exception> {
     let spelled_out =
         !matches!(value, Value::Str(_) | Value::Bytes(_) | Value::ByteArray(_) | Value::Opaque(_));
-    let Held { data, references } = referent(call, value)?;
+    let Stored { data, references } = referent(call, value)?;
     let items = match data {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items
@@ -50,7 +50,7 @@ pub(in crate::sync) fn items(
     if !spelled_out {
         call.spend(items.len().saturating_mul(overhead))?;
     }
-    Ok(Held { data: items, references })
+    Ok(Stored { data: items, references })
 }
 
 /// A copy of the object that a proxy stands for. Any other value is returned as it is.
@@ -101,7 +101,7 @@ fn spend(call: &Call<'_>, items: usize) -> Result<(), Exception> {
 ///
 /// # Errors
 /// If the items cannot be pickled.
-pub(in crate::sync) fn iterator(items: Held<Vec<Value>>) -> Result<Element, Exception> {
+pub(in crate::sync) fn iterator(items: Stored<Vec<Value>>) -> Result<Element, Exception> {
     construct("builtins", "iter", items.map(|items| vec![Value::List(items)]))
 }
 

@@ -13,7 +13,7 @@ use crate::exception::Exception;
 use crate::limits::Limits;
 use crate::object::call::{Call, duration};
 pub(super) use crate::object::stored::size;
-use crate::object::stored::{Element, Held};
+use crate::object::stored::{Element, Stored};
 use crate::pickle::{Instance, Pickle};
 use crate::value::Value;
 pub(super) use crate::value::write_items;
@@ -44,10 +44,10 @@ pub(super) fn instance(value: &Value) -> Option<Instance> {
 pub(super) fn construct(
     module: &str,
     name: &str,
-    args: Held<Vec<Value>>,
+    args: Stored<Vec<Value>>,
 ) -> Result<Element, Exception> {
-    let Held { data, references } = args;
-    Ok(Held { data: Pickle::instance(module, name, data.as_slice())?.into(), references })
+    let Stored { data, references } = args;
+    Ok(Stored { data: Pickle::instance(module, name, data.as_slice())?.into(), references })
 }
 
 /// The value of an `int`, a `bool` or a `NumPy` scalar of these kinds.

@@ -208,7 +208,8 @@ impl<S: Send + 'static> Locked<S> {
         mut state: MutexGuard<'m, S>,
         condition: &Condition,
         wait: &mut Wait<'_>,
-        ready: &mut impl FnMut(&S) -> bool,
+        // Not generic: all waits on this state share one copy of the loop.
+        ready: &mut dyn FnMut(&S) -> bool,
     ) -> Result<Option<MutexGuard<'m, S>>, WaitError> {
         let mut checked = Instant::now();
         let mut yielded = false;

@@ -3,6 +3,7 @@
 //! A proxy that a client stores arrives as a pickle with a token in it. As long as the pickle is stored, it holds a
 //! reference to the token's object.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -68,8 +69,8 @@ impl ObjectRefs {
     /// All references of these lists. Many elements of a container share one list, which is read only once.
     pub(crate) fn union<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut lists: Vec<_> = all.into_iter().filter_map(|list| list.0.as_ref()).collect();
-        lists.sort_unstable_by_key(|list| Arc::as_ptr(list));
-        lists.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let mut seen = HashSet::new();
+        lists.retain(|list| seen.insert(Arc::as_ptr(list).addr()));
         lists.into_iter().flat_map(|list| list.iter().cloned()).collect()
     }
 

@@ -244,13 +244,14 @@ impl Objects {
         let row = |slot: &Slot| (slot.entry.clone(), slot.references + slot.pins);
         let mut rows: Vec<_> = self.read().slots.values().map(row).collect();
         rows.retain(|(_, references)| *references > 0);
-        rows.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         let show = |(entry, references): &(Arc<Entry>, usize)| {
             let repr = beginning(SHOWN, |out| entry.object.repr(out));
             let id = abridged(&entry.id);
             format!("  {id}:       refcount={references}\n    {repr}")
         };
-        rows.iter().map(show).collect::<Vec<_>>().join("\n")
+        let mut rows: Vec<String> = rows.iter().map(show).collect();
+        rows.sort_unstable();
+        rows.join("\n")
     }
 }
 

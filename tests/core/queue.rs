@@ -1,7 +1,7 @@
 //! The behaviour of a queue: the same tests run on a `Queue` of this process and on a `QueueProxy`.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -639,20 +639,26 @@ fn stress_timeouts<Q: Fifo>(make: fn(usize) -> Q) {
     assert!(got.into_iter().eq(0..2 * COUNT));
 }
 
-/// No consumer starves.
+/// Every consumer gets items in the end: the queue does not promise equal shares.
 fn fairness_no_consumer_starves<Q: Fifo>(make: fn(usize) -> Q) {
-    const CONSUMERS: usize = 3;
     let queue = make(1);
-    let consumer = |_| {
-        let queue = queue.clone();
-        blocked(move || std::iter::from_fn(|| queue.get().ok()).count())
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 3]);
+    let consumer = |nth: usize| {
+        let (queue, counts) = (queue.clone(), counts.clone());
+        blocked(move || {
+            while queue.get().is_ok() {
+                counts[nth].fetch_add(1, Ordering::SeqCst);
+            }
+        })
     };
-    let consumers: Vec<_> = (0..CONSUMERS).map(consumer).collect();
-    (0..1500).for_each(|i| queue.put(i).unwrap());
+    let consumers: Vec<_> = (0..3).map(consumer).collect();
+    let deadline = Instant::now() + LONG;
+    while counts.iter().any(|count| count.load(Ordering::SeqCst) < 25) {
+        assert!(Instant::now() < deadline, "{counts:?}");
+        queue.put(0).unwrap();
+    }
     queue.shutdown(false);
-    let got = all(consumers);
-    assert_eq!(got.iter().sum::<usize>(), 1500);
-    assert!(got.iter().all(|count| *count >= 1500 / CONSUMERS / 20), "{got:?}");
+    all(consumers);
 }
 
 /// A queue can be dropped with items in it while other queues are in use.

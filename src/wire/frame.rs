@@ -13,21 +13,21 @@ use byteorder::{BigEndian, ByteOrder};
 
 use crate::error::{Error, Result};
 
-/// The bytes of the usual header.
+/// The length of the usual header.
 const HEADER: usize = 4;
-/// The bytes of the header of a frame over 2 GiB.
+/// The length of the header of a frame of 2 GiB or more.
 const LONG_HEADER: usize = 12;
-/// What one read can bring at first: a small frame.
+/// The buffer's first size: a small frame fits.
 const FIRST_BUFFER: usize = 1024;
-/// And once so much came at a time: many small frames, or the beginning of a large one.
+/// Its size once it has been full: many small frames fit, or the beginning of a large one.
 const BUFFER: usize = 8 * 1024;
-/// What a large frame allocates before more of it has arrived.
+/// A large frame's first allocation. It grows as the frame arrives.
 const FIRST_READ: usize = 64 * 1024;
 
 /// Where frames come from.
 pub(crate) trait Source: Read {
-    /// Acknowledges what has arrived at once. Called when the peer may hold back the rest of a frame
-    /// until it sees the acknowledgement of the first part (Nagle's algorithm).
+    /// Sends the TCP acknowledgement of what has arrived without delay. Called when the peer may hold back the
+    /// rest of a frame until it sees the acknowledgement of the first part (Nagle's algorithm).
     fn ack_now(&self) {}
 
     /// An empty buffer for a large frame of `length` bytes.
@@ -43,43 +43,42 @@ pub(crate) trait Source: Read {
 
 impl Source for &[u8] {}
 
-/// Reads frames: one `read` brings as many small frames as have arrived.
+/// Reads frames through a buffer: one read from the source can bring many small frames.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// A frame that does not fit the buffer, in memory of its own: whoever keeps a large part of it may
-    /// keep the whole, uncopied.
+    /// The last frame and its header, if they did not fit the buffer. In an allocation of its own, which a pickle
+    /// that is most of the frame borrows instead of a copy.
     large: Option<Arc<Vec<u8>>>,
-    /// What is left of a payload that was refused, to be passed over.
-    refused: u64,
+    /// The number of bytes to skip: the rest of a payload over the limit.
+    to_skip: u64,
 }
 
 impl FrameReader {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; FIRST_BUFFER], start: 0, end: 0, large: None, refused: 0 }
+        Self { buffer: vec![0; FIRST_BUFFER], start: 0, end: 0, large: None, to_skip: 0 }
     }
 
-    /// The next frame's payload, at most `limit` bytes of it.
+    /// The payload of the next frame. One of more than `limit` bytes is [`Error::Limit`]; the next call skips it.
     ///
-    /// The end of the stream is [`Error::Disconnected`], between frames or within one. After
-    /// [`Error::Limit`] the next call gives the next frame.
+    /// The end of the stream is [`Error::Disconnected`], between frames or within one.
     pub(crate) fn read<S: Source>(&mut self, source: &mut S, limit: usize) -> Result<Frame<'_>> {
         self.large = None;
         loop {
-            let there = self.end - self.start;
-            let passed = usize::try_from(self.refused).map_or(there, |refused| refused.min(there));
-            self.refused -= passed as u64;
-            self.start += passed;
+            let buffered = self.end - self.start;
+            let skip = usize::try_from(self.to_skip).map_or(buffered, |skip| skip.min(buffered));
+            self.to_skip -= skip as u64;
+            self.start += skip;
             let unread = self.unread();
-            if self.refused == 0
+            if self.to_skip == 0
                 && let Some((header, length)) = parse_header(unread)?
             {
                 let Some(length) = usize::try_from(length).ok().filter(|length| *length <= limit)
                 else {
                     self.start += header;
-                    self.refused = length;
+                    self.to_skip = length;
                     return Err(Error::limit("frame size", limit));
                 };
                 let rest = unread.get(header..).unwrap_or_default();
@@ -102,10 +101,10 @@ impl FrameReader {
         }
     }
 
-    /// Whether the next [`read`](Self::read) returns without reading from its source.
+    /// Whether a whole frame, or an invalid header, is buffered: the next [`read`](Self::read) does not wait.
     pub(crate) fn has_frame(&self) -> bool {
         let unread = self.unread();
-        self.refused == 0
+        self.to_skip == 0
             && match parse_header(unread) {
                 Ok(Some((header, length))) => (unread.len() - header) as u64 >= length,
                 Ok(None) => false,
@@ -117,12 +116,12 @@ impl FrameReader {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// What has arrived so far, if that was no more than one read brings.
+    /// The bytes in the buffer, including those of frames that were read since the last [`fill`](Self::fill).
     pub(crate) fn received(&self) -> &[u8] {
         self.buffer.get(..self.end).unwrap_or_default()
     }
 
-    /// Waits until something arrives, and keeps it for the next frame; 0 at the end of the stream.
+    /// Reads from the source into the buffer, once, and returns the number of bytes; 0 at the end of the stream.
     pub(crate) fn fill<S: Source>(&mut self, source: &mut S) -> Result<usize> {
         if self.end == self.buffer.len() && self.end < BUFFER {
             self.buffer.resize(BUFFER, 0);
@@ -141,9 +140,9 @@ impl FrameReader {
         Ok(read)
     }
 
-    /// Reads a frame of this length into memory of its own, header and all, where it lies as it lies in the
-    /// stream. Some processors copy a page to one that it lags a few bytes behind at a seventh of their speed,
-    /// and without the header the beginning of fresh memory does.
+    /// Reads a frame of this length, header included, into an allocation of its own. The header keeps the bytes at
+    /// the same offsets within pages as in the stream: some processors copy at a seventh of their speed where the
+    /// offsets of source and destination differ by a few bytes.
     fn read_large<S: Source>(
         &mut self,
         source: &mut S,
@@ -154,8 +153,8 @@ impl FrameReader {
         let mut large = source.buffer(length);
         large.extend_from_slice(self.unread());
         (self.start, self.end) = (0, 0);
-        // The vector grows with what arrives: a declared length alone allocates little, and one that
-        // memory is too short for is an error.
+        // The vector grows as bytes arrive: a declared length alone allocates little, and one that does not fit
+        // into memory is an error.
         while large.len() < length {
             let room = large.capacity() - large.len();
             let more = room.max(large.len()).max(FIRST_READ.saturating_sub(large.len()));
@@ -166,7 +165,7 @@ impl FrameReader {
             }
         }
         let whole = self.large.insert(Arc::new(large));
-        Ok(Frame { bytes: whole.get(header..).unwrap_or_default(), whole: Some(whole) })
+        Ok(Frame { bytes: whole.get(header..).unwrap_or_default(), backing: Some(whole) })
     }
 }
 
@@ -174,13 +173,13 @@ impl FrameReader {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Where the payload is the end of memory of its own, that.
-    pub(crate) whole: Option<&'a Arc<Vec<u8>>>,
+    /// The allocation of a large frame; the payload is the end of it.
+    pub(crate) backing: Option<&'a Arc<Vec<u8>>>,
 }
 
 impl<'a> From<&'a [u8]> for Frame<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self { bytes, whole: None }
+        Self { bytes, backing: None }
     }
 }
 
@@ -199,13 +198,13 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(usize, u64)>> {
     }
 }
 
-/// Appends a frame to `out`; `write` appends its payload, or all but `apart` bytes of it. Returns by how many
-/// bytes the payload was moved afterwards, to make room for the long header.
-pub(crate) fn append(out: &mut Vec<u8>, apart: usize, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+/// Appends a frame to `out`. `write` appends the payload, all but `omitted` bytes of it. Returns by how many bytes
+/// the payload was moved after `write`, to make room for the long header.
+pub(crate) fn append(out: &mut Vec<u8>, omitted: usize, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     let at = out.len();
     out.extend([0; HEADER]);
     write(out);
-    let length = out.len() - at - HEADER + apart;
+    let length = out.len() - at - HEADER + omitted;
     if let Ok(short) = i32::try_from(length) {
         if let Some(header) = out.get_mut(at..at + HEADER) {
             BigEndian::write_i32(header, short);
@@ -335,17 +334,17 @@ mod tests {
 
     #[test]
     fn payload_of_2_gib_moves_for_the_long_header() {
-        for (apart, moved) in [(0, 0), (0x7fff_fffc, 0), (0x7fff_fffd, 8), (0x7fff_fffe, 8)] {
+        for (omitted, moved) in [(0, 0), (0x7fff_fffc, 0), (0x7fff_fffd, 8), (0x7fff_fffe, 8)] {
             let mut out = b"before".to_vec();
-            assert_eq!(append(&mut out, apart, |out| out.extend(b"abc")), moved, "{apart}");
+            assert_eq!(append(&mut out, omitted, |out| out.extend(b"abc")), moved, "{omitted}");
             let (header, length) = parse_header(&out[6..]).unwrap().unwrap();
-            assert_eq!((header, length), (HEADER + moved, 3 + apart as u64));
+            assert_eq!((header, length), (HEADER + moved, 3 + omitted as u64));
             assert_eq!(out[6 + header..], *b"abc");
         }
     }
 
     #[test]
-    fn what_is_too_long_is_refused_unread() {
+    fn frame_over_limit_is_refused_unread() {
         for (stream, limit, why) in [
             (framed(&[b"four"]), 3, "frame size exceeds the limit of 3"),
             (vec![0x7f, 0xff, 0xff, 0xff], 1 << 20, "frame size exceeds the limit of 1048576"),
@@ -394,7 +393,7 @@ mod tests {
         let (mut source, mut reader) = (&stream[..], FrameReader::new());
         let frame = reader.read(&mut source, usize::MAX).unwrap();
         // With its header.
-        assert_eq!(frame.whole.unwrap().as_slice(), &stream[..HEADER + BUFFER * 3]);
+        assert_eq!(frame.backing.unwrap().as_slice(), &stream[..HEADER + BUFFER * 3]);
         assert_eq!(frame.bytes, &stream[HEADER..HEADER + BUFFER * 3]);
         assert_eq!(reader.read(&mut source, usize::MAX).unwrap().bytes, b"small");
         assert!(reader.large.is_none());

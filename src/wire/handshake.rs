@@ -36,7 +36,7 @@ const LEGACY_ANSWER: usize = 16;
 /// The largest frame that is accepted before the peer is authenticated.
 const FRAME: usize = 256;
 
-/// An error shows this many bytes of another protocol.
+/// The most bytes of another protocol that an error shows.
 const SHOWN: usize = 40;
 
 type Nonce = [u8; 40];
@@ -163,7 +163,7 @@ fn challenge<S: Source + Write>(
     verdict.and(sent)
 }
 
-/// Answers the peer's challenge, and reads the verdict. `sent` is the nonce that this side sent on the connection before.
+/// Answers the peer's challenge, and reads the verdict. `sent` is this side's own nonce, if it has already sent one.
 fn answer<S: Source + Write>(
     reader: &mut FrameReader,
     stream: &mut S,
@@ -243,7 +243,8 @@ fn unexpected(wanted: &str, got: &[u8]) -> Error {
 /// "#CHALLENGE#" nonce[20]   ──►
 ///                           ◄──   HMAC-MD5(authkey, message)[16]
 /// ```
-/// Such a peer takes `{sha256}` and the nonce as one long message, and answers with HMAC-MD5.
+/// The message of a newer peer, `{sha256}` and a nonce, is one long nonce to such a client. It answers with HMAC-MD5.
+/// The last parameter, the peer's side, is for the error of a build without this feature.
 #[cfg(feature = "legacy-md5")]
 fn legacy_mac(authkey: &[u8], message: &[u8], _: &str) -> Result<Hmac<md5::Md5>> {
     mac(authkey, message)

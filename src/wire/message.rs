@@ -20,13 +20,13 @@ use crate::pickle::{Index, Kind, Span, Writer};
 use crate::value::Value;
 use crate::wire::frame::{self, Frame};
 
-/// An item of at least this size is not copied into its reply.
-const APART: usize = 16 * 1024;
+/// An item of at least this size is sent from where it is stored, not copied into its reply.
+const OUT_OF_LINE: usize = 16 * 1024;
 
 /// The most arguments of a call, by place and by name together.
 const MAX_ARGS: usize = 1024;
 
-/// A request, taken apart: each argument is a pickle of its own. Its memory serves for the next one.
+/// A request, taken apart: each argument is a pickle of its own. A connection reuses it for each request.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     /// The object's id; empty in a request to the manager itself.
@@ -48,7 +48,7 @@ impl Request {
         frame: Frame<'_>,
         limits: &Limits,
     ) -> Result<()> {
-        let Frame { bytes, whole } = frame;
+        let Frame { bytes, backing } = frame;
         let refused = |what: &str| Error::protocol(what);
         let budget = Budget::new(bytes.len(), limits);
         let root = index.message(bytes, limits)?;
@@ -63,7 +63,7 @@ impl Request {
             return Err(refused(many));
         }
         let text = |of| index.text(bytes, of, &budget, limits);
-        let pickle = |of: &Span| index.extract(bytes, whole, *of, &budget, limits);
+        let pickle = |of: &Span| index.extract(bytes, backing, *of, &budget, limits);
         self.clear();
         self.ident.push_str(&text(ident).unwrap_or_default());
         self.method.push_str(&text(method).map_err(|_| refused("method name must be a str"))?);
@@ -136,7 +136,7 @@ impl Reply {
         match self {
             Self::Return(value) => tagged(out, "#RETURN", |writer| writer.value(value)),
             Self::Error(exception) => tagged(out, "#ERROR", |writer| writer.exception(exception)),
-            // Python prints it between two lines of dashes.
+            // Python prints a line of dashes directly after the text.
             Self::Traceback(text) => tagged(out, "#TRACEBACK", |writer| {
                 writer.str(&format!("{text}\n"));
             }),
@@ -154,10 +154,10 @@ impl Reply {
         }
     }
 
-    /// Appends `#RETURN` with an item that stays unopened. One that is large is left out, not to copy it:
-    /// its place comes back.
+    /// Appends `#RETURN` with an item that stays unopened. A large item is left out, to save a copy, and the place in
+    /// `out` where it belongs is returned.
     pub(crate) fn append_item(out: &mut Vec<u8>, item: &Pickle) -> Result<Option<usize>> {
-        if item.len() < APART {
+        if item.len() < OUT_OF_LINE {
             return tagged(out, "#RETURN", |writer| writer.pickle(item)).map(|()| None);
         }
         let mut place = 0;
@@ -181,16 +181,16 @@ impl Reply {
 
     /// Reads a reply from a message.
     ///
-    /// A result that has no tree within the limits stays an opaque node: nothing is lost.
+    /// A result that cannot be decoded within the limits stays an opaque pickle: nothing is lost.
     pub(crate) fn parse(index: &mut Index, frame: Frame<'_>, limits: &Limits) -> Result<Self> {
-        let Frame { bytes, whole } = frame;
+        let Frame { bytes, backing } = frame;
         let root = index.message(bytes, limits)?;
         let Some(&[kind, result]) = index.elements(root, Kind::Sequence) else {
             return Err(Error::protocol("a reply must be a pair (kind, result)"));
         };
         let budget = Budget::new(bytes.len(), limits);
         let kind = index.text(bytes, kind, &budget, limits).unwrap_or_default();
-        let result = index.extract(bytes, whole, result, &budget, limits)?;
+        let result = index.extract(bytes, backing, result, &budget, limits)?;
         let result = result.decode_within(&budget, limits).unwrap_or(Value::Opaque(result));
         if kind == "#RETURN" {
             return Ok(Self::Return(result));
@@ -217,7 +217,7 @@ impl Reply {
 }
 
 /// An exception, usually pickled as a call of its class. If its `__reduce__` calls something else, its class is the
-/// first name in the pickle that looks like one, and its arguments are the texts in it and the pickle itself.
+/// first name in the pickle that looks like one, and its arguments are the joined texts in it and the pickle itself.
 fn exception(pickle: Pickle, limits: &Limits) -> Exception {
     let is_class = |name: &str| name.trim_start_matches('_').starts_with(char::is_uppercase);
     if let Some(called) = pickle.as_instance(limits).filter(|instance| instance.called) {
@@ -245,16 +245,16 @@ fn tagged(out: &mut Vec<u8>, kind: &str, result: impl FnOnce(&mut Writer)) -> Re
     .map(drop)
 }
 
-/// Appends a frame with a pickled tuple of `count` parts, `apart` bytes of which are left out. Returns by how
-/// many bytes they were moved afterwards.
+/// Appends a frame with a pickled tuple of `count` parts, all but `omitted` bytes of them. Returns by how many
+/// bytes the tuple was moved after it was written: see [`frame::append`].
 fn append(
     out: &mut Vec<u8>,
-    apart: usize,
+    omitted: usize,
     count: usize,
     parts: impl FnOnce(&mut Writer),
 ) -> Result<usize> {
     let (at, mut result) = (out.len(), Ok(()));
-    let moved = frame::append(out, apart, |out| {
+    let moved = frame::append(out, omitted, |out| {
         let mut writer = Writer::append_to(std::mem::take(out));
         writer.tuple(count, parts);
         (*out, result) = writer.into_buffer();
@@ -291,8 +291,8 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn item_of_2_gib_is_spliced_behind_the_long_header() {
-        for (length, header) in [(APART, 4), (0x7fff_ff00, 4), (0x8000_0000, 12)] {
-            // Memory that nobody touches takes none.
+        for (length, header) in [(OUT_OF_LINE, 4), (0x7fff_ff00, 4), (0x8000_0000, 12)] {
+            // Zeroed memory that is never touched is never committed.
             let item = Pickle::from_vec(vec![0; length], 0);
             let mut out = b"before".to_vec();
             let place = Reply::append_item(&mut out, &item).unwrap().unwrap();

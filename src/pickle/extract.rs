@@ -29,9 +29,9 @@ struct Extraction<'a> {
     out: Vec<u8>,
     /// The puts written so far.
     memo: u32,
-    /// First number -> how many follow it, and the first one's key.
+    /// Runs of puts in the copy: first number -> length of the run, and the first put's key in the copy.
     runs: BTreeMap<u32, (u32, u32)>,
-    /// Where an object begins that was referred to, and was copied whole -> its end, and its number.
+    /// Objects that were copied because a reference means them: beginning -> end, and number.
     copied: BTreeMap<u32, (u32, u32)>,
 }
 
@@ -39,7 +39,7 @@ impl Index {
     /// Takes one object of `bytes`, which were indexed, as a pickle of its own. What it refers to outside
     /// itself comes with it, and is charged to the budget.
     ///
-    /// If `bytes` are the end of memory of their own, `backing`, an object that is most of it borrows it.
+    /// If `bytes` are the end of an allocation, `backing`, an object that is most of it borrows it instead of a copy.
     pub(crate) fn extract(
         &self,
         bytes: &[u8],
@@ -63,7 +63,7 @@ impl Index {
         Ok(Pickle::from_vec(extraction.out, extraction.memo))
     }
 
-    /// An object that is most of its memory, and whose bytes can stay as they are.
+    /// A pickle that borrows the object from `backing`, if it is more than half of that and needs no mending.
     pub(super) fn borrow(
         &self,
         bytes: &[u8],
@@ -94,21 +94,22 @@ impl Index {
 }
 
 impl Extraction<'_> {
-    /// Copies an object, and what it refers to. With a stack of its own, because references can chain.
+    /// Copies an object, and what it refers to. Not recursive, because references can chain.
     fn copy(&mut self, object: Span, limits: &Limits) -> Result<()> {
+        // Spans left to copy. If one is an object that a reference means: its beginning and number.
         let mut stack = vec![(object, None)];
-        while let Some((Span(mut at, end), of)) = stack.pop() {
+        while let Some((Span(mut at, end), meant)) = stack.pop() {
             // From here on puts are numbered from `old` in the message, from `new` in the copy.
             let (old, new) = (self.index.puts_before(at), self.memo);
             let mut fixups = self.index.fixups_in(Span(at, end)).iter();
             loop {
                 let fixup = fixups.next();
                 let next = fixup.map_or(end, |fixup| fixup.at);
-                if let Some((Span(from, to), key)) = self.copied(at, next, end) {
+                if let Some((Span(from, to), key)) = self.next_copied(at, next, end) {
                     self.out.extend_from_slice(Span(at, from).of(self.bytes));
-                    self.number(old, new, from);
+                    self.note_keys(old, new, from);
                     encode::get(&mut self.out, key);
-                    stack.push((Span(to, end), of));
+                    stack.push((Span(to, end), meant));
                     break;
                 }
                 self.out.extend_from_slice(Span(at, next).of(self.bytes));
@@ -116,8 +117,8 @@ impl Extraction<'_> {
                     return Err(Error::limit("frame size", limits.frame_size));
                 }
                 let Some(fixup) = fixup else {
-                    self.number(old, new, end);
-                    self.copied.extend(of.map(|(begin, number)| (begin, (end, number))));
+                    self.note_keys(old, new, end);
+                    self.copied.extend(meant.map(|(begin, number)| (begin, (end, number))));
                     break;
                 };
                 at = fixup.end;
@@ -136,10 +137,10 @@ impl Extraction<'_> {
                         if let Some(key) = self.key(number) {
                             encode::get(&mut self.out, key);
                         } else {
-                            self.number(old, new, next);
+                            self.note_keys(old, new, next);
                             let referent = self.index.referent(number, next)?;
                             self.budget.spend(referent.len())?;
-                            stack.push((Span(at, end), of));
+                            stack.push((Span(at, end), meant));
                             stack.push((referent, Some((referent.0, number))));
                             break;
                         }
@@ -150,15 +151,15 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// The first object from `at` to `next`, within a larger one up to `end`, that was copied, and its key.
-    fn copied(&self, at: u32, next: u32, end: u32) -> Option<(Span, u32)> {
+    /// The first copied object that begins from `at` to `next` and ends by `end`, and its key.
+    fn next_copied(&self, at: u32, next: u32, end: u32) -> Option<(Span, u32)> {
         let (&from, &(to, number)) = self.copied.range(at..=next).next()?;
         let key = self.key(number)?;
         (from < end && to <= end).then_some((Span(from, to), key))
     }
 
-    /// Notes the keys of the puts from `old` up to the place `end`.
-    fn number(&mut self, old: u32, new: u32, end: u32) {
+    /// Notes the keys of the puts from number `old` up to the place `end`. The first has the key `new`.
+    fn note_keys(&mut self, old: u32, new: u32, end: u32) {
         let count = self.index.puts_before(end) - old;
         if count > 0 {
             self.runs.insert(old, (count, new));
@@ -166,6 +167,7 @@ impl Extraction<'_> {
         self.memo = new + count;
     }
 
+    /// The key in the copy of a put that was copied.
     fn key(&self, number: u32) -> Option<u32> {
         let (first, (count, new)) = self.runs.range(..=number).next_back()?;
         (number - first < *count).then(|| new + (number - first))
@@ -173,8 +175,9 @@ impl Extraction<'_> {
 }
 
 impl Pickle {
-    /// The elements of a list, tuple or `range`, each as a pickle of its own; `None` of anything else. What
-    /// they share is in each: together they may have the size of a frame, and they are charged to the budget.
+    /// The elements of a list, tuple or `range`, each as a pickle of its own; `None` of anything else. An object that
+    /// several elements share is copied into each, so they are limited to the size of a frame together, and charged
+    /// to the budget.
     pub(crate) fn elements(&self, budget: &Budget, limits: &Limits) -> Result<Option<Vec<Self>>> {
         let mut index = Index::default();
         let root = index.object(self.ops(), limits)?;

@@ -1,19 +1,19 @@
 //! One pass over a pickle: where its objects begin and end, and what its memo references mean.
 //!
 //! Objects are contiguous, so a slot of the stack holds only the place where its object *ends*. The object begins
-//! where the one below it ends.
+//! where the one below it ends. A mark has a slot as well, here the first.
 //!
 //! ```text
 //!   bytes   80 04  28  8c 01 61 94  5d 94  4b 07  61  74  2e      ('a', [7])
 //!   op      PROTO  (   'a'   MEMO   ]  M   7      a   t   .
 //!   slots          3       7           9    11   -> 12       then one slot, ending at 13
 //! ```
-//! Bytes that a `POP` discards are kept with both their neighbours. They lead the next object, which may refer to
-//! something that they memoized: CPython writes a recursive tuple like that. They are *trailing* bytes of the
-//! object before, which they may have changed: CPython calls the function that sets an object's state, and discards
-//! the result.
+//! Bytes that a `POP` discards belong to both their neighbours. They are the beginning of the next object, which may
+//! refer to something that they memoized: CPython writes a recursive tuple like that. They are *trailing* bytes of
+//! the object before, which they may have changed: CPython calls the function that sets an object's state, and
+//! discards the result.
 //!
-//! A memo key is numbered anew each time it is put, because a pickle may put the same key twice.
+//! Every put gets a new *number*, counted from 0. A key does not identify a put: a pickle may put the same key twice.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,9 +32,9 @@ const KEEP: usize = 1 << 14;
 pub(super) struct Memoized {
     /// Where the put is.
     pub(super) at: u32,
-    /// The whole object; its end is known once the object is complete.
+    /// The whole object. Until it is complete, its end is `u32::MAX`.
     pub(super) object: Span,
-    /// The end of its trailing bytes.
+    /// The end of its trailing bytes, or of the object if it has none.
     pub(super) trailing: u32,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Index {
     stack: Stack<Slot>,
     /// Objects on the stack that are memoized: their slot, and their number.
     open: Vec<(u32, u32)>,
-    /// The number of each key, unless every key is its number: CPython counts both up from 0.
+    /// The number of each key; `None` while every key is its number: CPython counts both up from 0.
     keys: Option<BTreeMap<usize, u32>>,
     containers: Containers,
     max_memo: usize,
@@ -116,7 +116,7 @@ impl Index {
         stack + self.containers.capacity() + self.memo.capacity() + self.fixups.capacity()
     }
 
-    /// Whether the module of proxies and tokens is named in it.
+    /// Whether the pickle names the module of proxies and tokens.
     pub(crate) fn names_managers(&self) -> bool {
         self.names_managers
     }
@@ -153,17 +153,17 @@ impl Index {
         index(self.memo.partition_point(|memoized| memoized.at < at))
     }
 
-    /// Where the object begins that a reference at `at` means, if it was not complete by then.
+    /// The beginning of the object that a reference at `at` means, if that object is not complete at `at`.
     pub(super) fn open_referent(&self, number: u32, at: u32) -> Option<u32> {
         let memoized = self.memo.get(number as usize)?;
         (memoized.object.1 > at).then_some(memoized.object.0)
     }
 
-    /// The object that a reference at `at` means: one that was complete by then.
+    /// The object that a reference at `at` means. An error if that object is not complete at `at`.
     pub(super) fn referent(&self, number: u32, at: u32) -> Result<Span> {
         match self.memo.get(number as usize) {
             Some(Memoized { object, trailing, .. }) if object.1 <= at => {
-                // Within the trailing bytes themselves, the object is meant as it is there.
+                // A reference within the trailing bytes means the object without them.
                 Ok(Span(object.0, if *trailing <= at { *trailing } else { object.1 }))
             }
             _ => Err(malformed("an object refers to one that holds it")),
@@ -239,7 +239,7 @@ impl Builder for Index {
         Ok(())
     }
 
-    #[allow(clippy::inline_always, reason = "26 instructions fewer a put")]
+    #[allow(clippy::inline_always, reason = "saves 26 instructions per put")]
     #[inline(always)]
     fn put(&mut self, op: Op<'_>, stack: &mut [Slot], key: Option<usize>) -> Result<()> {
         if self.memo.len() >= self.max_memo {
@@ -247,8 +247,8 @@ impl Builder for Index {
         }
         let (slot, number) = (stack.len() - 1, index(self.memo.len()));
         if self.keys.is_some() || key.is_some_and(|key| key != number as usize) {
-            let same = || (0..number).map(|number| (number as usize, number)).collect();
-            let keys = self.keys.get_or_insert_with(same);
+            let identity = || (0..number).map(|number| (number as usize, number)).collect();
+            let keys = self.keys.get_or_insert_with(identity);
             keys.insert(key.unwrap_or(keys.len()), number);
         }
         let object = Span(begin(stack, slot), u32::MAX);

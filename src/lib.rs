@@ -117,8 +117,8 @@
 //!
 //! # Reading the source
 //!
-//! A file imports only from its own layer and lower ones. The spine, in reading order, takes an item from a producer to a
-//! consumer; the `guide` walks one `put` and one blocked `get` through it:
+//! A file imports only from its own layer and lower ones, but a `Value` can hold a `Pickle`. The spine, in reading order,
+//! takes an item from a producer to a consumer; the `guide` walks one `put` and one blocked `get` through it:
 //!
 //! `wire/frame`, `wire/handshake`, `wire/message`, `pickle/index`, `pickle/extract`, `object/`, `wait/`, `queue/fifo`,
 //! `server/session`, `server/outbox`, `server/mod`. Then `queue/delivery` for at-least-once delivery.

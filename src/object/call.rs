@@ -23,7 +23,7 @@ use crate::wire::message::{Request, Token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) u64);
 
-/// The caller of a method: a client's connection, or a thread of this process.
+/// The owner of what a call took, such as an item: a client's connection, or a thread of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     Connection(ConnectionId),
@@ -40,7 +40,7 @@ impl Owner {
     }
 }
 
-/// The connection of a call, with what its calls have asked for.
+/// A connection, and what its calls have asked for.
 pub(crate) struct Context {
     pub(crate) connection: ConnectionId,
     pub(crate) objects: Arc<dyn ObjectTable>,
@@ -132,7 +132,7 @@ impl<'a> Call<'a> {
     /// decoded within the limits stays pickled.
     #[must_use]
     pub fn element(&self, arg: &Pickle) -> Element {
-        self.stored(self.kept(arg))
+        self.with_references(self.kept(arg))
     }
 
     /// An argument as an item to store, pickled as it arrived, with references to the objects that it names.
@@ -167,10 +167,10 @@ impl<'a> Call<'a> {
         if !data.fits(depth) {
             return Err(exceeded(Error::limit("nesting depth", depth)));
         }
-        Ok(self.stored(data))
+        Ok(self.with_references(data))
     }
 
-    fn stored(&self, data: Value) -> Element {
+    fn with_references(&self, data: Value) -> Element {
         let references = self.references(|tokens| Token::all_in(&data, tokens));
         Stored { data, references }
     }

@@ -70,8 +70,8 @@ pub trait SharedObject: Any + Send + Sync {
     /// call them for its own attributes, without end. A proxy type that calls them by itself may do so.
     fn exposed(&self) -> Exposed;
 
-    /// Further methods that clients may call if `exposed`, by this object or a registration, are the others. Defaults to
-    /// none.
+    /// Methods that clients may call in addition to `exposed`, which are those of this object or of its registration.
+    /// Defaults to none.
     fn also_exposed(&self, exposed: &[String]) -> Exposed {
         let _ = exposed;
         Exposed::default()
@@ -128,13 +128,13 @@ pub trait SharedObject: Any + Send + Sync {
         let _ = (item, connection);
     }
 
-    /// The manager is about to shut down: refuses new items, and returns when the object has none left, or at the
-    /// deadline of `wait`. May be called again. Defaults to returning at once.
+    /// Refuses new items, because the manager is about to shut down. Returns when the object has no items left, or at
+    /// the deadline of `wait`. May be called again. Defaults to returning at once.
     fn drain(&self, wait: &mut Wait<'_>) {
         let _ = wait;
     }
 
-    /// A connection ended on which a call used [`Call::watch_connection`]. Defaults to doing nothing.
+    /// A connection has ended, and one of its calls had used [`Call::watch_connection`]. Defaults to doing nothing.
     fn disconnected(&self, connection: ConnectionId) {
         let _ = connection;
     }
@@ -188,7 +188,7 @@ impl fmt::Debug for dyn SharedObject {
 }
 
 impl Return {
-    /// The object that clients get a proxy for.
+    /// The result as an object, for which clients get a proxy.
     pub(crate) fn into_object(self) -> Arc<dyn SharedObject> {
         match self {
             Self::Shared(object) => object,
@@ -239,7 +239,7 @@ impl<T: SharedObject> From<&Arc<T>> for Return {
     }
 }
 
-/// A count as Python reads it: negative is 0. A count that does not fit `usize` becomes the largest that does.
+/// A count from Python as a `usize`: a negative one becomes 0, one that is too large becomes the largest.
 pub(crate) fn saturated(count: i64) -> usize {
     usize::try_from(count.max(0)).unwrap_or(usize::MAX)
 }

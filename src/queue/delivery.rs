@@ -20,7 +20,7 @@ use crate::object::stored::Item;
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{CHECK, Condition, Wait, WaitError};
 
-/// The items of an at-least-once queue that were taken. Nothing in other queues.
+/// The items of an at-least-once queue that were taken, and those that were requeued. Empty in other queues.
 #[derive(Default)]
 pub(super) struct Deliveries {
     /// The unacknowledged items, by the client or thread that took them.
@@ -38,7 +38,7 @@ pub(super) struct Delivery {
     pub(super) item: Item,
     /// Items are numbered in the order in which they were put.
     number: u64,
-    /// How often the item was delivered.
+    /// How often the item was taken, without those times when its reply could not be sent.
     times: u32,
     /// When the lease expires.
     deadline: Option<Instant>,
@@ -48,8 +48,8 @@ pub(super) struct Delivery {
 /// expire first.
 #[derive(Default)]
 struct Taken {
-    /// The number of expired items. They are only counted, so that an owner that never acknowledges anything
-    /// needs no memory.
+    /// The number of expired items that the owner may still try to acknowledge, which is an error. They are only
+    /// counted, so that an owner that never acknowledges anything needs no memory.
     expired: usize,
     /// The other items, the oldest first.
     items: VecDeque<Delivery>,
@@ -63,7 +63,8 @@ impl Deliveries {
         self.unacknowledged > 0 && !self.owners.get(&owner).is_some_and(has_items)
     }
 
-    /// Removes one of the items that this owner took, on behalf of a method.
+    /// Removes one of the items that this owner took. `choose` returns `None` for one whose lease expired. `method` is
+    /// for the error.
     fn remove(
         &mut self,
         owner: Owner,
@@ -162,7 +163,7 @@ impl QueueInner {
         self.requeue(state, expired);
     }
 
-    /// Returns an item to the front because its owner did not receive it. That was no delivery.
+    /// Returns an item to its place, because the reply with it could not be sent. The `get` is not counted.
     pub(super) fn undo_get(&self, item: Item, owner: Owner) {
         let mut state = self.state.lock();
         state.totals.gets -= 1;

@@ -42,11 +42,11 @@ pub(super) struct QueueInner {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// The items that were never taken.
+    /// The queued items, except those that an at-least-once queue requeued.
     pub(super) items: VecDeque<Item>,
-    /// The items of an at-least-once queue that were taken.
+    /// The items of an at-least-once queue that were taken, or requeued since.
     pub(super) deliveries: Deliveries,
-    /// The size of all items.
+    /// The size of all items, queued or unacknowledged.
     pub(super) bytes: usize,
     /// The number of items that were put and not marked as done.
     pub(super) unfinished: usize,
@@ -56,7 +56,7 @@ pub(super) struct State {
     pub(super) discards: bool,
     /// The producers that wait for room, if the bound is in bytes.
     pub(super) producers: Producers,
-    /// The totals of [`QueueInner::stats`]; its other fields are not kept here.
+    /// The totals since the queue was made. [`Queue::stats`](super::Queue::stats) fills in the other fields.
     pub(super) totals: QueueStats,
 }
 
@@ -83,8 +83,8 @@ impl QueueInner {
         Ok(())
     }
 
-    /// Puts one item after the other, between those of other producers. Returns how many were put before the
-    /// wait ended or the queue was shut down; if none was, that is an error.
+    /// Puts one item after the other; those of other producers may come between. Returns how many were put before
+    /// the wait ended or the queue was shut down; if none was, that is an error.
     pub(super) fn put_many(
         &self,
         items: Vec<Item>,
@@ -166,12 +166,12 @@ impl QueueInner {
         self.wait(&self.not_empty, wait, ready)?.ok_or_else(Exception::empty)
     }
 
-    /// Unlocks the changed state, and wakes the threads that can continue.
+    /// Unlocks the changed state, and wakes the threads that can continue now that this many items came and went.
     pub(super) fn notify(&self, mut state: MutexGuard<'_, State>, added: usize, removed: usize) {
         // Dropped at the end, when the state is unlocked: an item may hold the last reference to a shared object.
         let _discarded = state.discards.then(|| state.clear());
         let (all_tasks_done, drained) = (state.unfinished == 0, state.is_drained());
-        // After a shutdown, there may be nothing left to wait for.
+        // After a shutdown, this may have been the last change: consumers stop waiting if no item can come.
         let added = if state.shut_down { usize::MAX } else { added };
         let producer = state.next_producer(&self.options);
         drop(state);
@@ -234,8 +234,8 @@ impl State {
         Some(item)
     }
 
-    /// Removes the first of the items that were never taken. Shrinking moves few items, and happens seldom: the
-    /// queue must grow to several times this length before it shrinks again.
+    /// Removes the first of `items`. Shrinking moves few items, and happens seldom: the queue must grow to several
+    /// times this length before it shrinks again.
     pub(super) fn pop_front(&mut self) -> Option<Item> {
         let item = self.items.pop_front();
         if self.items.capacity() > 4 * SHORT && self.items.len() <= SHORT {

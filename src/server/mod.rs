@@ -85,7 +85,7 @@ impl fmt::Debug for ServerState {
 impl ServerState {
     pub(crate) fn new(settings: Settings, authkey: Authkey, address: Address) -> Result<Self> {
         let objects = Objects::new()?;
-        // An object that clients may not create has a random id, so that no client can compute it.
+        // Clients can compute these ids. An object that clients may not create has a random id instead.
         for (typeid, registration) in lock(&settings.registry).iter() {
             if let (true, Some(object)) = (registration.create_method, &registration.shared) {
                 let id = objects::shared_id(authkey.as_bytes(), typeid, &address)?;
@@ -135,7 +135,7 @@ pub(crate) fn serve(state: &Arc<ServerState>, listener: Listener) -> Result<()> 
     result
 }
 
-/// Runs code of the manager's owner, such as a method; a panic becomes an error text.
+/// Runs code that the program supplies, such as a method; a panic becomes an error text.
 pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());

@@ -86,7 +86,7 @@ impl Outbox {
         self.in_flight.extend(items.into_iter().map(in_flight));
     }
 
-    /// Returns items that cannot be sent to their object.
+    /// Returns items to their object, because the reply with them could not be made.
     fn refuse(&mut self, from: &Arc<Entry>, items: Vec<Item>, error: &Error) {
         for item in items.into_iter().rev() {
             let _ = guarded(|| from.object.take_back(item, self.connection.id));

@@ -67,9 +67,11 @@ fn authenticate_and_serve(permit: &ConnectionPermit, connection: Arc<Connection>
         peer: Peer::new(connection),
     };
     let result = guarded(|| session.serve_requests(reader, &mut context));
+    // Still set only after a panic.
     if context.shutdown_requested.take() {
         state.shut_down(true);
     }
+    // Before `disconnected`: there, an at-least-once queue would count unsent items as delivered.
     session.outbox.close();
     for object in context.watched.drain().filter_map(|(_, object)| object.upgrade()) {
         // A panic must not keep the other objects from being told.
@@ -230,7 +232,7 @@ impl Caller for Session {
 
     fn is_connected(&mut self) -> Result<(), WaitError> {
         let connected = self.peer.is_connected();
-        // The shutdown closes the read sides of connections.
+        // A shutdown closes the read sides of connections, which looks like a disconnect.
         connected.map_err(|error| if self.is_stopping() { WaitError::ShuttingDown } else { error })
     }
 

@@ -193,8 +193,8 @@ impl<S: Send + 'static> Locked<S> {
         result
     }
 
-    /// Wakes a thread that waits on this condition. No thread is between its look at the state and parking while
-    /// the lock is held here.
+    /// A function that wakes the threads that wait on this condition. It locks the state first: then no thread is
+    /// between its check of the state and parking, where it would miss the notification.
     fn wake(&self, condition: &Condition) -> Wake {
         let (state, condition) = (self.clone(), condition.clone());
         Arc::new(move || {

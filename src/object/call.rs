@@ -328,7 +328,7 @@ impl<'a> Call<'a> {
         if value.is_none() {
             return Ok(None);
         }
-        let refused = format!("a timeout must be a number, not '{}'", value.type_name());
+        let refused = format!("expected a timeout in seconds, got '{}'", value.type_name());
         let seconds: f64 = value.to().map_err(|_| Exception::type_error(refused))?;
         if seconds < 0.0 {
             return Err(Exception::value_error("'timeout' must be a non-negative number"));

@@ -51,7 +51,7 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         reason: "says what is wrong, not how it came out",
-        ours: "TypeError: a timeout must be a number, not '",
+        ours: "TypeError: expected a timeout in seconds, got '",
         calls: &[
             r#"q.get(timeout="soon")"#,
             r#"q.get(timeout=b"1")"#,
@@ -69,7 +69,7 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         reason: "the same",
-        ours: "TypeError: a timeout must be a number, not 'str'",
+        ours: "TypeError: expected a timeout in seconds, got 'str'",
         calls: &[
             r#"u.put(2, timeout="soon")"#,
             r#"s.put(3, timeout="soon")"#,

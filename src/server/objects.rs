@@ -13,7 +13,7 @@
 //! object that has only pins.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -107,7 +107,8 @@ struct Slot {
 pub(super) struct Objects(RwLock<Table>);
 
 struct Table {
-    slots: HashMap<String, Slot>,
+    /// By id. A manager mostly has few objects, so comparing ids is cheaper than hashing one.
+    slots: BTreeMap<String, Slot>,
     /// The living objects that were shared or handed out, whether or not clients hold references, by address and
     /// typeid. An object that a callable returns again gets the same id.
     known: HashMap<(usize, String), Known>,
@@ -162,7 +163,7 @@ impl Objects {
     pub(super) fn new() -> Result<Self> {
         let secret = mac(&random::<32>()?, &[])?;
         Ok(Self(RwLock::new(Table {
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             known: HashMap::new(),
             has_new: false,
             counted: 0,

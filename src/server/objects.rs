@@ -250,9 +250,7 @@ impl Objects {
             let id = abridged(&entry.id);
             format!("  {id}:       refcount={references}\n    {repr}")
         };
-        let mut rows: Vec<String> = rows.iter().map(show).collect();
-        rows.sort_unstable();
-        rows.join("\n")
+        rows.iter().map(show).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -324,7 +324,8 @@ impl<'a> Call<'a> {
     /// As in Python: `TypeError` if it has another type, `ValueError` if it is negative or NaN, `OverflowError` if it is
     /// more than 292 years.
     pub fn timeout(&self, arg: Option<&Pickle>) -> Result<Option<Duration>, Exception> {
-        let value = arg.map_or(Ok(Value::None), |arg| self.value(arg))?;
+        let Some(arg) = arg else { return Ok(None) };
+        let value = self.value(arg)?;
         if value.is_none() {
             return Ok(None);
         }

@@ -112,7 +112,7 @@ impl Containers {
 
 impl Container {
     fn add(&mut self, stack: &[Slot], parts: Parts, max: usize) {
-        let slots = stack.get(parts.first..).unwrap_or_default();
+        let Some(slots @ [_, ..]) = stack.get(parts.first..) else { return };
         if self.elements.len() + slots.len() > max {
             self.kind = None;
         }

@@ -1,5 +1,5 @@
 //! Share objects between processes and hosts: Python's `multiprocessing.managers.BaseManager`, in
-//! Rust, on CPython's own wire.
+//! Rust, with CPython's wire protocol.
 //!
 //! One process, the *manager*, holds a queue; *producers* put into it and *consumers* get from it, from
 //! other processes or hosts. Each of the three may be a Rust program or an unmodified Python one.
@@ -32,8 +32,8 @@
 //! # Sharing and registering
 //!
 //! [`Manager::share`] shares one object, such as a queue, with all clients. [`Manager::register`] binds a name, the
-//! *typeid*, to a callable, which is called with the arguments of each client that creates an object of this typeid.
-//! The client gets a proxy for the object, or a copy of the value, that the callable returns.
+//! *typeid*, to a callable. When a client creates an object of this typeid, the manager calls the callable with the
+//! client's arguments. If it returns an object, the client gets a proxy for it; if it returns a value, a copy.
 //!
 //! ```
 //! use basemanager::value::Args;
@@ -61,19 +61,19 @@
 //!
 //! # Python's own types
 //!
-//! With the feature `sync`, `Manager::register_sync_types` shares all that Python's
-//! `SyncManager` does (module `sync`): locks, events, conditions, barriers, lists, dicts, sets and more.
+//! With the feature `sync`, `Manager::register_sync_types` shares the types of Python's
+//! `SyncManager`, except `Pool` (module `sync`): locks, events, conditions, barriers, lists, dicts, sets and more.
 //!
 //! # Blocking
 //!
 //! [`QueueProxy::get`] waits forever; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] return `None` if no item
-//! came. Each call has a connection of its own while it lasts, so that clones of a proxy can wait on many threads
-//! at once. A consumer that dies while it waits takes no item with it. A `get` that finds an item at once does not
-//! check whether its caller is still connected ([`Queue`]).
+//! came. Each call has exclusive use of a connection until it returns, so clones of a proxy can wait on many threads at
+//! once. If a consumer dies while it waits, no item is lost. A `get` that finds an item at once does not check whether
+//! its caller is still connected: [`Queue`] tells when this can lose an item.
 //!
 //! # Iteration
 //!
-//! A [`QueueProxy`] iterates over the items as they come:
+//! A [`QueueProxy`] iterates over the items as they arrive:
 //!
 //! ```
 //! # use basemanager::{Client, Manager, Queue};
@@ -109,16 +109,17 @@
 //! # Ok::<(), basemanager::Error>(())
 //! ```
 //!
-//! # Ending
+//! # Shutting down
 //!
-//! [`ServerHandle::shutdown`], a callable that calls [`Call::shut_down_manager`](object::Call::shut_down_manager), or a client's
-//! [`Client::shutdown`] begin the end: calls that wait are woken with an error for which
-//! [`Error::is_disconnected`] holds, connections are closed, and [`Server::serve_forever`] returns.
+//! [`ServerHandle::shutdown`], a callable that calls [`Call::shut_down_manager`](object::Call::shut_down_manager), or a
+//! client's [`Client::shutdown`] shut the manager down: blocked calls fail with an error for which
+//! [`Error::is_disconnected`] is true, connections are closed, and [`Server::serve_forever`] returns.
 //!
 //! # Reading the source
 //!
-//! A file imports only from its own layer and lower ones, but a `Value` can hold a `Pickle`. The spine, in reading order,
-//! takes an item from a producer to a consumer; the `guide` walks one `put` and one blocked `get` through it:
+//! A file imports only from its own layer and lower ones, with one exception: a `Value` can hold a `Pickle`. These
+//! files, in reading order, carry an item from a producer to a consumer; the `guide` follows one `put` and one blocked
+//! `get` through them:
 //!
 //! `wire/frame`, `wire/handshake`, `wire/message`, `pickle/index`, `pickle/extract`, `object/`, `wait/`, `queue/fifo`,
 //! `server/session`, `server/outbox`, `server/mod`. Then `queue/delivery` for at-least-once delivery.
@@ -128,7 +129,7 @@
 //! | 6 | `manager.rs` | registering, binding and serving |
 //! | 5 | `server/`, `client/` | the two ends of a connection |
 //! | 4 | `queue/`, `sync/` | the FIFO queue; the types of `SyncManager` (feature `sync`) |
-//! | 3 | `object/`, `wait/` | the interface of shared objects; all blocking |
+//! | 3 | `object/`, `wait/` | the interface of shared objects; every blocking wait |
 //! | 2 | `wire/`, `net/` | frames, handshake, messages; addresses and sockets |
 //! | 1 | `pickle/` | pickles as data: taken apart, moved, decoded and encoded |
 //! | 0 | `value/`, `error.rs`, `exception.rs`, `limits.rs` | Python's plain data; errors; limits |
@@ -160,7 +161,7 @@ pub use manager::{Manager, Server, ServerHandle};
 pub use net::{Address, BoundListener};
 pub use pickle::Pickle;
 pub use queue::{PutError, Queue, QueueOptions, QueueStats};
-pub use server::Registration;
+pub use server::{Registration, ServerStats};
 #[doc(inline)]
 pub use value::Value;
 pub use wire::handshake::Authkey;

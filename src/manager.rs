@@ -15,11 +15,11 @@ use crate::limits::Limits;
 use crate::net::{Address, BoundListener, Listener};
 use crate::object::call::Call;
 use crate::object::{IntoReturn, Return};
-use crate::server::{self, Logger, Registration, ServerState, Settings};
+use crate::server::{self, Logger, Registration, ServerState, ServerStats, Settings};
 use crate::wait::lock;
 use crate::wire::handshake::Authkey;
 
-/// A manager that is not bound yet: its registered typeids, and its settings. Python's `BaseManager`.
+/// A manager that is not bound to an address yet: its registered typeids, and its settings. Python's `BaseManager`.
 ///
 /// ```
 /// use basemanager::{Client, Manager, Queue};
@@ -57,6 +57,7 @@ impl Default for Manager {
             max_handshakes: 1024,
             max_objects: 1 << 20,
             remote_shutdown: true,
+            legacy_md5: true,
             log: None,
         };
         Self { authkey: None, allow_empty_authkey: false, socket_mode: 0o600, settings }
@@ -72,11 +73,11 @@ impl Manager {
 
     /// Shares one object with all clients, under this typeid: a [`Queue`](crate::Queue), an
     /// `Arc<impl SharedObject>`, or anything else that a registered callable may return. A client that creates an
-    /// object of the typeid gets a proxy for this object; arguments are a `TypeError`. An earlier registration of the
-    /// typeid is replaced.
+    /// object of the typeid gets a proxy for this object; if it passes arguments, it gets a `TypeError`. An earlier
+    /// registration of the typeid is replaced.
     ///
     /// The object lives as long as the manager, and its id is the same after a restart with the same
-    /// authkey at the same address: a proxy outlives the restart. The id is an HMAC of the typeid and of
+    /// authkey at the same address, so existing proxies still work. The id is an HMAC of the typeid and of
     /// the address as [`Server::address`] shows it, so two managers with one authkey that listen on the
     /// same address (both on `0.0.0.0:5000`, on different hosts) have the same ids.
     ///
@@ -95,12 +96,12 @@ impl Manager {
         self.register_with(typeid, Registration::shared(object))
     }
 
-    /// Registers a typeid. Each time that a client creates an object of it, `callable` is called with the client's
-    /// arguments. An earlier registration of the typeid is replaced.
+    /// Registers a typeid. Each time a client creates an object of this typeid, the manager calls `callable` with the
+    /// client's arguments. An earlier registration of the typeid is replaced.
     ///
-    /// - [`Queue`](crate::Queue) or `Arc<impl SharedObject>`: the client gets a proxy. A new object lives until its last
-    ///   proxy is gone. An object that the callable returns again has the same id while it lives. To share one object
-    ///   with all clients, use [`Manager::share`].
+    /// - [`Queue`](crate::Queue) or `Arc<impl SharedObject>`: the client gets a proxy. A new object lives until its
+    ///   last proxy is dropped. If the callable returns the same object again, it keeps its id while it lives. To share
+    ///   one object with all clients, use [`Manager::share`].
     /// - A value: the client reads a copy with `_getvalue()` ([`Proxy::value`](crate::Proxy::value)).
     /// - `Err(`[`Exception`](crate::Exception)`)`: the client's request fails with the text of the exception.
     #[must_use]
@@ -134,7 +135,8 @@ impl Manager {
     }
 
     /// Closes a connection whose client has read nothing for this long. Undelivered items return to their queue. Bytes
-    /// that fit into the system's socket buffers count as read, so it can take three times as long. Defaults to 60 s.
+    /// that fit into the system's socket buffers count as read, so the connection can stay open three times as long.
+    /// Defaults to 60 s.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         // The system does not accept a timeout of 0.
@@ -142,21 +144,21 @@ impl Manager {
         self
     }
 
-    /// The longest time that a call may wait. A call that has waited this long, although its own timeout is longer,
-    /// raises `TimeoutError`. Defaults to no limit.
+    /// The longest time that a call may wait. After this time the call raises `TimeoutError`, even if its own timeout
+    /// is longer. Defaults to no limit.
     #[must_use]
     pub fn max_wait(mut self, time: Duration) -> Self {
         self.settings.max_wait = Some(time);
         self
     }
 
-    /// How long a shutdown waits for consumers to empty the queues. Meanwhile the queues refuse puts. A queue that has
-    /// no items left, and no unacknowledged items that could return, raises `queue.ShutDown`; clients that are still
-    /// connected then have a second to call it and see this exception.
+    /// How long a shutdown waits for consumers to empty the queues. Meanwhile the queues refuse puts. When a queue has
+    /// neither items nor unacknowledged items left, `get` raises `queue.ShutDown`. When all queues are drained, clients
+    /// that are still connected have up to one second to call `get` and receive this exception.
     ///
-    /// All shared queues are drained, and all living queues that a callable returned, whether or not a client holds a
-    /// proxy. A queue without consumers takes the whole time. Items that become dead letters while their queue has no
-    /// consumers stay for this process to read. Defaults to zero.
+    /// The shutdown drains all shared queues, and all queues that a callable returned and that still exist, even if no
+    /// client has a proxy. If a queue has items but no consumers, the shutdown takes the whole time. Dead letters
+    /// that no consumer takes remain in their queue, where this process can read them. Defaults to zero.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;
@@ -168,6 +170,14 @@ impl Manager {
     #[must_use]
     pub fn remote_shutdown(mut self, allowed: bool) -> Self {
         self.settings.remote_shutdown = allowed;
+        self
+    }
+
+    /// Whether clients may prove the key with HMAC-MD5, as Python up to 3.11 does. Defaults to `true`.
+    #[cfg(feature = "legacy-md5")]
+    #[must_use]
+    pub fn legacy_md5(mut self, allowed: bool) -> Self {
+        self.settings.legacy_md5 = allowed;
         self
     }
 
@@ -186,9 +196,9 @@ impl Manager {
         self
     }
 
-    /// The most objects created by clients that may exist at once. Objects that this process holds too do not count, and
-    /// are never refused: shared objects ([`Manager::share`]), and objects that a callable returns and keeps. Defaults
-    /// to 1,048,576 (2²⁰).
+    /// The most objects created by clients that may exist at once. Objects that this process also holds do not count,
+    /// and are never refused: shared objects ([`Manager::share`]), and objects that a callable returns and keeps.
+    /// Defaults to 1,048,576 (2²⁰).
     #[must_use]
     pub fn max_objects(mut self, count: usize) -> Self {
         self.settings.max_objects = count;
@@ -212,9 +222,9 @@ impl Manager {
     }
 
     /// Calls `log` with a line for each connection that failed: `rejected` before the client has authenticated,
-    /// `closed` after that, then the client's address and the reason. The calls are made on a thread that exists while
-    /// there are lines. While `log` blocks, 1024 lines are kept; further lines are dropped, and their number is logged.
-    /// Defaults to no log.
+    /// `closed` after that, then the client's address and the reason. The calls are made on a separate thread, which
+    /// ends when there are no more lines. While `log` blocks, up to 1024 lines are buffered. Further lines are dropped,
+    /// and the number of dropped lines is logged. Defaults to no log.
     ///
     /// ```text
     /// rejected 10.0.0.7:51234: HMAC-MD5 client (Python 3.11 or older); build with feature legacy-md5
@@ -226,7 +236,7 @@ impl Manager {
         self
     }
 
-    /// Listens on an address. Clients that connect wait until the server is started.
+    /// Listens on an address. Clients that connect before the server is started wait for it.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot listen on the address, [`Error::Invalid`] for an empty key.
@@ -235,16 +245,16 @@ impl Manager {
         self.serve_on(|mode| Listener::bind(Some(&address), mode))
     }
 
-    /// Serves on a socket that listens already: a [`TcpListener`](std::net::TcpListener), or a
-    /// [`UnixListener`](std::os::unix::net::UnixListener) with a path, whose file the manager neither changes nor removes.
-    /// Use it for socket options that std cannot set (crate `socket2`), or for socket activation by systemd (crate
-    /// `listenfd`):
+    /// Serves on a socket that is already listening: a [`TcpListener`](std::net::TcpListener), or a
+    /// [`UnixListener`](std::os::unix::net::UnixListener) with a path, whose file the manager neither changes nor
+    /// removes. Use it for socket options that std cannot set (crate `socket2`), or for socket activation by systemd
+    /// (crate `listenfd`):
     ///
     /// - Backlog. std's is 128: of 1,000 clients that connect at the same moment, hundreds wait for seconds, or fail. With
     ///   4,096 all are served (on Linux, `net.core.somaxconn` bounds it too).
-    /// - Keep-alive. Without it, the connection of a host that vanishes (power failure, cable) stays open until the manager
-    ///   writes to it, with its thread, its `RLock`s, and its items of an at-least-once queue without a lease. On Linux,
-    ///   connections inherit it from the listener.
+    /// - Keep-alive. Without it, the connection of a host that vanishes (power failure, cable) stays open until the
+    ///   manager writes to it. Until then it keeps its thread, its `RLock`s, and its items of an at-least-once queue
+    ///   without a lease. On Linux, connections inherit keep-alive from the listener.
     ///
     /// ```
     /// use std::time::Duration;
@@ -315,8 +325,8 @@ impl Server {
     }
 
     /// Serves on this thread until a client or a callable shuts the manager down ([`Call::shut_down_manager`]). Then
-    /// calls that wait are woken, connections are closed, and a Unix socket's file is removed. Threads of calls that
-    /// still run 600 ms later are not awaited; their number is logged.
+    /// blocked calls are woken, connections are closed, and a Unix socket's file is removed. Calls that still run after
+    /// 600 ms are not waited for; the number of their threads is logged.
     ///
     /// # Errors
     /// [`Error::Io`] if no thread can be started.
@@ -332,7 +342,7 @@ impl Server {
         self.start_with(|| ())
     }
 
-    /// Serves on a new thread, which first runs `initializer`. Returns when that has returned.
+    /// Serves on a new thread, which first runs `initializer`. Returns when `initializer` has returned.
     ///
     /// # Errors
     /// [`Error::Io`] if no thread can be started, [`Error::Invalid`] if the initializer panicked.
@@ -375,6 +385,12 @@ impl ServerHandle {
     #[must_use]
     pub fn authkey(&self) -> &Authkey {
         &self.state.authkey
+    }
+
+    /// The state of the manager, and its totals since it was started.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        self.state.stats()
     }
 
     /// Begins the shutdown; [`ServerHandle::join`] waits for its end. Calling it twice is fine.

@@ -1,18 +1,19 @@
-//! How clients call a queue: the methods of `queue.Queue`, and three more.
+//! How clients call a queue: the methods of `queue.Queue`, and four more.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::fifo::{QueueInner, State};
+use super::fifo::{BATCH, QueueInner, State};
 use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
-use crate::object::stored::Item;
+use crate::object::stored::{Element, Item, ObjectRefs};
 use crate::object::{Exposed, Return, SharedObject, saturated};
 use crate::pickle::Pickle;
+use crate::value::Value;
 use crate::wait::Wait;
 
-/// The methods of `queue.Queue`, and two for batches.
-const METHODS: [&str; 12] = [
+/// The methods of `queue.Queue`, two for batches, and one that copies the first items.
+const METHODS: [&str; 13] = [
     "empty",
     "full",
     "get",
@@ -25,6 +26,7 @@ const METHODS: [&str; 12] = [
     "task_done",
     "get_many",
     "put_many",
+    "peek",
 ];
 
 impl SharedObject for QueueInner {
@@ -76,6 +78,11 @@ impl SharedObject for QueueInner {
                 }
                 self.get_many(saturated(max), owner, &mut call.wait(timeout)).map(Return::Items)
             }
+            "peek" => {
+                let ([], [max]) = call.args([], ["max"])?;
+                let max: i64 = max.map_or(Ok(1), Pickle::to)?;
+                Ok(Return::Element(self.peek(saturated(max))))
+            }
             "shutdown" => {
                 let ([], [immediate]) = call.args([], ["immediate"])?;
                 self.shutdown(call.is_true(immediate, false)?);
@@ -113,6 +120,21 @@ impl SharedObject for QueueInner {
         self.shutdown(false);
         // After the timeout, the rest stays in the queue.
         let _ = self.wait(&self.drained, wait, State::is_drained);
+    }
+}
+
+impl QueueInner {
+    /// A list of the first items, up to `max`.
+    fn peek(&self, max: usize) -> Element {
+        let mut bytes = 0;
+        let fits = |item: &&Item| {
+            bytes += item.len();
+            bytes - item.len() < BATCH
+        };
+        let items: Vec<Item> = self.lock().iter().take(max).take_while(fits).cloned().collect();
+        let references = ObjectRefs::union(items.iter().map(|item| &item.references));
+        let items = items.into_iter().map(|item| Value::Opaque(item.data));
+        Element { data: items.collect(), references }
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use super::delivery::Deliveries;
 use super::room::Producers;
+use super::stats::Ages;
 use super::{QueueOptions, QueueStats};
 use crate::exception::Exception;
 use crate::object::call::Owner;
@@ -23,8 +24,8 @@ use crate::wait::{Condition, Locked, Wait, WaitError};
 /// A queue that was longer returns memory to the allocator when it has become this short.
 const SHORT: usize = 4096;
 
-/// `get_many` takes no more items when they have this many bytes.
-const BATCH: usize = 1 << 20;
+/// `get_many` takes, and `peek` copies, no more items when they have this many bytes.
+pub(super) const BATCH: usize = 1 << 20;
 
 #[derive(Default)]
 pub(super) struct QueueInner {
@@ -58,6 +59,7 @@ pub(super) struct State {
     pub(super) producers: Producers,
     /// The totals since the queue was made. [`Queue::stats`](super::Queue::stats) fills in the other fields.
     pub(super) totals: QueueStats,
+    pub(super) ages: Ages,
 }
 
 impl QueueInner {

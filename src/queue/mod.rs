@@ -6,6 +6,7 @@
 //! | `calls.rs` | the methods that clients call |
 //! | `delivery.rs` | optional: at-least-once delivery, leases, dead letters |
 //! | `room.rs` | optional: a bound in bytes |
+//! | `stats.rs` | totals, and the age of the oldest item |
 //!
 //! Items are stored pickled, as they arrived, and are not decoded on their way through the manager.
 
@@ -16,6 +17,7 @@ mod fifo;
 #[cfg(all(test, loom))]
 mod loom;
 mod room;
+mod stats;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::PutError;
+pub use stats::QueueStats;
 
 use crate::error::Result;
 use crate::exception::Exception;
@@ -36,7 +39,7 @@ use crate::value::Value;
 use crate::wait::Wait;
 use fifo::QueueInner;
 
-/// A FIFO queue, for the threads of this process and for clients. A clone is the same queue.
+/// A FIFO queue, for the threads of this process and for clients. Clones refer to the same queue.
 ///
 /// ```
 /// use basemanager::Queue;
@@ -52,14 +55,14 @@ use fifo::QueueInner;
 /// # Delivery
 /// An item returns to the front of the queue if the reply with it cannot be written. A client's `get` that had
 /// to wait also checks, before it takes an item, that the client is still connected; a `get` that finds an item
-/// at once does not, because the check needs three system calls, and the call itself two. An item is lost if it
-/// was written to a client that died before it read it, unless the queue is
+/// at once does not, because the check would add three system calls to the two of the call. An item is lost if the
+/// client dies after the item was written to its connection and before it reads the item, unless the queue is
 /// [at-least-once](QueueOptions::at_least_once).
 ///
 /// # Memory
-/// A queue that was long and becomes short returns its own memory. The system's allocator may keep the memory of
-/// the items: glibc has up to eight arenas per processor, and each may keep as much as the longest queue
-/// that was filled from it. For queues that grow large, set the environment variable `MALLOC_ARENA_MAX`: with 1,
+/// A queue releases its own memory when it becomes short again. The system's allocator may keep the memory of the
+/// items: glibc has up to eight arenas per processor, and each may keep as much as the longest queue whose items it
+/// allocated. For queues that grow large, set the environment variable `MALLOC_ARENA_MAX`: with 1,
 /// a manager keeps no more than its queues needed at one time; with 2, up to twice that, with less contention.
 #[derive(Clone, Default)]
 pub struct Queue(Arc<QueueInner>);
@@ -72,7 +75,7 @@ pub struct QueueOptions {
     max_bytes: usize,
     at_least_once: bool,
     lease: Option<Duration>,
-    /// How often an item is delivered, and the queue to which it is moved then.
+    /// The maximum number of deliveries of an item, and the queue to which it is moved after the last one.
     dead_letters: Option<(u32, Queue)>,
 }
 
@@ -83,7 +86,7 @@ impl QueueOptions {
         self
     }
 
-    /// The maximum size of all pickled items in bytes, including the unacknowledged items of an
+    /// The maximum total size of the pickled items in bytes, including the unacknowledged items of an
     /// [`at_least_once`](Self::at_least_once) queue. When it is reached, `put` waits or raises `queue.Full`. An
     /// item that is larger than this raises `ValueError`. Defaults to 0, which is unbounded.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
@@ -91,20 +94,21 @@ impl QueueOptions {
         self
     }
 
-    /// Keeps an item that a client took until that client calls `task_done()`. If its connection ends before,
+    /// Keeps an item that a client took until that client calls `task_done()`. If its connection ends first,
     /// the item is requeued: it returns to the front, and the next consumer gets it. Defaults to off, because a
     /// client that never calls `task_done()` would see items twice.
     ///
-    /// `task_done()` acknowledges the **oldest** unacknowledged item of the same connection. `nack()`, which
-    /// only such a queue has, requeues the **newest** (after `get_many`, the last item of the batch), or moves
-    /// it to the [dead letters](Self::dead_letters) after its last delivery. Both raise `ValueError` if the
-    /// connection has no unacknowledged item, or the item's lease has expired. In Python each thread has its
-    /// connection; in Rust, each [`Consumer`](crate::Consumer). The threads of this process own items as well:
-    /// those are requeued only by `nack()` or when their [`lease`](Self::lease) expires.
+    /// `task_done()` acknowledges the **oldest** unacknowledged item of the same connection. `nack()`, which only such
+    /// a queue has, requeues the **newest** one (after `get_many`, the last item of the batch). If this was the item's
+    /// last permitted delivery, `nack()` moves it to the [dead letters](Self::dead_letters) instead. Both raise
+    /// `ValueError` if the connection has no unacknowledged item, or the item's lease has expired. In Python each
+    /// thread has its own connection; in Rust, each [`Consumer`](crate::Consumer). Items that a thread of this process
+    /// took directly belong to that thread: they are requeued only by `nack()` or when their [`lease`](Self::lease)
+    /// expires.
     ///
-    /// A Python consumer should call `nack()` for an item that it cannot use, also if `get()` cannot unpickle
-    /// it: `get()` raises, but has taken the item. Without `nack()`, the next `task_done()` would acknowledge
-    /// that item instead of the next one.
+    /// A Python consumer should call `nack()` for an item that it cannot use, even if `get()` raised because it could
+    /// not unpickle the item: the item was taken all the same. Without `nack()`, the next `task_done()` would
+    /// acknowledge this item instead of the one that is done.
     ///
     /// ```python
     /// while True:
@@ -126,20 +130,20 @@ impl QueueOptions {
         self
     }
 
-    /// [`at_least_once`](Self::at_least_once), and requeues an item that is not acknowledged within this time;
-    /// its `task_done()` raises `ValueError` then. This covers a host that vanished without closing its
-    /// connections. A lease of zero expires at once. Defaults to none.
+    /// Makes the queue [`at_least_once`](Self::at_least_once), and requeues an item that is not acknowledged within
+    /// this time; a later `task_done()` for it raises `ValueError`. This covers a host that vanished without closing
+    /// its connections. A lease of zero expires at once. Defaults to none.
     ///
-    /// Leases are checked lazily, on the next operation on the queue. Calls that wait check them once per lease,
+    /// Leases are checked lazily, on the next operation on the queue. A waiting call checks them once per lease,
     /// and at least every 2 s.
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease = Some(time);
         self.at_least_once()
     }
 
-    /// [`at_least_once`](Self::at_least_once), and moves an item to another queue when it was delivered this many
-    /// times without being acknowledged. The bounds of the other queue do not apply. Defaults to no limit on
-    /// deliveries.
+    /// Makes the queue [`at_least_once`](Self::at_least_once), and moves an item to another queue after it was
+    /// delivered this many times without being acknowledged. The bounds of the other queue do not apply. Defaults to no
+    /// limit on deliveries.
     pub fn dead_letters(mut self, deliveries: u32, to: &Queue) -> Self {
         self.dead_letters = Some((deliveries.max(1), to.clone()));
         self.at_least_once()
@@ -150,30 +154,6 @@ impl QueueOptions {
     pub fn build(self) -> Queue {
         Queue(Arc::new(QueueInner::new(self)))
     }
-}
-
-/// The state of a queue, and its totals since it was made: [`Queue::stats`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueueStats {
-    /// The items that can be taken.
-    pub items: usize,
-    /// The size of all items in bytes, including unacknowledged ones.
-    pub bytes: usize,
-    /// The items that were taken and not acknowledged. 0 if the queue is not at-least-once.
-    pub unacknowledged: usize,
-    /// The threads and clients that wait for an item.
-    pub waiting_getters: usize,
-    /// The items that were put.
-    pub puts: u64,
-    /// The items that were taken, each as often as it was delivered.
-    pub gets: u64,
-    /// The successful calls of `task_done`.
-    pub done: u64,
-    /// The part of `gets` that delivered an item again.
-    pub redelivered: u64,
-    /// The items that were moved to the dead-letter queue.
-    pub dead: u64,
 }
 
 impl fmt::Debug for Queue {
@@ -228,7 +208,8 @@ impl Queue {
         QueueOptions::default()
     }
 
-    /// The queue that Python's `queue.Queue(…)` would make of a call's arguments, for a registered callable.
+    /// Makes a queue from the arguments of a client's call, as Python's `queue.Queue(…)` does. For registered
+    /// callables.
     ///
     /// # Errors
     /// `TypeError` for wrong arguments.
@@ -240,12 +221,12 @@ impl Queue {
     }
 
     /// Puts an item at the end, and waits while the queue is full. To store an argument of a client's call, pass
-    /// [`Call::item`]: that keeps the shared objects alive to which the item refers.
+    /// [`Call::item`]: it keeps the shared objects to which the item refers alive.
     ///
     /// # Errors
     /// `queue.ShutDown` if the queue is shut down, `ValueError` if the item is larger than
-    /// [`max_bytes`](QueueOptions::max_bytes), and [`Error::Conversion`](crate::Error::Conversion) if it has more
-    /// than 4 GiB − 1 pickled.
+    /// [`max_bytes`](QueueOptions::max_bytes), and [`Error::Conversion`](crate::Error::Conversion) if its pickle
+    /// is larger than 4 GiB − 1.
     pub fn put(&self, item: impl Into<Element>) -> Result<()> {
         Ok(self.put_within(item.into(), None)?)
     }
@@ -359,14 +340,8 @@ impl Queue {
     /// ```
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        let state = self.0.lock();
-        QueueStats {
-            items: state.len(),
-            bytes: state.bytes,
-            unacknowledged: state.deliveries.unacknowledged,
-            waiting_getters: self.0.not_empty.waiting(),
-            ..state.totals.clone()
-        }
+        let waiting_getters = self.0.not_empty.waiting();
+        QueueStats { waiting_getters, ..self.0.lock().stats() }
     }
 
     /// The number of items that can be taken.
@@ -383,7 +358,7 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Whether the queue has no room, not even for an item of one byte.
+    /// Whether the queue is full, so that not even an item of one byte can be put.
     #[doc(alias = "full")]
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -417,12 +392,12 @@ impl Queue {
         let _ = self.0.join(&mut Wait::new(None));
     }
 
-    /// Shuts the queue down: `put` raises `queue.ShutDown` from now on, and `get` does when the queue is empty.
-    /// `immediate` also removes all items. In an at-least-once queue, a `get` of a consumer that has no
-    /// unacknowledged item waits first until those of the others are acknowledged or requeued.
+    /// Shuts the queue down: from now on, `put` raises `queue.ShutDown`, and so does `get` once the queue is empty.
+    /// `immediate` also removes all items. In an at-least-once queue, a consumer without unacknowledged items first
+    /// waits in `get` until the items of all other consumers are acknowledged or requeued.
     ///
-    /// Python has this since 3.13. In an older client, the call raises `AttributeError`, because there is no class
-    /// `queue.ShutDown`.
+    /// Python has this since 3.13. In an older client, `get` and `put` raise `AttributeError` instead, because there is
+    /// no class `queue.ShutDown`.
     pub fn shutdown(&self, immediate: bool) {
         self.0.shutdown(immediate);
     }

@@ -131,22 +131,24 @@ fn clear_keeps_unacknowledged_items() {
 
 #[test]
 fn stats_count_each_operation() {
+    // Without the age, which no test can know.
+    let stats = |queue: &Queue| QueueStats { oldest: None, ..queue.stats() };
     let dead = Queue::new();
     let queue = queue_of(Queue::options().dead_letters(2, &dead).build(), 1..=3);
-    assert_eq!(queue.stats(), QueueStats { items: 3, bytes: 6, puts: 3, ..QueueStats::default() });
+    assert_eq!(stats(&queue), QueueStats { items: 3, bytes: 6, puts: 3, ..QueueStats::default() });
     queue.get().unwrap();
     queue.get().unwrap();
     queue.task_done().unwrap();
     queue.nack().unwrap();
-    let expected = QueueStats { items: 2, bytes: 4, puts: 3, gets: 2, done: 1, ..queue.stats() };
-    assert_eq!(queue.stats(), expected);
+    let expected = QueueStats { items: 2, bytes: 4, puts: 3, gets: 2, done: 1, ..stats(&queue) };
+    assert_eq!(stats(&queue), expected);
     assert_eq!((expected.redelivered, expected.unacknowledged, expected.dead), (0, 0, 0));
     queue.get().unwrap();
     let again = QueueStats { items: 1, unacknowledged: 1, gets: 3, redelivered: 1, ..expected };
-    assert_eq!(queue.stats(), again);
+    assert_eq!(stats(&queue), again);
     queue.nack().unwrap();
     let last = QueueStats { bytes: 2, unacknowledged: 0, dead: 1, ..again };
-    assert_eq!(queue.stats(), last);
+    assert_eq!(stats(&queue), last);
     assert_eq!((dead.stats().items, dead.stats().puts), (1, 1));
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Threads {
     unauthenticated: BTreeSet<ConnectionId>,
     /// Connections that were closed to admit others; their threads have not ended yet.
     evicted: HashSet<ConnectionId>,
+    /// How many connections ended without proving the key.
+    pub(super) rejected: u64,
 }
 
 /// The longest pause after the system had no resources for another connection.
@@ -88,6 +90,7 @@ fn serve(state: &Arc<ServerState>, stream: Stream, address: PeerAddress) -> Resu
         // The connection that has not authenticated for the longest is most likely part of a flood.
         let may_evict = threads.evicted.len() < max_handshakes.min(max);
         if !(may_evict && threads.evict()) {
+            threads.rejected += 1;
             return Err(if is_full {
                 Error::limit("number of connections", max)
             } else {
@@ -152,8 +155,8 @@ impl Drop for ConnectionPermit {
         if let Some(connection) = threads.connections.remove(&self.id) {
             connection.stream.shutdown(Shutdown::Both);
         }
-        threads.unauthenticated.remove(&self.id);
-        threads.evicted.remove(&self.id);
+        let rejected = threads.unauthenticated.remove(&self.id) || threads.evicted.remove(&self.id);
+        threads.rejected += u64::from(rejected);
         drop(threads);
         self.state.progress.notify_all();
     }

@@ -5,8 +5,8 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::ServerState;
 use super::objects::Entry;
+use super::{ServerState, registry};
 use crate::error::Error;
 use crate::exception::Exception;
 use crate::object::Return;
@@ -37,6 +37,8 @@ pub(super) fn call(
         method @ ("incref" | "decref") => {
             let ident = ident("ident")?;
             let objects = &state.objects;
+            // It may have to be found by its name first.
+            let _ = state.entry(&ident);
             let found =
                 if method == "incref" { objects.incref(&ident) } else { objects.decref(&ident) };
             state.notify_progress();
@@ -48,7 +50,7 @@ pub(super) fn call(
             let ([token], []) = call.args(["token"], []).map_err(traceback)?;
             let token = Token::read(token, &state.settings.limits)
                 .ok_or_else(|| traceback("TypeError: get_methods() takes a token"))?;
-            let entry = state.objects.entry(&token.id).ok_or_else(|| unknown_id(&token.id))?;
+            let entry = state.entry(&token.id).ok_or_else(|| unknown_id(&token.id))?;
             return Ok(Value::Tuple(entry.advertised().map(Value::from).collect()));
         }
         "dummy" => no_args()?,
@@ -95,7 +97,15 @@ fn create(
     })?;
     request.method.clone_from(&typeid);
     let mut call = Call::new(request, context, caller, None);
-    let result = (registration.callable)(&mut call).map_err(traceback)?;
+    let mut result = (registration.callable)(&mut call).map_err(traceback)?;
+    if registration.named.is_some() {
+        // Under an id that contains the name. `insert` finds it there.
+        let name = registry::name_of(&call).map_err(traceback)?;
+        let id = state.named_id(&typeid, &name).map_err(traceback)?;
+        let object = result.into_object();
+        state.objects.share(id, Entry::new(Some(&registration), &typeid, object.clone()));
+        result = Return::Shared(object);
+    }
     let entry = insert(state, &typeid, result)?;
     let exposed = entry.advertised().map(Value::from).collect();
     Ok(Value::Tuple(vec![entry.id.as_str().into(), Value::Tuple(exposed)]))

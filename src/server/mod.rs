@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) max_handshakes: usize,
     pub(crate) max_objects: usize,
     pub(crate) remote_shutdown: bool,
+    pub(crate) legacy_md5: bool,
     pub(crate) log: Option<Arc<Logger>>,
 }
 
@@ -57,6 +58,18 @@ impl Settings {
         let open = registry.iter().filter(|(_, found)| found.create_method);
         open.map(|(typeid, _)| typeid.clone()).collect()
     }
+}
+
+/// The state of a manager: [`ServerHandle::stats`](crate::ServerHandle::stats).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// The open connections, including those that have not authenticated yet.
+    pub connections: usize,
+    /// The connections that ended before they had proved the key, since the start.
+    pub rejected: u64,
+    /// The objects to which clients hold references.
+    pub objects: usize,
 }
 
 /// The state that the manager's threads share.
@@ -104,6 +117,33 @@ impl ServerState {
             progress: Condition::default(),
             hand_over: AtomicBool::new(false),
         })
+    }
+
+    /// Finds an object by its id. One that is shared by name is made again after a restart.
+    fn entry(&self, id: &str) -> Option<Arc<Entry>> {
+        self.objects.entry(id).or_else(|| {
+            let (typeid, name) = objects::split_named_id(id)?;
+            let registration = self.registration(typeid)?;
+            let named = registration.named.as_ref()?;
+            (self.named_id(typeid, name).ok()? == id).then_some(())?;
+            let object = guarded(|| named(name)).ok()?.ok()?;
+            self.objects.share(id.to_owned(), Entry::new(Some(&registration), typeid, object));
+            self.objects.entry(id)
+        })
+    }
+
+    /// The id of the object with a name: a MAC, the typeid and the name.
+    fn named_id(&self, typeid: &str, name: &str) -> Result<String> {
+        let path = format!("{typeid}/{name}");
+        let mac = objects::shared_id(self.authkey.as_bytes(), &path, &self.address)?;
+        Ok(format!("{mac}/{path}"))
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        let threads = self.threads.lock();
+        let (connections, rejected) = (threads.connections.len(), threads.rejected);
+        drop(threads);
+        ServerStats { connections, rejected, objects: self.objects.count() }
     }
 
     fn registration(&self, typeid: &str) -> Option<Arc<Registration>> {

@@ -181,9 +181,12 @@ impl Objects {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a shared object.
+    /// Adds a shared object, unless one has this id.
     pub(super) fn share(&self, id: String, entry: Entry) {
-        self.write().add(entry, id, true, false);
+        let mut table = self.write();
+        if !table.slots.contains_key(&id) {
+            table.add(entry, id, true, false);
+        }
     }
 
     /// Adds an object with one reference, or adds a reference to it if it is in the table. `None` if there would be
@@ -343,6 +346,11 @@ pub(super) fn shared_id(authkey: &[u8], typeid: &str, address: &Address) -> Resu
 }
 
 /// The first 128 bits of a MAC.
+/// The typeid and the name in the id of an object that is shared by name.
+pub(super) fn split_named_id(id: &str) -> Option<(&str, &str)> {
+    id.split_once('/')?.1.split_once('/')
+}
+
 fn id(mac: Hmac<Sha256>) -> String {
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
     format!("{:032x}", u128::from_be_bytes(bytes.first_chunk().copied().unwrap_or_default()))

@@ -12,10 +12,13 @@ use crate::object::{IntoReturn, Return, Sealed, SharedObject};
 pub(crate) type Callable =
     Box<dyn Fn(&mut Call<'_>) -> Result<Return, Exception> + Send + Sync + 'static>;
 
+/// Makes, or finds, the object with a name.
+type Named = Box<dyn Fn(&str) -> Result<Arc<dyn SharedObject>, Exception> + Send + Sync + 'static>;
+
 /// The registrations by typeid.
 pub(crate) type Registry = BTreeMap<String, Arc<Registration>>;
 
-/// A registered typeid: a callable, and which methods its objects expose.
+/// A registered typeid: its callable, and the methods that its objects expose.
 ///
 /// CPython: the arguments of `BaseManager.register`.
 ///
@@ -29,6 +32,8 @@ pub struct Registration {
     pub(crate) callable: Callable,
     /// The one object that the callable returns.
     pub(crate) shared: Option<Arc<dyn SharedObject>>,
+    /// Makes, or finds, the object with a name, which its id contains.
+    pub(crate) named: Option<Named>,
     pub(crate) exposed: Option<Vec<String>>,
     pub(crate) method_to_typeid: HashMap<String, String>,
     pub(crate) create_method: bool,
@@ -45,7 +50,7 @@ impl fmt::Debug for Registration {
 }
 
 impl Registration {
-    /// Calls this callable for each `create`, with Python's defaults for the rest.
+    /// Calls `callable` for each `create`. The other settings have Python's defaults.
     pub fn new<F, R>(callable: F) -> Self
     where
         F: Fn(&mut Call<'_>) -> R + Send + Sync + 'static,
@@ -54,6 +59,7 @@ impl Registration {
         Self {
             callable: Box::new(move |call| callable(call).into_return(Sealed::TOKEN)),
             shared: None,
+            named: None,
             exposed: None,
             method_to_typeid: HashMap::new(),
             create_method: true,
@@ -71,8 +77,43 @@ impl Registration {
         Self { shared: Some(object), ..Self::new(callable) }
     }
 
-    /// The methods that clients may call. Defaults to [`SharedObject::exposed`]. The methods of
-    /// [`SharedObject::also_exposed`] are added.
+    /// Shares one object for each name: `create` takes the name, and `callable` finds or makes the object. It must
+    /// return the same object each time, because the manager may call it again for the same name.
+    ///
+    /// The id contains the name. So a client's proxy still works after a restart, as with
+    /// [`Manager::share`](crate::Manager::share): the manager calls `callable` to find the object again.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use std::sync::Mutex;
+    /// use basemanager::value::Args;
+    /// use basemanager::{Client, Manager, Queue, QueueProxy, Registration};
+    /// let queues = Mutex::new(HashMap::<String, Queue>::new());
+    /// let named = Registration::named(move |name| {
+    ///     Ok(queues.lock().unwrap().entry(name.to_owned()).or_default().clone())
+    /// });
+    /// let server = Manager::new("key").register_with("queue", named).bind("127.0.0.1:0")?;
+    /// let handle = server.start()?;
+    /// let client = Client::connect(handle.address(), "key")?;
+    /// let emails = QueueProxy::from(client.create("queue", ("emails",))?);
+    /// emails.put("hello")?;
+    /// # assert_eq!(QueueProxy::from(client.create("queue", ("emails",))?).len()?, 1);
+    /// # assert_eq!(QueueProxy::from(client.create("queue", Args::new().kwarg("name", "b"))?).len()?, 0);
+    /// # Ok::<(), basemanager::Error>(())
+    /// ```
+    pub fn named<F, R>(callable: F) -> Self
+    where
+        F: Fn(&str) -> Result<R, Exception> + Send + Sync + 'static,
+        R: Into<Return>,
+    {
+        let named = Arc::new(move |name: &str| Ok(callable(name)?.into().into_object()));
+        let create = named.clone();
+        let callable = move |call: &mut Call<'_>| create(&name_of(call)?).map(Return::Shared);
+        Self { named: Some(Box::new(move |name| named(name))), ..Self::new(callable) }
+    }
+
+    /// The methods that clients may call. Defaults to [`SharedObject::exposed`]. Clients may always call the methods of
+    /// [`SharedObject::also_exposed`] too.
     #[must_use]
     pub fn exposed<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
         self.exposed = Some(methods.into_iter().map(Into::into).collect());
@@ -98,4 +139,10 @@ impl Registration {
         self.create_method = allowed;
         self
     }
+}
+
+/// Reads the name, the only argument of `create` for a [`Registration::named`].
+pub(super) fn name_of(call: &Call<'_>) -> Result<String, Exception> {
+    let ([name], []) = call.args(["name"], [])?;
+    Ok(name.to()?)
 }

@@ -51,7 +51,7 @@ fn authenticate_and_serve(permit: &ConnectionPermit, connection: Arc<Connection>
     let (state, settings) = (&permit.state, &permit.state.settings);
     let mut reader = FrameReader::new();
     let mut timed = Timed(&connection.stream, Some(deadline(settings.handshake_timeout)));
-    handshake::accept(&mut reader, &mut timed, state.authkey.as_bytes())?;
+    handshake::accept(&mut reader, &mut timed, state.authkey.as_bytes(), settings.legacy_md5)?;
     if !permit.authenticate() {
         return Err(Error::Disconnected);
     }
@@ -156,7 +156,7 @@ impl Session {
         if self.state.is_stopping() {
             return self.outbox.reply(&Reply::Error(WaitError::ShuttingDown.into()));
         }
-        let Some(entry) = self.state.objects.entry(&request.ident) else {
+        let Some(entry) = self.state.entry(&request.ident) else {
             return self.outbox.reply(&functions::unknown_id(&request.ident));
         };
         // A panic in a method costs this call only.

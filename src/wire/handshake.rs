@@ -100,14 +100,15 @@ impl<T: AsRef<[u8]>> From<T> for Authkey {
     }
 }
 
-/// The manager's side: the client proves the key first.
+/// The manager's side: the client proves the key first. `md5` accepts HMAC-MD5, if this build supports that.
 pub(crate) fn accept<S: Source + Write>(
     reader: &mut FrameReader,
     stream: &mut S,
     authkey: &[u8],
+    md5: bool,
 ) -> Result<()> {
     let nonce = random()?;
-    let proved = challenge(reader, stream, authkey, &nonce);
+    let proved = challenge(reader, stream, authkey, &nonce, md5);
     let done = proved.and_then(|()| answer(reader, stream, authkey, Some(&nonce)));
     done.map_err(|error| name_protocol(error, reader.received()))
 }
@@ -120,7 +121,7 @@ pub(crate) fn connect<S: Source + Write>(
 ) -> Result<()> {
     let nonce = random()?;
     let proved = answer(reader, stream, authkey, None);
-    let done = proved.and_then(|()| challenge(reader, stream, authkey, &nonce));
+    let done = proved.and_then(|()| challenge(reader, stream, authkey, &nonce, true));
     done.map_err(|error| name_protocol(error, reader.received()))
 }
 
@@ -154,10 +155,11 @@ fn challenge<S: Source + Write>(
     stream: &mut S,
     authkey: &[u8],
     nonce: &Nonce,
+    md5: bool,
 ) -> Result<()> {
     let message = [SHA256, nonce].concat();
     write_frame(stream, &[CHALLENGE, &message].concat())?;
-    let verdict = verify(authkey, &message, reader.read(stream, FRAME)?.bytes);
+    let verdict = verify(authkey, &message, reader.read(stream, FRAME)?.bytes, md5);
     let sent = write_frame(stream, if verdict.is_ok() { WELCOME } else { FAILURE });
     // A peer that was refused may have closed the connection, but the reason for the refusal is the better error.
     verdict.and(sent)
@@ -197,8 +199,13 @@ fn respond(authkey: &[u8], message: &[u8]) -> Result<Vec<u8>> {
     Ok([SHA256, &mac].concat())
 }
 
-fn verify(authkey: &[u8], message: &[u8], answer: &[u8]) -> Result<()> {
+fn verify(authkey: &[u8], message: &[u8], answer: &[u8], md5: bool) -> Result<()> {
     let right = if answer.len() == LEGACY_ANSWER {
+        if !md5 {
+            return Err(refused(
+                "HMAC-MD5 client (Python 3.11 or older), which this manager refuses",
+            ));
+        }
         legacy_mac(authkey, message, "client")?.verify_slice(answer).is_ok()
     } else {
         mac::<Hmac<Sha256>>(authkey, message)?.verify_slice(strip_digest(answer)?).is_ok()

@@ -52,7 +52,7 @@ impl Peer {
     /// [`super::accept`] with the nonce of the recordings.
     fn accept(&mut self, authkey: &[u8]) -> Result<()> {
         let (reader, nonce) = (&mut FrameReader::new(), nonce_from(0));
-        challenge(reader, self, authkey, &nonce)?;
+        challenge(reader, self, authkey, &nonce, true)?;
         answer(reader, self, authkey, Some(&nonce))
     }
 
@@ -60,7 +60,7 @@ impl Peer {
     fn connect(&mut self, authkey: &[u8]) -> Result<()> {
         let reader = &mut FrameReader::new();
         answer(reader, self, authkey, None)?;
-        challenge(reader, self, authkey, &nonce_from(100))
+        challenge(reader, self, authkey, &nonce_from(100), true)
     }
 }
 
@@ -276,6 +276,6 @@ fn both_sides_agree_over_a_socket() {
         connect(&mut FrameReader::new(), &mut stream, KEY)
     });
     let mut stream = listener.accept().unwrap().0;
-    accept(&mut FrameReader::new(), &mut stream, KEY).unwrap();
+    accept(&mut FrameReader::new(), &mut stream, KEY, true).unwrap();
     client.join().unwrap().unwrap();
 }

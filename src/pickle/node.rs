@@ -1,5 +1,7 @@
 //! The objects that the decoder puts on the stack: values, and nodes that stay opaque.
 
+use std::fmt;
+
 use super::machine::{Op, Span};
 use super::opcode::number;
 use super::{dill, malformed, op};
@@ -19,6 +21,24 @@ pub(crate) struct Instance {
     pub(crate) state: Option<Value>,
     /// The list of items that are appended to it, or the dict of items that are set in it.
     pub(crate) items: Option<Value>,
+}
+
+impl fmt::Display for Instance {
+    /// The call that makes the object. Attributes are shown as keyword arguments.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut args: Vec<String> = self.args.iter().map(Value::to_string).collect();
+        args.extend(self.items.as_ref().map(Value::to_string));
+        match &self.state {
+            Some(Value::Dict(attributes)) => args.extend(attributes.iter().map(|(name, value)| {
+                let name = name.as_str().map_or_else(|| name.to_string(), str::to_owned);
+                format!("{name}={value}")
+            })),
+            state => args.extend(state.as_ref().map(|state| format!("state={state}"))),
+        }
+        let module = if self.module == "builtins" { "" } else { &self.module };
+        let dot = if module.is_empty() { "" } else { "." };
+        write!(f, "{module}{dot}{}({})", self.name, args.join(", "))
+    }
 }
 
 /// What an object is.

@@ -144,13 +144,18 @@ impl PickledProxy {
 }
 
 impl fmt::Display for Pickle {
-    /// For a proxy what Python's `repr()` says, for anything else the size only.
+    /// A proxy is shown as Python's `repr()` shows it. Another object is shown as the call that makes it, such as
+    /// `datetime.date(2026, 1, 31)` or `jobs.Task(id=7)`, with the arguments and attributes that are pickled. One of
+    /// more than 64 KiB is not opened: only its size is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is larger is not opened to be shown.
-        let proxy = (self.len() <= LARGEST).then(|| PickledProxy::read(self)).flatten();
-        let Some(PickledProxy { class, token, .. }) = proxy else {
-            return write!(f, "<opaque pickle, {} bytes>", self.len());
+        let is_small = self.len() <= LARGEST;
+        let Some(proxy) = is_small.then(|| PickledProxy::read(self)).flatten() else {
+            return match is_small.then(|| self.as_instance(&Limits::default())).flatten() {
+                Some(instance) => instance.fmt(f),
+                None => write!(f, "<opaque pickle, {} bytes>", self.len()),
+            };
         };
+        let PickledProxy { class, token, .. } = proxy;
         let (typeid, id) = (&token.typeid, abridged(&token.id));
         match class.1.as_str() {
             "AutoProxy" => write!(f, "<AutoProxy[{typeid}] object, typeid '{typeid}' at 0x{id}>"),

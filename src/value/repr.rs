@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use super::Value;
 
 impl Display for Value {
-    /// As Python's `repr()`; an opaque value that is no proxy shows its size only.
+    /// As Python's `repr()`. An opaque value is shown as the call that makes it: see [`Pickle`](crate::Pickle).
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),

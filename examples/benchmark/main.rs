@@ -9,7 +9,7 @@
 //!  connection  the client, the same for all     pickle   what it asks managers
 //!  load        a round of threads               flows    the works that all servers do
 //!  python      unmodified Python clients        growth   many connections, many items
-//!  wire        the handshake
+//!  wire        the handshake                    program  the commands put and get
 //! ```
 //! An operation is a request with its reply. The servers take turns, round by round; a figure is the
 //! median of the rounds, a ratio the median of the rounds' ratios.
@@ -29,6 +29,7 @@ mod flows;
 mod growth;
 mod load;
 mod pickle;
+mod program;
 mod python;
 mod server;
 #[path = "../../tests/support/wire.rs"]
@@ -52,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Unmodified Python clients: a work, and their number.
 const PYTHONS: [(&str, usize); 3] = [("python1", 1), ("python2", 2), ("python8", 8)];
 /// Works that are not done by all servers.
-const OTHERS: [&str; 5] = ["connect", "batch", "idle", "memory", "growth"];
+const OTHERS: [&str; 6] = ["connect", "batch", "program", "idle", "memory", "growth"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -145,6 +146,16 @@ fn run(args: &[String]) -> Result<()> {
     }
     servers = Default::default();
     drop(servers);
+    if wanted("program") {
+        match program::find() {
+            Some(program) => {
+                eprint!("program ");
+                others.push(program::put_get(&program, rounds, items / 10)?);
+                eprintln!();
+            }
+            None => eprintln!("no program: build it with --features cli to measure it"),
+        }
+    }
     if wanted("idle") {
         eprintln!("idle");
         others.extend(growth::idle(rounds, time)?);

@@ -1,0 +1,293 @@
+//! `serve`: a manager.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use basemanager::{Address, BoundListener, Manager, Queue, Registration, Server, ServerHandle};
+use clap::ArgAction;
+
+use crate::connect::{key_from_environment, read_or_create_key};
+use crate::failure::Failure;
+use crate::signals::{self, Request};
+use crate::snapshot::{Entry, State};
+use crate::{metrics, units};
+
+/// Run a manager
+#[derive(clap::Args)]
+#[command(after_help = "\
+Each --queue is a typeid. Clients reach it by that name, or any queue by `queue(NAME)`, which creates
+the queue if it is missing. In Python:
+  BaseManager.register(\"task_queue\"); BaseManager.register(\"queue\")
+  manager.task_queue().put(7); manager.queue(\"emails\").put(\"hello\")
+
+--queue may be repeated. TIME is 500ms, 30s, 5m, 2h or 1d; SIZE is 65536, 64K, 64M or 2G. `lease` and `dead`
+imply `at-least-once`. After `deliveries` (default 5) without success, an item moves to the queue `dead`.
+
+Example: basemanager serve :5000 --queue jobs,at-least-once,lease=60s,deliveries=5,dead=failed")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub(crate) struct Serve {
+    /// Address to listen on: host:port, :port for all interfaces, or the path of a Unix socket
+    #[arg(default_value = "127.0.0.1:5000", env = "BASEMANAGER_ADDRESS", hide_env = true)]
+    address: String,
+    /// NAME[,maxsize=N][,max-bytes=SIZE][,at-least-once][,lease=TIME][,deliveries=N][,dead=NAME]
+    #[arg(long = "queue", value_name = "QUEUE", default_value = "task_queue")]
+    queues: Vec<Spec>,
+    /// Maximum number of queues, including those that clients create by name
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    max_queues: usize,
+    /// Also share the types of Python's SyncManager
+    #[arg(long)]
+    sync_types: bool,
+    /// Do not let clients shut the manager down
+    #[arg(long)]
+    no_close: bool,
+    /// On shutdown, give consumers this long to empty the queues
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
+    drain: Duration,
+    /// Maximum number of open connections
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    max_connections: usize,
+    /// Serve Prometheus metrics over HTTP at ADDRESS/metrics
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<String>,
+    /// Permissions of the Unix socket's file, in octal
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
+    socket_mode: u32,
+    /// Refuse HMAC-MD5, with which Python 3.11 and older authenticate
+    #[arg(long)]
+    no_md5: bool,
+    /// Serve on the listening socket passed as standard input (socket activation)
+    #[arg(long, conflicts_with = "address")]
+    listen_stdin: bool,
+    /// File that holds the key; created with a random key if missing
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Log nothing
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Also log statistics every minute
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Serve {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let state = Arc::new(State {
+            queues: Mutex::new(self.queues()?),
+            handle: OnceLock::new(),
+            started: Instant::now(),
+            max_queues: self.max_queues,
+        });
+        let server = self.bind(&state)?;
+        if let Some(address) = &self.metrics {
+            metrics::serve(address, state.clone())?;
+        }
+        let address = server.address().clone();
+        let _ = state.handle.set(server.start()?);
+        let signalled = state.clone();
+        signals::handle(move |request| match request {
+            Request::RefusePuts => signalled.refuse_puts(),
+            Request::End => signalled.handle.get().into_iter().for_each(ServerHandle::shutdown),
+        })?;
+        println!("listening on {address}");
+        // Whoever started this may have closed its end.
+        let _ = io::stdout().flush();
+        self.wait(&state);
+        Ok(())
+    }
+
+    /// Waits for the end, and dates the items of the queues meanwhile.
+    fn wait(&self, state: &State) {
+        let Some(handle) = state.handle.get() else { return };
+        for second in 1_u64.. {
+            if handle.join_timeout(Duration::from_secs(1)) {
+                return;
+            }
+            for (name, entry) in state.all() {
+                let found = entry.queue.stats();
+                if self.verbose > 0 && second.is_multiple_of(60) {
+                    let (items, puts, gets) = (found.items, found.puts, found.gets);
+                    eprintln!("{name}: {items} items, {puts} puts, {gets} gets");
+                }
+            }
+        }
+    }
+
+    fn bind(&self, state: &Arc<State>) -> Result<Server, Failure> {
+        let key = match &self.key_file {
+            Some(file) => read_or_create_key(file)?,
+            None => key_from_environment()?,
+        };
+        let mut manager = Manager::new(key)
+            .drain_timeout(self.drain)
+            .max_connections(self.max_connections)
+            .socket_mode(self.socket_mode)
+            .legacy_md5(!self.no_md5)
+            .remote_shutdown(!self.no_close);
+        if self.sync_types {
+            manager = manager.register_sync_types();
+        }
+        for (name, entry) in state.all() {
+            manager = manager.share(name, &entry.queue);
+        }
+        let (by_name, reported) = (state.clone(), state.clone());
+        manager = manager
+            .register_with("queue", Registration::named(move |name| by_name.queue(name)))
+            .register("stats", move |_| reported.to_value());
+        if !self.no_close {
+            manager = manager.register("close", |call| call.shut_down_manager());
+        }
+        if !self.quiet {
+            manager = manager.log(|line| eprintln!("{line}"));
+        }
+        if self.listen_stdin {
+            return Ok(manager.bind_listener(listener_from_stdin()?)?);
+        }
+        Ok(manager.bind(Address::from(self.address.as_str()))?)
+    }
+
+    /// Makes the queues; those for dead letters first.
+    fn queues(&self) -> Result<BTreeMap<String, Entry>, Failure> {
+        let mut made = BTreeMap::new();
+        let mut left: Vec<&Spec> = self.queues.iter().collect();
+        for spec in &left {
+            if ["queue", "stats", "close"].contains(&spec.name.as_str()) {
+                let name = &spec.name;
+                return Err(Failure::usage(format!("a queue cannot be called {name:?}")));
+            }
+            if left.iter().filter(|other| other.name == spec.name).count() > 1 {
+                return Err(Failure::usage(format!("--queue {} is there twice", spec.name)));
+            }
+        }
+        while !left.is_empty() {
+            let before = left.len();
+            let is_next = |spec: &Spec, left: &[&Spec]| {
+                spec.dead.as_ref().is_none_or(|dead| left.iter().all(|other| other.name != *dead))
+            };
+            if let Some(next) = left.iter().position(|spec| is_next(spec, &left)) {
+                let spec = left.remove(next);
+                let dead = spec.dead.as_ref().map(|dead| {
+                    made.entry(dead.clone())
+                        .or_insert_with(|| Entry { queue: Queue::new(), lease: None })
+                        .queue
+                        .clone()
+                });
+                made.insert(spec.name.clone(), spec.build(dead.as_ref()));
+            }
+            if left.len() == before {
+                return Err(Failure::usage("queues are the dead letters of one another"));
+            }
+        }
+        Ok(made)
+    }
+}
+
+/// A queue on the command line.
+#[derive(Clone)]
+struct Spec {
+    name: String,
+    maxsize: usize,
+    max_bytes: usize,
+    at_least_once: bool,
+    lease: Option<Duration>,
+    deliveries: u32,
+    dead: Option<String>,
+}
+
+impl Spec {
+    fn build(&self, dead: Option<&Queue>) -> Entry {
+        let mut options = Queue::options().maxsize(self.maxsize).max_bytes(self.max_bytes);
+        if self.at_least_once {
+            options = options.at_least_once();
+        }
+        if let Some(lease) = self.lease {
+            options = options.lease(lease);
+        }
+        if let Some(dead) = dead {
+            options = options.dead_letters(self.deliveries, dead);
+        }
+        Entry { queue: options.build(), lease: self.lease }
+    }
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let name = parts.next().unwrap_or_default().to_owned();
+        if name.is_empty() {
+            return Err("a queue needs a name".to_owned());
+        }
+        let mut spec = Self {
+            name,
+            maxsize: 0,
+            max_bytes: 0,
+            at_least_once: false,
+            lease: None,
+            deliveries: 5,
+            dead: None,
+        };
+        let number = |value: &str| value.parse().map_err(|_| format!("{value} is not a number"));
+        for part in parts {
+            match part.split_once('=').unwrap_or((part, "")) {
+                ("at-least-once", "") => spec.at_least_once = true,
+                ("maxsize", value) => spec.maxsize = number(value)?,
+                ("max-bytes", value) => spec.max_bytes = units::size(value)?,
+                ("lease", value) => spec.lease = Some(units::duration(value)?),
+                ("deliveries", value) => {
+                    spec.deliveries =
+                        value.parse().map_err(|_| format!("{value} is not a number"))?;
+                }
+                ("dead", value) if !value.is_empty() => spec.dead = Some(value.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "unknown option {part:?}; known are maxsize=N, max-bytes=SIZE, at-least-once, lease=TIME, \
+                         deliveries=N and dead=NAME"
+                    ));
+                }
+            }
+        }
+        if spec.dead.as_ref() == Some(&spec.name) {
+            return Err("a queue cannot hold its own dead letters".to_owned());
+        }
+        Ok(spec)
+    }
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("expected octal permissions such as 660".to_owned()),
+    }
+}
+
+/// The socket that a service manager passed as standard input.
+#[cfg(unix)]
+fn listener_from_stdin() -> Result<BoundListener, Failure> {
+    use std::os::fd::AsFd;
+    let no_socket = |error: io::Error| {
+        Failure::usage(format!("standard input is not a listening socket: {error}"))
+    };
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(no_socket)?;
+    let socket = socket2::Socket::from(socket);
+    let address = socket.local_addr().map_err(no_socket)?;
+    if !socket.is_listener().map_err(no_socket)? {
+        return Err(Failure::usage("standard input is a socket that does not listen"));
+    }
+    // A service manager may have made it non-blocking.
+    socket.set_nonblocking(false).map_err(no_socket)?;
+    if address.is_unix() {
+        return Ok(std::os::unix::net::UnixListener::from(socket).into());
+    }
+    Ok(std::net::TcpListener::from(socket).into())
+}
+
+#[cfg(not(unix))]
+fn listener_from_stdin() -> Result<BoundListener, Failure> {
+    Err(Failure::usage("--listen-stdin needs Unix"))
+}

@@ -1,0 +1,103 @@
+//! The state of a served manager, as one dict: what the typeid `stats` returns, and the metrics page shows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use basemanager::{Exception, Queue, ServerHandle, Value};
+
+/// The queues of a manager by name, and what else is reported.
+pub(crate) struct State {
+    pub(crate) queues: Mutex<BTreeMap<String, Entry>>,
+    /// Set once the manager runs.
+    pub(crate) handle: OnceLock<ServerHandle>,
+    pub(crate) started: Instant,
+    pub(crate) max_queues: usize,
+}
+
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) queue: Queue,
+    pub(crate) lease: Option<Duration>,
+}
+
+impl State {
+    /// The queue of this name, which is created on first use.
+    pub(crate) fn queue(&self, name: &str) -> Result<Queue, Exception> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = queues.get(name) {
+            return Ok(entry.queue.clone());
+        }
+        if queues.len() >= self.max_queues {
+            let max = self.max_queues;
+            return Err(Exception::runtime_error(format!(
+                "there are {max} queues already, which is the limit of --max-queues"
+            )));
+        }
+        let queue = Queue::new();
+        queues.insert(name.to_owned(), Entry { queue: queue.clone(), lease: None });
+        Ok(queue)
+    }
+
+    pub(crate) fn all(&self) -> Vec<(String, Entry)> {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
+    /// Makes every `put` raise `queue.ShutDown` from now on.
+    pub(crate) fn refuse_puts(&self) {
+        self.all().iter().for_each(|(_, entry)| entry.queue.shutdown(false));
+    }
+
+    /// The dict that the typeid `stats` returns.
+    pub(crate) fn to_value(&self) -> Value {
+        let seconds = |time: Option<Duration>| Value::from(time.map(|time| time.as_secs_f64()));
+        let queues = self.all().into_iter().map(|(name, Entry { queue, lease })| {
+            let stats = queue.stats();
+            let stats = dict([
+                ("items", stats.items.into()),
+                ("bytes", stats.bytes.into()),
+                ("unacked", stats.unacknowledged.into()),
+                ("waiting", stats.waiting_getters.into()),
+                ("puts", stats.puts.into()),
+                ("gets", stats.gets.into()),
+                ("done", stats.done.into()),
+                ("redelivered", stats.redelivered.into()),
+                ("dead", stats.dead.into()),
+                ("oldest", seconds(stats.oldest)),
+                ("lease", seconds(lease)),
+            ]);
+            (Value::from(name), stats)
+        });
+        let queues = Value::Dict(queues.collect());
+        let server = self.handle.get().map(ServerHandle::stats).unwrap_or_default();
+        dict([
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("uptime", self.started.elapsed().as_secs_f64().into()),
+            ("connections", server.connections.into()),
+            ("rejected", server.rejected.into()),
+            ("objects", server.objects.into()),
+            ("memory", memory().into()),
+            ("queues", queues),
+        ])
+    }
+}
+
+fn dict<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Dict(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+}
+
+/// The resident memory of this process in bytes, where the system tells.
+fn memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// Reads an entry of a dict with keys of `str`.
+pub(crate) fn entry<'a>(dict: &'a Value, key: &str) -> Option<&'a Value> {
+    let Value::Dict(entries) = dict else { return None };
+    entries.iter().find_map(|(name, value)| (name.as_str() == Some(key)).then_some(value))
+}

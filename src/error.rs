@@ -41,9 +41,14 @@ pub enum Error {
     },
     /// The peer did not answer in time. The client discards the connection; the call may still take effect.
     TimedOut,
-    /// The peer holds another authkey, or speaks another protocol.
+    /// The peer holds another authkey.
     Authentication {
-        /// Which of these, and what the peer sent.
+        /// Which side refused, and why.
+        reason: String,
+    },
+    /// The peer is no manager, or no client of one: it speaks another protocol.
+    Foreign {
+        /// Which protocol, as far as it is known, and what the peer sent.
         reason: String,
     },
     /// The peer sent bytes that break the protocol. The connection is discarded.
@@ -203,7 +208,7 @@ impl Error {
     /// The error with its cause, for the log.
     pub(crate) fn reason(&self) -> String {
         match self {
-            Self::Authentication { reason } => reason.clone(),
+            Self::Authentication { reason } | Self::Foreign { reason } => reason.clone(),
             Self::Io { source, .. } | Self::Connection { source } => format!("{self}: {source}"),
             other => other.to_string(),
         }
@@ -223,7 +228,7 @@ impl fmt::Display for Error {
             Self::Limit { what, max } => write!(f, "{what} exceeds the limit of {max}"),
             Self::Exception(exception) => write!(f, "the manager raised {exception}"),
             Self::Remote { traceback } => write!(f, "the manager failed: {}", traceback.trim_end()),
-            Self::Conversion { reason } => f.write_str(reason),
+            Self::Foreign { reason } | Self::Conversion { reason } => f.write_str(reason),
             Self::Invalid { reason } => write!(f, "invalid {reason}"),
         }
     }
@@ -259,9 +264,10 @@ impl From<Error> for Exception {
             Error::TimedOut => "TimeoutError",
             Error::Io { .. } | Error::Connection { .. } => "OSError",
             Error::Disconnected | Error::Unreachable { .. } => "EOFError",
-            Error::Authentication { .. } | Error::Protocol { .. } | Error::Remote { .. } => {
-                "RuntimeError"
-            }
+            Error::Authentication { .. }
+            | Error::Foreign { .. }
+            | Error::Protocol { .. }
+            | Error::Remote { .. } => "RuntimeError",
         };
         Self::builtin(class, error.to_string())
     }

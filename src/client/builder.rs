@@ -96,7 +96,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if nothing answers at the address.
-    /// [`Error::Authentication`](crate::Error::Authentication) if the keys differ, or another service answers: the
+    /// [`Error::Authentication`](crate::Error::Authentication) if the keys differ,
+    /// [`Error::Foreign`](crate::Error::Foreign) if another service answers: the
     /// reason names its protocol.
     pub fn connect(self) -> Result<Client> {
         Client::new(self)

@@ -185,7 +185,7 @@ fn connect_error(address: &Address, error: Error) -> Error {
         }
         Error::TimedOut => no_answer(address, "but did not answer in time"),
         error @ (Error::Protocol { .. } | Error::Limit { .. }) => {
-            Error::authentication(format!("the peer speaks another protocol: {error}"))
+            Error::Foreign { reason: format!("the peer speaks another protocol: {error}") }
         }
         error => error,
     }

@@ -36,11 +36,13 @@ pub(super) fn call(
         "accept_connection" => drop(ident("name")?),
         method @ ("incref" | "decref") => {
             let ident = ident("ident")?;
-            let objects = &state.objects;
-            // It may have to be found by its name first.
-            let _ = state.entry(&ident);
-            let found =
-                if method == "incref" { objects.incref(&ident) } else { objects.decref(&ident) };
+            let found = if method == "incref" {
+                // After a restart, it may have to be made again.
+                state.entry(&ident)?;
+                state.objects.incref(&ident)
+            } else {
+                state.objects.decref(&ident)
+            };
             state.notify_progress();
             if !found {
                 return Err(unknown_id(&ident));
@@ -50,7 +52,7 @@ pub(super) fn call(
             let ([token], []) = call.args(["token"], []).map_err(traceback)?;
             let token = Token::read(token, &state.settings.limits)
                 .ok_or_else(|| traceback("TypeError: get_methods() takes a token"))?;
-            let entry = state.entry(&token.id).ok_or_else(|| unknown_id(&token.id))?;
+            let entry = state.entry(&token.id)?;
             return Ok(Value::Tuple(entry.advertised().map(Value::from).collect()));
         }
         "dummy" => no_args()?,

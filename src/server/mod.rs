@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::net::{Address, Listener};
 use crate::wait::{Condition, Locked, lock};
 use crate::wire::handshake::Authkey;
+use crate::wire::message::Reply;
 use accept::Threads;
 use buffers::Buffers;
 use lifecycle::Phase;
@@ -120,16 +121,20 @@ impl ServerState {
     }
 
     /// Finds an object by its id. One that is shared by name is made again after a restart.
-    fn entry(&self, id: &str) -> Option<Arc<Entry>> {
-        self.objects.entry(id).or_else(|| {
-            let (typeid, name) = objects::split_named_id(id)?;
-            let registration = self.registration(typeid)?;
-            let named = registration.named.as_ref()?;
-            (self.named_id(typeid, name).ok()? == id).then_some(())?;
-            let object = guarded(|| named(name)).ok()?.ok()?;
-            self.objects.share(id.to_owned(), Entry::new(Some(&registration), typeid, object));
-            self.objects.entry(id)
-        })
+    fn entry(&self, id: &str) -> Result<Arc<Entry>, Reply> {
+        if let Some(entry) = self.objects.entry(id) {
+            return Ok(entry);
+        }
+        let unknown = || functions::unknown_id(id);
+        let (typeid, name) = objects::split_named_id(id).ok_or_else(unknown)?;
+        let registration = self.registration(typeid).ok_or_else(unknown)?;
+        let named = registration.named.as_ref().ok_or_else(unknown)?;
+        if self.named_id(typeid, name).ok().as_deref() != Some(id) {
+            return Err(unknown());
+        }
+        let object = guarded(|| named(name)).map_err(Reply::Traceback)?.map_err(Reply::Error)?;
+        self.objects.share(id.to_owned(), Entry::new(Some(&registration), typeid, object));
+        self.objects.entry(id).ok_or_else(unknown)
     }
 
     /// The id of the object with a name: a MAC, the typeid and the name.

@@ -345,12 +345,12 @@ pub(super) fn shared_id(authkey: &[u8], typeid: &str, address: &Address) -> Resu
     Ok(id(mac.chain_update(typeid).chain_update(address.to_string())))
 }
 
-/// The first 128 bits of a MAC.
 /// The typeid and the name in the id of an object that is shared by name.
 pub(super) fn split_named_id(id: &str) -> Option<(&str, &str)> {
     id.split_once('/')?.1.split_once('/')
 }
 
+/// The first 128 bits of a MAC.
 fn id(mac: Hmac<Sha256>) -> String {
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
     format!("{:032x}", u128::from_be_bytes(bytes.first_chunk().copied().unwrap_or_default()))

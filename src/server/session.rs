@@ -156,8 +156,9 @@ impl Session {
         if self.state.is_stopping() {
             return self.outbox.reply(&Reply::Error(WaitError::ShuttingDown.into()));
         }
-        let Some(entry) = self.state.entry(&request.ident) else {
-            return self.outbox.reply(&functions::unknown_id(&request.ident));
+        let entry = match self.state.entry(&request.ident) {
+            Ok(entry) => entry,
+            Err(reply) => return self.outbox.reply(&reply),
         };
         // A panic in a method costs this call only.
         let result = guarded(|| self.call(&entry, request, context));

@@ -139,7 +139,7 @@ fn name_protocol(error: Error, received: &[u8]) -> Error {
         _ => "another protocol",
     };
     let began = received.get(..SHOWN).unwrap_or(received).escape_ascii();
-    refused(format!("the peer speaks {name}; it sent \"{began}\": {error}"))
+    Error::Foreign { reason: format!("the peer speaks {name}; it sent \"{began}\": {error}") }
 }
 
 /// Unpredictable bytes, from the operating system.

@@ -175,7 +175,7 @@ s.serve_forever()
         assert!(stat.contains("task_queue      3      -"), "{stat}");
         assert!(stat.contains("not a manager of `basemanager serve`"), "{stat}");
         assert!(at(&["stat"], b"").failed(2).contains("name a queue"));
-        assert!(at(&["peek", "task_queue"], b"").failed(5).contains("no method 'peek'"));
+        assert!(at(&["peek", "task_queue"], b"").failed(2).contains("no method 'peek'"));
         assert_eq!(at(&["get", "task_queue", "-n", "3"], b"").ok(), "1\n\"two\"\n[3]\n");
         assert_eq!(at(&["call", "task_queue", "qsize"], b"").ok(), "0\n");
         at(&["close"], b"").ok();
@@ -213,4 +213,63 @@ fn get_with_timeout_ends_with_1() {
     support::until_asleep(&[&get], || true);
     served.ok(&["put", "task_queue", "9"]);
     assert_eq!(get.end(Duration::from_secs(10)).well().stdout, ["9"]);
+}
+
+#[test]
+fn item_without_text_stays_in_the_queue() {
+    let served = Served::new(&["--queue", "plain", "--queue", "safe,at-least-once"]);
+    let Some(python) = newest_python() else { return };
+    let code = "
+for queue in connect('plain', 'safe').plain(), connect('plain', 'safe').safe():
+    queue.put(1)
+    queue.put([2 ** 200])
+";
+    python_client(python, code, &served.address, KEY).end(PATIENCE).well();
+    for queue in ["plain", "safe"] {
+        let ran = served.run(&["get", queue, "-n", "2"]);
+        assert_eq!((ran.status, ran.stdout.as_slice()), (2, &b"1\n"[..]), "{ran:?}");
+        assert!(ran.stderr.contains("--pickle"), "{ran:?}");
+        assert_eq!(served.ok(&["call", queue, "qsize"]), "1\n");
+    }
+}
+
+#[test]
+fn saved_pickle_keeps_the_identity_of_parts() {
+    let served = Served::new(&[]);
+    let dir = TempDir::new();
+    let Some(python) = newest_python() else { return };
+    let code = "x = [1]
+connect('task_queue').task_queue().put({'both': [x, x]})
+";
+    python_client(python, code, &served.address, KEY).end(PATIENCE).well();
+    let file = dir.path("item.pickle");
+    served.ok(&["get", "task_queue", "--pickle", &file]);
+    let code = format!(
+        "import pickle\nboth = pickle.load(open({file:?}, 'rb'))['both']\nprint(both[0] is both[1])\n"
+    );
+    let ended = python_client(python, &code, &served.address, KEY).end(PATIENCE).well();
+    assert_eq!(ended.stdout, ["True"]);
+}
+
+#[test]
+fn queue_made_by_name_is_reached_by_each_command() {
+    let served = Served::new(&[]);
+    let unknown = served.run(&["put", "emails", "hi"]).failed(2);
+    assert!(unknown.contains("no queue \"emails\"") && unknown.contains("--queue"), "{unknown}");
+    served.ok(&["call", "queue(\"emails\")", "qsize"]);
+    served.ok(&["put", "emails", "hi"]);
+    assert_eq!(served.ok(&["peek", "emails"]), "\"hi\"\n");
+    assert_eq!(served.ok(&["get", "emails"]), "\"hi\"\n");
+    let work = served.run(&["work", "emails", "--", "true"]).failed(2);
+    assert!(work.contains("at-least-once"), "{work}");
+}
+
+#[test]
+fn deep_json_is_refused() {
+    let served = Served::new(&[]);
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    assert!(served.run(&["put", "task_queue", &deep]).failed(2).contains("127 deep"));
+    let wide = "9".repeat(50);
+    assert!(served.run(&["put", "task_queue", &wide]).failed(2).contains("128 bits"));
+    assert_eq!(served.ok(&["call", "task_queue", "qsize"]), "0\n");
 }

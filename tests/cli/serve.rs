@@ -79,6 +79,11 @@ fn queue_options_are_understood_or_refused() {
         ("", "needs a name"),
         ("a,size=3", "unknown option"),
         ("a,maxsize=x", "not a number"),
+        ("a,deliveries=3", "needs dead=NAME"),
+        ("a,deliveries=0,dead=b", "from 1 on"),
+        ("a,lease=0", "more than 0"),
+        ("a,lease=1,lease=2", "there twice"),
+        ("a,dead=queue", "cannot be called"),
         ("a,lease=soon", "a time such as"),
         ("a,dead=a", "its own dead letters"),
         ("close", "cannot be called"),
@@ -218,5 +223,60 @@ fn md5_can_be_refused() {
 fn port_in_use_is_named() {
     let served = Served::new(&[]);
     let ran = run(basemanager(&["serve", &served.address]), b"");
-    assert!(ran.status != 0 && ran.stderr.contains("in use"), "{ran:?}");
+    assert!(ran.failed(2).contains("in use"));
+}
+
+#[test]
+fn queues_made_after_the_signal_refuse_puts_too() {
+    let served = Served::new(&["--drain", "60s"]);
+    served.ok(&["put", "task_queue", "1"]);
+    served.process.signal("TERM");
+    until("puts are refused", PATIENCE, || served.run(&["put", "task_queue", "2"]).status == 5);
+    let late = served.run(&["call", "queue(\"late\")", "put", "3"]).failed(5);
+    assert!(late.contains("ShutDown"), "{late}");
+    assert_eq!(served.ok(&["get", "task_queue"]), "1\n");
+}
+
+#[test]
+fn names_of_queues_are_bounded_and_shown_escaped() {
+    let served = Served::new(&[]);
+    let long = format!("queue(\"{}\")", "x".repeat(256));
+    assert!(served.run(&["call", &long, "qsize"]).failed(5).contains("1 to 255 bytes"));
+    assert!(served.run(&["call", "queue(\"\")", "qsize"]).failed(5).contains("1 to 255 bytes"));
+    served.ok(&["call", "queue(\"line\\n\\u001b[31m\")", "qsize"]);
+    let table = served.ok(&["stat"]);
+    assert!(!table.contains('\u{1b}') && table.contains("line | \\u{1b}[31m"), "{table}");
+}
+
+/// Python drops its proxies when it ends, after the restart.
+#[test]
+fn dropped_proxies_make_no_queues() {
+    let mut served = Served::new(&[]);
+    let Some(python) = crate::support::newest_python() else { return };
+    let code = "q = connect('queue').queue('gone')
+print(q.qsize(), flush=True)
+sys.stdin.readline()
+";
+    let mut client = python_client(python, code, &served.address, KEY);
+    client.line();
+    let address = served.address.clone();
+    served.process.signal("TERM");
+    served.process.end(PATIENCE).well();
+    let again = Served::at(&address, &[]);
+    client.tell("");
+    client.end(PATIENCE);
+    assert!(!again.ok(&["stat"]).contains("gone"));
+}
+
+#[test]
+fn address_of_the_environment_does_not_disturb_a_passed_socket() {
+    use std::process::Stdio;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stdin = Stdio::from(std::os::fd::OwnedFd::from(listener));
+    let mut serve = basemanager(&["serve", "--listen-stdin", "-q"]);
+    serve.env("BASEMANAGER_ADDRESS", "127.0.0.1:1").stdin(stdin).stdout(Stdio::null());
+    let mut child = serve.spawn().unwrap();
+    run(basemanager(&["close", "--address", &address]), b"").ok();
+    assert!(child.wait().unwrap().success());
 }

@@ -44,7 +44,7 @@ impl Call {
         let mut text = Vec::new();
         let format = if self.repr { Format::Repr } else { Format::Json };
         json::append_item(&mut text, &result, format);
-        print(&text)
+        print(&text).map(drop)
     }
 }
 

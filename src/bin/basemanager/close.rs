@@ -1,9 +1,7 @@
 //! `close`: the end of a manager.
 
-use basemanager::Error;
-
 use crate::connect::Connect;
-use crate::failure::Failure;
+use crate::failure::{Failure, is_missing};
 
 /// Ask the manager to shut down
 #[derive(clap::Args)]
@@ -20,7 +18,7 @@ impl Close {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let client = self.connect.client()?;
         match client.create("close", ()) {
-            Err(Error::Remote { .. }) => Ok(client.shutdown()?),
+            Err(error) if is_missing(&error) => Ok(client.shutdown()?),
             result => Ok(result.map(drop)?),
         }
     }

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use basemanager::{Authkey, Client, ClientBuilder, Error};
+use basemanager::{Authkey, Client, ClientBuilder, Error, QueueProxy};
 use clap::Args;
 
-use crate::failure::{CONNECTION, Failure};
+use crate::failure::{CONNECTION, Failure, is_missing};
+use crate::snapshot::entry;
 
 /// The variable that holds the key.
 const KEY_VARIABLE: &str = "MANAGER_AUTHKEY";
@@ -56,6 +57,26 @@ impl Connect {
     }
 }
 
+/// The queue of this name, which may have been made by a client.
+pub(crate) fn queue(client: &Client, name: &str) -> Result<QueueProxy, Failure> {
+    match client.queue(name) {
+        Err(error) if is_missing(&error) => {
+            let stats = client.create("stats", ()).and_then(|stats| stats.value());
+            let Some(queues) = stats.ok().and_then(|stats| entry(&stats, "queues").cloned()) else {
+                return Err(Failure::from(error).hint("register this typeid in the manager"));
+            };
+            if entry(&queues, name).is_none() {
+                return Err(Failure::usage(format!(
+                    "the manager has no queue {name:?}: serve it with --queue, or create it with \
+                     `basemanager call 'queue({name:?})' qsize`"
+                )));
+            }
+            Ok(client.create("queue", (name,))?.into())
+        }
+        result => Ok(result?),
+    }
+}
+
 /// The key for a command without `--key-file`.
 pub(crate) fn key_from_environment() -> Result<Authkey, Failure> {
     if env::var_os(KEY_VARIABLE).is_none() {
@@ -66,33 +87,61 @@ pub(crate) fn key_from_environment() -> Result<Authkey, Failure> {
     Ok(Authkey::from_env(KEY_VARIABLE)?)
 }
 
+/// The largest key file.
+const MAX_KEY: u64 = 64 * 1024;
+
 /// Reads a key file: its first line.
-pub(crate) fn read_key(file: &Path) -> Result<Authkey, Failure> {
-    let failed = |error: io::Error| {
-        Failure::usage(format!("cannot read the key file {}: {error}", file.display()))
-    };
-    let text = fs::read(file).map_err(failed)?;
+pub(crate) fn read_key(path: &Path) -> Result<Authkey, Failure> {
+    let file = path.display();
+    let failed =
+        |error: io::Error| Failure::usage(format!("cannot read the key file {file}: {error}"));
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() || metadata.len() > MAX_KEY {
+        return Err(Failure::usage(format!("the key file {file} is no file with a key")));
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(file).map_err(failed)?.permissions().mode();
+        let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            let file = file.display();
-            let mode = mode & 0o777;
             return Err(Failure::usage(format!(
                 "other users can read the key file {file} (mode {mode:03o}): run `chmod 600 {file}`"
             )));
         }
     }
-    let key = text.trim_ascii_end();
+    let text = fs::read(path).map_err(failed)?;
+    let key = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     if key.is_empty() {
-        return Err(Failure::usage(format!("the key file {} is empty", file.display())));
+        return Err(Failure::usage(format!("the key file {file} is empty")));
     }
     Ok(Authkey::from(key))
 }
 
 /// Reads a key file, or creates it with a random key that only its owner can read.
-pub(crate) fn read_or_create_key(file: &Path) -> Result<Authkey, Failure> {
+pub(crate) fn read_or_create_key(path: &Path) -> Result<Authkey, Failure> {
+    if !path.exists() {
+        let failed = |error: io::Error| {
+            Failure::usage(format!("cannot create the key file {}: {error}", path.display()))
+        };
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|error| Failure::usage(error.to_string()))?;
+        let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Written elsewhere first: a manager that starts at the same time finds the whole key or none.
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let written =
+            write_private(&temporary, &key).and_then(|()| fs::hard_link(&temporary, path));
+        let _ = fs::remove_file(&temporary);
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+    }
+    read_key(path)
+}
+
+fn write_private(path: &Path, key: &str) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -100,18 +149,5 @@ pub(crate) fn read_or_create_key(file: &Path) -> Result<Authkey, Failure> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    match options.open(file) {
-        Ok(mut created) => {
-            let mut random = [0; 32];
-            getrandom::fill(&mut random).map_err(|error| Failure::usage(error.to_string()))?;
-            let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(created, "{key}")?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => {
-            let file = file.display();
-            return Err(Failure::usage(format!("cannot create the key file {file}: {error}")));
-        }
-    }
-    read_key(file)
+    writeln!(options.open(path)?, "{key}")
 }

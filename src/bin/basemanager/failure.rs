@@ -1,7 +1,7 @@
 //! Why a command failed: one line on stderr, and the exit status.
 
 use std::error::Error as _;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use basemanager::Error;
@@ -32,6 +32,11 @@ impl Failure {
         Self { status: UNMET, message: message.into() }
     }
 
+    /// Standard input or output failed.
+    pub(crate) fn stream(name: &str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::usage(format!("{name}: {error}"))
+    }
+
     /// The same with a remark.
     pub(crate) fn hint(mut self, hint: &str) -> Self {
         self.message = format!("{}; {hint}", self.message);
@@ -39,9 +44,20 @@ impl Failure {
     }
 
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("basemanager: {}", self.message.replace('\n', " | "));
+        // Nothing can be done for a user who reads no errors.
+        let _ = writeln!(io::stderr(), "basemanager: {}", one_line(&self.message));
         ExitCode::from(self.status)
     }
+}
+
+/// A text without line ends and terminal escapes.
+pub(crate) fn one_line(text: &str) -> String {
+    let escape = |c: char| match c {
+        '\n' => " | ".to_owned(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.trim_end().chars().map(escape).collect()
 }
 
 impl From<Error> for Failure {
@@ -50,18 +66,37 @@ impl From<Error> for Failure {
             _ if error.is_disconnected() => CONNECTION,
             Error::Authentication { .. } => KEY,
             Error::Exception(_) | Error::Remote { .. } => EXCEPTION,
-            Error::Invalid { .. } | Error::Conversion { .. } => USAGE,
+            Error::Invalid { .. } | Error::Conversion { .. } | Error::Limit { .. } => USAGE,
             _ => CONNECTION,
         };
-        let message = match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
+        let message = match (&error, error.source()) {
+            (Error::Remote { traceback }, _) => {
+                format!("the manager failed: {}", last_line(traceback))
+            }
+            (_, Some(cause)) => format!("{error}: {cause}"),
+            _ => error.to_string(),
         };
-        Self { status, message }
+        let failure = Self { status, message };
+        match &error {
+            Error::Limit { .. } => failure.hint("put several smaller items instead"),
+            _ if error.is_shut_down() => failure.hint("the queue accepts no more items"),
+            _ => failure,
+        }
     }
 }
 
-/// Of stdin, stdout and files; connections have errors of their own.
+/// The line of a traceback that names the exception.
+fn last_line(traceback: &str) -> &str {
+    let mut lines = traceback.lines().map(str::trim);
+    lines.rfind(|line| line.contains(|c: char| c != '-')).unwrap_or_default()
+}
+
+/// Whether the manager has no such typeid.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Remote { traceback } if last_line(traceback).starts_with("KeyError"))
+}
+
+/// Of files; connections have errors of their own.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::usage(error.to_string())

@@ -1,19 +1,21 @@
 //! `get`: takes items and prints them. An item that could not be written goes back to the queue.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use basemanager::{Consumer, Pickle, QueueProxy, Value};
+use basemanager::{Client, Consumer, Error, Limits, Pickle, QueueProxy, Value};
 
-use crate::connect::Connect;
+use crate::connect::{Connect, queue};
 use crate::failure::Failure;
 use crate::json::{self, Format};
 use crate::units;
 
 /// The most items that one request takes.
 const BATCH: usize = 1000;
+/// How long putting an item back may wait for room.
+const PUT_BACK: Duration = Duration::from_secs(5);
 
 /// Take items from a queue, and print them
 #[derive(clap::Args)]
@@ -49,31 +51,41 @@ pub(crate) struct Get {
 impl Get {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let client = self.connect.client()?;
-        let mut source = Source::new(client.queue(&self.queue)?);
         if let Some(file) = &self.pickle {
-            return self.save(&mut source, file);
+            return self.save(&client, file);
         }
+        let mut source = Source::new(queue(&client, &self.queue)?);
         let format = match (self.repr, self.raw) {
             (true, _) => Format::Repr,
             (_, true) => Format::Raw,
             _ => Format::Json,
         };
-        let mut out = json::stdout()?;
+        let mut out = json::stdout().map_err(Failure::stream("standard output"))?;
         let mut left = if self.follow { usize::MAX } else { self.number };
+        // A reader may want no more than the first items.
+        let mut batch = 1;
         while left > 0 {
-            let items = match source.take(left.min(BATCH), self.timeout) {
+            let items = match source.take(left.min(batch), self.timeout) {
                 Ok(items) if items.is_empty() => return Err(self.timed_out()),
                 Ok(items) => items,
                 Err(error) if self.follow && error.is_shut_down() => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
-            let (written, result) = json::write_items(&mut out, &items, format);
+            let shown = items.iter().take_while(|item| json::has_text(item)).count();
+            let (written, result) =
+                json::write_items(&mut out, items.get(..shown).unwrap_or_default(), format);
             left = left.saturating_sub(written);
             source.settle(&items, written)?;
             match result {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                result => result?,
+                result => result.map_err(Failure::stream("standard output"))?,
             }
+            if shown < items.len() {
+                return Err(Failure::usage(
+                    "the next item has no text: save it with --pickle FILE",
+                ));
+            }
+            batch = (batch * 2).min(BATCH);
         }
         Ok(())
     }
@@ -85,22 +97,26 @@ impl Get {
         }
     }
 
-    fn save(&self, source: &mut Source, file: &Path) -> Result<(), Failure> {
+    /// Saves an item unopened.
+    fn save(&self, client: &Client, file: &Path) -> Result<(), Failure> {
+        // With this limit, a client opens no container.
+        let limits = Limits::default().depth(0);
+        let unopening = self.connect.builder()?.limits(limits).connect()?;
+        let proxy = Value::from(queue(client, &self.queue)?.proxy());
+        let Some(proxy) = unopening.proxy_of(&proxy)? else {
+            return Err(Failure::usage("the manager made no proxy"));
+        };
+        let mut source = Source::new(proxy.into());
         let items = source.take(1, self.timeout)?;
         let Some(item) = items.first() else { return Err(self.timed_out()) };
         let pickle = match item {
             Value::Opaque(pickle) => pickle.clone(),
             value => Pickle::encode(value)?,
         };
-        let result = write_new(file, &pickle.to_bytes());
+        let result = fs::write(file, pickle.to_bytes());
         source.settle(&items, usize::from(result.is_ok()))?;
         result.map_err(|error| Failure::usage(format!("cannot write {}: {error}", file.display())))
     }
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::write(path, bytes)?;
-    File::open(path)?.sync_all()
 }
 
 /// A queue of either kind to take from.
@@ -132,7 +148,8 @@ impl Source {
         max: usize,
         timeout: Option<Duration>,
     ) -> basemanager::Result<Vec<Value>> {
-        if self.has_batches && max > 1 {
+        // The items of a batch would share one lease.
+        if self.has_batches && !self.is_at_least_once && max > 1 {
             return self.consumer.get_many(max, timeout);
         }
         Ok(match timeout {
@@ -143,12 +160,22 @@ impl Source {
 
     /// Marks the first `done` of the items that were taken as done, and returns the rest to the queue: to the front
     /// of an at-least-once queue, to the end of another.
-    pub(crate) fn settle(&mut self, items: &[Value], done: usize) -> basemanager::Result<()> {
+    pub(crate) fn settle(&mut self, items: &[Value], done: usize) -> Result<(), Failure> {
         let (done, rest) = items.split_at(done);
         if self.is_at_least_once {
-            rest.iter().rev().try_for_each(|_| self.consumer.nack())?;
-            return done.iter().try_for_each(|_| self.consumer.task_done());
+            let nacked = rest.iter().rev().try_for_each(|_| self.consumer.nack());
+            let settled =
+                nacked.and_then(|()| done.iter().try_for_each(|_| self.consumer.task_done()));
+            return settled
+                .map_err(|error| Failure::from(error).hint("the item will be delivered again"));
         }
-        rest.iter().try_for_each(|item| self.queue.put(item.clone()))
+        for (put, item) in rest.iter().enumerate() {
+            self.queue.put_timeout(item.clone(), PUT_BACK).map_err(|error| {
+                let lost = rest.len() - put;
+                Failure::from(Error::from(error))
+                    .hint(&format!("{lost} items that were not written could not go back"))
+            })?;
+        }
+        Ok(())
     }
 }

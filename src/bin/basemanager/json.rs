@@ -12,6 +12,9 @@ use crate::failure::Failure;
 pub(crate) fn parse(text: &str) -> Result<Value, Failure> {
     match serde_json::from_str(text) {
         Ok(json) => from_json(json),
+        Err(error) if error.to_string().starts_with("recursion limit") => {
+            Err(Failure::usage("JSON that nests more than 127 deep"))
+        }
         Err(_) => Ok(text.into()),
     }
 }
@@ -119,6 +122,12 @@ pub(crate) fn append_item(out: &mut Vec<u8>, value: &Value, format: Format) {
     // A repr escapes line ends, but that of an opaque object may contain some.
     out.extend(value.to_string().replace('\n', "\\n").into_bytes());
     out.push(b'\n');
+}
+
+/// Whether a text can stand for this item. Not for a class, an object that holds itself, an integer of more than 128
+/// bits, or an object of more than 64 KiB.
+pub(crate) fn has_text(value: &Value) -> bool {
+    !value.to_string().contains("<opaque pickle, ")
 }
 
 /// Standard output without a buffer, so that it is known which items were written.

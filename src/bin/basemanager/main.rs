@@ -26,6 +26,7 @@ mod work;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as HELP;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
@@ -69,7 +70,20 @@ Example: basemanager completions bash > /etc/bash_completion.d/basemanager")]
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && error.kind() != HELP => {
+            let text = error.to_string();
+            let reason = text.split("\n\n").next().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ").replace("\n ", "");
+            return Failure::usage(reason).hint("see `basemanager COMMAND --help`").report();
+        }
+        Err(help) => {
+            return print(help.to_string().as_bytes())
+                .map_or_else(|failure| failure.report(), |_| ExitCode::SUCCESS);
+        }
+    };
+    match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -90,21 +104,26 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "basemanager", &mut script);
-            print(&script)
+            print(&script).map(drop)
         }
         Command::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            print(&page)
+            let mut cli = Cli::command();
+            cli.build();
+            clap_mangen::Man::new(cli.clone()).render(&mut page)?;
+            for command in cli.get_subcommands() {
+                clap_mangen::Man::new(command.clone()).render(&mut page)?;
+            }
+            print(&page).map(drop)
         }
     }
 }
 
-/// Writes to stdout; a reader that closed the pipe has seen enough.
-fn print(bytes: &[u8]) -> Result<(), Failure> {
+/// Writes to stdout; `false` if its reader has closed the pipe, and wants no more.
+fn print(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).map_err(Failure::stream("standard output")),
     }
 }

@@ -1,8 +1,8 @@
 //! `peek`: the next items, which stay in the queue.
 
-use basemanager::{Error, Value};
+use basemanager::Value;
 
-use crate::connect::Connect;
+use crate::connect::{Connect, queue};
 use crate::failure::Failure;
 use crate::json::{self, Format};
 use crate::print;
@@ -14,9 +14,10 @@ Example: basemanager peek task_queue -n 10")]
 pub(crate) struct Peek {
     /// Name of the queue
     queue: String,
-    /// Maximum number of items
+    /// Maximum number of items; the manager sends about 1 MiB of them
     #[arg(short, long, value_name = "N", default_value_t = 1)]
-    number: usize,
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    number: u32,
     /// Print Python's repr instead of JSON
     #[arg(long)]
     repr: bool,
@@ -26,12 +27,11 @@ pub(crate) struct Peek {
 
 impl Peek {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let queue = self.connect.client()?.queue(&self.queue)?;
+        let queue = queue(&self.connect.client()?, &self.queue)?;
         if !queue.proxy().exposed().iter().any(|method| method == "peek") {
-            return Err(Error::from(basemanager::Exception::attribute_error(
-                "this manager's queues have no method 'peek'",
-            ))
-            .into());
+            return Err(Failure::usage(
+                "this manager's queues have no method 'peek': it is not of `basemanager serve`",
+            ));
         }
         let items: Vec<Value> = queue.proxy().call("peek", (self.number,))?.to()?;
         if items.is_empty() {
@@ -42,6 +42,6 @@ impl Peek {
         for item in &items {
             json::append_item(&mut text, item, format);
         }
-        print(&text)
+        print(&text).map(drop)
     }
 }

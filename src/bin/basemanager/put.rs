@@ -6,7 +6,7 @@ use std::time::Duration;
 use basemanager::{Error, QueueProxy, Value};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::connect::Connect;
+use crate::connect::{Connect, queue};
 use crate::failure::{Failure, UNMET};
 use crate::{json, units};
 
@@ -44,7 +44,7 @@ impl Put {
         let items = items.collect::<Result<Vec<_>, _>>()?;
         let client = self.connect.client()?;
         let mut sink = Sink {
-            queue: client.queue(&self.queue)?,
+            queue: queue(&client, &self.queue)?,
             timeout: self.timeout,
             count: 0,
             progress: ProgressBar::hidden(),
@@ -54,7 +54,10 @@ impl Put {
         }
         if self.raw {
             let mut bytes = Vec::new();
-            io::stdin().lock().read_to_end(&mut bytes)?;
+            io::stdin()
+                .lock()
+                .read_to_end(&mut bytes)
+                .map_err(Failure::stream("standard input"))?;
             return sink.put(vec![Value::Bytes(bytes)]);
         }
         sink.progress = progress();
@@ -84,7 +87,8 @@ impl Sink {
         let (mut batch, mut bytes, mut line) = (Vec::new(), 0, Vec::new());
         for number in 1_usize.. {
             line.clear();
-            if stdin.read_until(end, &mut line)? == 0 {
+            let read = stdin.read_until(end, &mut line);
+            if read.map_err(Failure::stream("standard input"))? == 0 {
                 break;
             }
             if line.pop_if(|last| *last == end).is_some() && end == b'\n' {

@@ -1,19 +1,20 @@
 //! `serve`: a manager.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use basemanager::{Address, BoundListener, Manager, Queue, Registration, Server, ServerHandle};
+use basemanager::{Address, BoundListener, Manager, Queue, Registration, Server};
 use clap::ArgAction;
 
 use crate::connect::{key_from_environment, read_or_create_key};
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
 use crate::signals::{self, Request};
-use crate::snapshot::{Entry, State};
+use crate::snapshot::{Entry, MAX_NAME, Queues, State};
 use crate::{metrics, units};
 
 /// Run a manager
@@ -31,8 +32,7 @@ Example: basemanager serve :5000 --queue jobs,at-least-once,lease=60s,deliveries
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Serve {
     /// Address to listen on: host:port, :port for all interfaces, or the path of a Unix socket
-    #[arg(default_value = "127.0.0.1:5000", env = "BASEMANAGER_ADDRESS", hide_env = true)]
-    address: String,
+    address: Option<String>,
     /// NAME[,maxsize=N][,max-bytes=SIZE][,at-least-once][,lease=TIME][,deliveries=N][,dead=NAME]
     #[arg(long = "queue", value_name = "QUEUE", default_value = "task_queue")]
     queues: Vec<Spec>,
@@ -49,7 +49,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
     drain: Duration,
     /// Maximum number of open connections
-    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     max_connections: usize,
     /// Serve Prometheus metrics over HTTP at ADDRESS/metrics
     #[arg(long, value_name = "ADDRESS")]
@@ -74,27 +74,43 @@ pub(crate) struct Serve {
     verbose: u8,
 }
 
+/// The address without another.
+const DEFAULT: &str = "127.0.0.1:5000";
+
+/// Typeids that are not queues.
+const RESERVED: [&str; 3] = ["queue", "stats", "close"];
+
+fn log(line: &str) {
+    // A log that nobody reads stops nothing.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        let queues = Queues { by_name: self.queues()?, ..Queues::default() };
         let state = Arc::new(State {
-            queues: Mutex::new(self.queues()?),
+            queues: Mutex::new(queues),
             handle: OnceLock::new(),
             started: Instant::now(),
             max_queues: self.max_queues,
         });
+        let signalled = state.clone();
+        signals::handle(move |request| {
+            signalled.refuse_puts();
+            match (request, signalled.handle.get()) {
+                (Request::RefusePuts, _) => {}
+                (Request::End, Some(handle)) => handle.shutdown(),
+                (Request::End, None) => std::process::exit(0),
+            }
+        })?;
         let server = self.bind(&state)?;
         if let Some(address) = &self.metrics {
             metrics::serve(address, state.clone())?;
         }
         let address = server.address().clone();
         let _ = state.handle.set(server.start()?);
-        let signalled = state.clone();
-        signals::handle(move |request| match request {
-            Request::RefusePuts => signalled.refuse_puts(),
-            Request::End => signalled.handle.get().into_iter().for_each(ServerHandle::shutdown),
-        })?;
-        println!("listening on {address}");
-        // Whoever started this may have closed its end.
+        // The program that started this one may have closed its end.
+        let _ = writeln!(io::stdout(), "listening on {address}");
         let _ = io::stdout().flush();
         self.wait(&state);
         Ok(())
@@ -111,7 +127,7 @@ impl Serve {
                 let found = entry.queue.stats();
                 if self.verbose > 0 && second.is_multiple_of(60) {
                     let (items, puts, gets) = (found.items, found.puts, found.gets);
-                    eprintln!("{name}: {items} items, {puts} puts, {gets} gets");
+                    log(&format!("{}: {items} items, {puts} puts, {gets} gets", one_line(&name)));
                 }
             }
         }
@@ -139,15 +155,22 @@ impl Serve {
             .register_with("queue", Registration::named(move |name| by_name.queue(name)))
             .register("stats", move |_| reported.to_value());
         if !self.no_close {
-            manager = manager.register("close", |call| call.shut_down_manager());
+            let closed = state.clone();
+            manager = manager.register("close", move |call| {
+                closed.refuse_puts();
+                call.shut_down_manager();
+            });
         }
         if !self.quiet {
-            manager = manager.log(|line| eprintln!("{line}"));
+            manager = manager.log(log);
         }
         if self.listen_stdin {
             return Ok(manager.bind_listener(listener_from_stdin()?)?);
         }
-        Ok(manager.bind(Address::from(self.address.as_str()))?)
+        let address = self.address.clone().or_else(|| env::var("BASEMANAGER_ADDRESS").ok());
+        let address = Address::from(address.unwrap_or_else(|| DEFAULT.to_owned()));
+        // Whatever the reason, it is not that no manager answers.
+        manager.bind(address).map_err(|error| Failure::usage(Failure::from(error).message))
     }
 
     /// Makes the queues; those for dead letters first.
@@ -155,9 +178,13 @@ impl Serve {
         let mut made = BTreeMap::new();
         let mut left: Vec<&Spec> = self.queues.iter().collect();
         for spec in &left {
-            if ["queue", "stats", "close"].contains(&spec.name.as_str()) {
-                let name = &spec.name;
-                return Err(Failure::usage(format!("a queue cannot be called {name:?}")));
+            for name in [Some(&spec.name), spec.dead.as_ref()].into_iter().flatten() {
+                let is_type = self.sync_types && name.starts_with(|c: char| c.is_uppercase());
+                let is_type =
+                    is_type || self.sync_types && ["list", "dict", "set"].contains(&name.as_str());
+                if RESERVED.contains(&name.as_str()) || is_type {
+                    return Err(Failure::usage(format!("a queue cannot be called {name:?}")));
+                }
             }
             if left.iter().filter(|other| other.name == spec.name).count() > 1 {
                 return Err(Failure::usage(format!("--queue {} is there twice", spec.name)));
@@ -194,7 +221,7 @@ struct Spec {
     max_bytes: usize,
     at_least_once: bool,
     lease: Option<Duration>,
-    deliveries: u32,
+    deliveries: Option<u32>,
     dead: Option<String>,
 }
 
@@ -208,7 +235,7 @@ impl Spec {
             options = options.lease(lease);
         }
         if let Some(dead) = dead {
-            options = options.dead_letters(self.deliveries, dead);
+            options = options.dead_letters(self.deliveries.unwrap_or(5), dead);
         }
         Entry { queue: options.build(), lease: self.lease }
     }
@@ -220,8 +247,8 @@ impl FromStr for Spec {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
         let name = parts.next().unwrap_or_default().to_owned();
-        if name.is_empty() {
-            return Err("a queue needs a name".to_owned());
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Err(format!("a queue needs a name of 1 to {MAX_NAME} bytes"));
         }
         let mut spec = Self {
             name,
@@ -229,20 +256,23 @@ impl FromStr for Spec {
             max_bytes: 0,
             at_least_once: false,
             lease: None,
-            deliveries: 5,
+            deliveries: None,
             dead: None,
         };
         let number = |value: &str| value.parse().map_err(|_| format!("{value} is not a number"));
+        let mut seen = Vec::new();
         for part in parts {
+            let key = part.split('=').next().unwrap_or_default();
+            if seen.contains(&key) {
+                return Err(format!("{key} is there twice"));
+            }
+            seen.push(key);
             match part.split_once('=').unwrap_or((part, "")) {
                 ("at-least-once", "") => spec.at_least_once = true,
                 ("maxsize", value) => spec.maxsize = number(value)?,
                 ("max-bytes", value) => spec.max_bytes = units::size(value)?,
-                ("lease", value) => spec.lease = Some(units::duration(value)?),
-                ("deliveries", value) => {
-                    spec.deliveries =
-                        value.parse().map_err(|_| format!("{value} is not a number"))?;
-                }
+                ("lease", value) => spec.lease = Some(units::positive_duration(value)?),
+                ("deliveries", value) => spec.deliveries = Some(positive(value)?),
                 ("dead", value) if !value.is_empty() => spec.dead = Some(value.to_owned()),
                 _ => {
                     return Err(format!(
@@ -255,7 +285,19 @@ impl FromStr for Spec {
         if spec.dead.as_ref() == Some(&spec.name) {
             return Err("a queue cannot hold its own dead letters".to_owned());
         }
+        if spec.deliveries.is_some() && spec.dead.is_none() {
+            return Err(
+                "deliveries=N needs dead=NAME, the queue to which the item goes then".to_owned()
+            );
+        }
         Ok(spec)
+    }
+}
+
+fn positive(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("{text} is not a number from 1 on")),
     }
 }
 

@@ -2,19 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use basemanager::{Exception, Queue, ServerHandle, Value};
 
 /// The queues of a manager by name, and what else is reported.
 pub(crate) struct State {
-    pub(crate) queues: Mutex<BTreeMap<String, Entry>>,
+    pub(crate) queues: Mutex<Queues>,
     /// Set once the manager runs.
     pub(crate) handle: OnceLock<ServerHandle>,
     pub(crate) started: Instant,
     pub(crate) max_queues: usize,
 }
+
+/// The queues by name.
+#[derive(Default)]
+pub(crate) struct Queues {
+    pub(crate) by_name: BTreeMap<String, Entry>,
+    /// Every `put` raises `queue.ShutDown`, also into queues that are made from now on.
+    pub(crate) refuse_puts: bool,
+}
+
+/// The longest name of a queue, in bytes.
+pub(crate) const MAX_NAME: usize = 255;
 
 #[derive(Clone)]
 pub(crate) struct Entry {
@@ -25,29 +36,43 @@ pub(crate) struct Entry {
 impl State {
     /// The queue of this name, which is created on first use.
     pub(crate) fn queue(&self, name: &str) -> Result<Queue, Exception> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = queues.get(name) {
+        let mut queues = self.lock();
+        if let Some(entry) = queues.by_name.get(name) {
             return Ok(entry.queue.clone());
         }
-        if queues.len() >= self.max_queues {
+        if queues.by_name.len() >= self.max_queues {
             let max = self.max_queues;
             return Err(Exception::runtime_error(format!(
                 "there are {max} queues already, which is the limit of --max-queues"
             )));
         }
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Err(Exception::value_error(format!(
+                "the name of a queue has 1 to {MAX_NAME} bytes, not {}",
+                name.len()
+            )));
+        }
         let queue = Queue::new();
-        queues.insert(name.to_owned(), Entry { queue: queue.clone(), lease: None });
+        if queues.refuse_puts {
+            queue.shutdown(false);
+        }
+        queues.by_name.insert(name.to_owned(), Entry { queue: queue.clone(), lease: None });
         Ok(queue)
     }
 
     pub(crate) fn all(&self) -> Vec<(String, Entry)> {
-        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
+        self.lock().by_name.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }
 
     /// Makes every `put` raise `queue.ShutDown` from now on.
     pub(crate) fn refuse_puts(&self) {
-        self.all().iter().for_each(|(_, entry)| entry.queue.shutdown(false));
+        let mut queues = self.lock();
+        queues.refuse_puts = true;
+        queues.by_name.values().for_each(|entry| entry.queue.shutdown(false));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The dict that the typeid `stats` returns.

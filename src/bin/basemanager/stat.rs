@@ -4,10 +4,10 @@ use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use basemanager::{Client, Error, Value};
+use basemanager::{Client, Value};
 
 use crate::connect::Connect;
-use crate::failure::Failure;
+use crate::failure::{Failure, is_missing, one_line};
 use crate::snapshot::entry;
 use crate::{json, print, units};
 
@@ -59,9 +59,9 @@ impl Stat {
         if self.json {
             let mut text = Vec::new();
             json::append_item(&mut text, &stats, json::Format::Json);
-            return print(&text);
+            return print(&text).map(drop);
         }
-        print(table(&stats, None).as_bytes())
+        print(table(&stats, None).as_bytes()).map(drop)
     }
 }
 
@@ -73,9 +73,11 @@ impl Watch {
         loop {
             let (now, stats) = (Instant::now(), fetch(&client, self.queue.as_deref())?);
             let before = last.as_ref().map(|(then, stats)| (now - *then, stats));
-            print(format!("{clear}{}\n", table(&stats, before)).as_bytes())?;
+            if !print(format!("{clear}{}\n", table(&stats, before)).as_bytes())? {
+                return Ok(());
+            }
             last = Some((now, stats));
-            thread::sleep(self.interval);
+            thread::sleep(self.interval.max(Duration::from_millis(50)));
         }
     }
 }
@@ -85,7 +87,7 @@ impl Watch {
 fn fetch(client: &Client, queue: Option<&str>) -> Result<Value, Failure> {
     let mut stats = match client.create("stats", ()) {
         Ok(stats) => stats.value()?,
-        Err(Error::Remote { .. }) => {
+        Err(error) if is_missing(&error) => {
             let Some(name) = queue else {
                 return Err(Failure::usage(
                     "this manager has no typeid 'stats' that lists its queues: name a queue",
@@ -120,7 +122,7 @@ fn table(stats: &Value, before: Option<(Duration, &Value)>) -> String {
     let Some(Value::Dict(queues)) = entry(stats, "queues") else { return String::new() };
     for (name, queue) in queues {
         let name = name.as_str().unwrap_or_default();
-        let mut row = vec![name.to_owned()];
+        let mut row = vec![one_line(name)];
         row.extend(COLUMNS.map(|(_, key)| cell(key, entry(queue, key))));
         if let Some((time, before)) = before {
             let before = entry(before, "queues").and_then(|queues| entry(queues, name));

@@ -17,6 +17,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
+/// The same, but not 0.
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected a time of more than 0".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// Reads a number of bytes: `65536`, `64K`, `64M` or `2G`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text);

@@ -104,13 +104,17 @@ impl Serve {
             }
         })?;
         let server = self.bind(&state)?;
-        if let Some(address) = &self.metrics {
-            metrics::serve(address, state.clone())?;
-        }
+        let metrics = match &self.metrics {
+            Some(address) => Some(metrics::serve(address, state.clone())?),
+            None => None,
+        };
         let address = server.address().clone();
         let _ = state.handle.set(server.start()?);
         // The program that started this one may have closed its end.
         let _ = writeln!(io::stdout(), "listening on {address}");
+        if let Some(address) = metrics {
+            let _ = writeln!(io::stdout(), "metrics at http://{address}/metrics");
+        }
         let _ = io::stdout().flush();
         self.wait(&state);
         Ok(())

@@ -1,29 +1,38 @@
 //! `work`: a command for each item.
 
-use std::io::{self, ErrorKind, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod command;
+
+use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use basemanager::{Client, Value};
 
-use crate::connect::Connect;
-use crate::failure::Failure;
+use crate::connect::{Connect, queue};
+use crate::failure::{EXCEPTION, Failure, one_line};
 use crate::get::Source;
 use crate::json::{self, Format};
 use crate::signals::{self, Request};
 use crate::snapshot::entry;
+use command::{Outcome, Running};
 
-/// How long a worker waits for an item before it looks whether it should end.
-const LOOK: Duration = Duration::from_millis(500);
+/// A worker that waits for an item checks at this interval whether it should end.
+const CHECK: Duration = Duration::from_millis(500);
+/// The pause after a failed command; doubled after each further failure of the same worker.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause after a failed command.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Run a command for each item, with the item on its stdin
 #[derive(clap::Args)]
 #[command(after_help = "\
-If the command exits with status 0, the item is done; otherwise it returns to the queue. The command is killed
-when the item's lease expires. After SIGTERM, `work` takes no more items and lets running commands finish.
+If the command exits with status 0, the item is done; otherwise it returns to the queue after a pause, which
+grows from 100 ms to 5 s with each failure. The command is killed shortly before the item's lease expires.
+After SIGTERM, SIGINT or SIGHUP, `work` takes no more items and lets running commands finish; a second SIGTERM
+or SIGINT kills them. Commands do not inherit MANAGER_AUTHKEY.
 
 Example: basemanager work jobs -j 4 -- python3 handle.py")]
 pub(crate) struct Work {
@@ -31,7 +40,8 @@ pub(crate) struct Work {
     queue: String,
     /// Maximum number of commands that run at the same time
     #[arg(short, long, value_name = "N", default_value_t = 1)]
-    jobs: usize,
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: u16,
     /// Pass the bytes or text of the item, instead of JSON
     #[arg(long)]
     raw: bool,
@@ -48,7 +58,7 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let client = self.connect.client()?;
-        let source = Source::new(client.queue(&self.queue)?);
+        let source = self.source(&client)?;
         if !source.is_at_least_once() && !self.at_most_once {
             let queue = &self.queue;
             return Err(Failure::usage(format!(
@@ -57,26 +67,19 @@ impl Work {
             )));
         }
         let lease = lease(&client, &self.queue);
-        let ending = Arc::new(AtomicBool::new(false));
-        let end = ending.clone();
-        signals::handle(move |request| {
+        let (ending, running) = (Arc::new(Ending::default()), Arc::new(Running::default()));
+        let (end, commands) = (ending.clone(), running.clone());
+        let act = move |request| {
             if request == Request::End {
-                end.store(true, Ordering::Relaxed);
+                end.begin();
             }
-        })?;
-        let results = thread::scope(|scope| {
-            let worker = || {
-                let result = self.work(&client, lease, &ending);
-                if result.is_err() {
-                    // One that cannot go on ends all.
-                    ending.store(true, Ordering::Relaxed);
-                }
-                result
-            };
-            let workers: Vec<_> = (0..self.jobs.max(1)).map(|_| scope.spawn(worker)).collect();
-            workers.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
-        });
-        results.into_iter().filter_map(Result::ok).collect()
+        };
+        signals::handle_with_abort(act, move || commands.kill_all())?;
+        run_workers(self.jobs, &ending, || self.work(&client, lease, &ending, &running))
+    }
+
+    fn source(&self, client: &Client) -> Result<Source, Failure> {
+        Ok(Source::new(queue(client, &self.queue)?))
     }
 
     fn program(&self) -> &str {
@@ -88,32 +91,38 @@ impl Work {
         &self,
         client: &Client,
         lease: Option<Duration>,
-        ending: &AtomicBool,
+        ending: &Ending,
+        running: &Running,
     ) -> Result<(), Failure> {
-        let mut source = Source::new(client.queue(&self.queue)?);
-        while !ending.load(Ordering::Relaxed) {
-            let items = match source.take(1, Some(LOOK)) {
+        let mut source = self.source(client)?;
+        let mut pause = MIN_PAUSE;
+        while !ending.has_begun() {
+            let items = match source.take(1, Some(CHECK)) {
                 Ok(items) => items,
                 Err(error) if error.is_shut_down() => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
             let Some(item) = items.first() else { continue };
-            let deadline = lease.map(|lease| Instant::now() + lease);
-            match self.run_command(item, deadline) {
-                Ok(Outcome::Done) => source.settle(&items, 1)?,
-                Ok(Outcome::Failed(why)) => {
-                    eprintln!("basemanager: {}: {why}", self.program());
-                    if source.is_at_least_once() {
-                        source.settle(&items, 0)?;
-                    }
+            let deadline = lease.and_then(|lease| Instant::now().checked_add(run_time(lease)));
+            match running.run(self.command(), self.input(item), deadline) {
+                Ok(Outcome::Done) => {
+                    self.settle(&mut source, &items, 1)?;
+                    pause = MIN_PAUSE;
                 }
-                // The queue has taken the item back already.
-                Ok(Outcome::TooLate) => {
-                    eprintln!("basemanager: {} was killed: the lease ended", self.program());
-                    source = Source::new(client.queue(&self.queue)?);
+                Ok(Outcome::Failed(why)) => {
+                    report(&format!("{}: {why}", self.program()));
+                    let resume = Instant::now() + pause;
+                    // Keep the item during the pause: otherwise it returns to the front of the queue, and stops the
+                    // other workers in turn.
+                    ending.sleep_until(deadline.map_or(resume, |deadline| deadline.min(resume)));
+                    if source.is_at_least_once() {
+                        self.settle(&mut source, &items, 0)?;
+                    }
+                    ending.sleep_until(resume);
+                    pause = (pause * 2).min(MAX_PAUSE);
                 }
                 Err(error) => {
-                    source.settle(&items, 0)?;
+                    self.settle(&mut source, &items, 0)?;
                     let command = self.program();
                     return Err(Failure::usage(format!("cannot run {command}: {error}")));
                 }
@@ -122,73 +131,106 @@ impl Work {
         Ok(())
     }
 
-    fn run_command(&self, item: &Value, deadline: Option<Instant>) -> io::Result<Outcome> {
+    fn command(&self) -> Command {
         let mut command = Command::new(self.program());
-        command.args(self.command.iter().skip(1)).stdin(Stdio::piped());
-        // In a group of its own: Ctrl-C ends this program, which lets the command finish.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn()?;
+        command.args(self.command.iter().skip(1)).env_remove("MANAGER_AUTHKEY");
+        command
+    }
+
+    fn input(&self, item: &Value) -> Vec<u8> {
         let mut input = Vec::new();
         json::append_item(&mut input, item, if self.raw { Format::Raw } else { Format::Json });
-        let stdin = child.stdin.take();
-        // On a thread of its own: the command may not read, and outlive its lease.
-        let writer = thread::spawn(move || match stdin {
-            Some(mut stdin) => stdin.write_all(&input),
-            None => Ok(()),
-        });
-        let outcome = wait(&mut child, deadline)?;
-        match writer.join() {
-            // A command need not read its input.
-            Ok(Err(error)) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(outcome),
+        input
+    }
+
+    /// [`Source::settle`]; reports a ValueError of the manager: the lease has expired, and the queue has taken the
+    /// item back already.
+    fn settle(&self, source: &mut Source, items: &[Value], done: usize) -> Result<(), Failure> {
+        match source.settle(items, done) {
+            Err(Failure { status: EXCEPTION, message }) if message.contains("ValueError: ") => {
+                report(&format!("{} ended too late: {message}", self.program()));
+                Ok(())
+            }
+            result => result,
         }
     }
 }
 
-/// How a command ended.
-enum Outcome {
-    Done,
-    Failed(String),
-    /// The lease of its item ended before.
-    TooLate,
+/// How long a command may run. At the end of the lease, another consumer gets the item: the command must be dead by
+/// then.
+fn run_time(lease: Duration) -> Duration {
+    lease.saturating_sub((lease / 10).min(Duration::from_secs(1)))
 }
 
-/// Waits for a command, and kills it at the deadline.
-fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<Outcome> {
-    let Some(deadline) = deadline else { return child.wait().map(outcome) };
-    let mut pause = Duration::from_millis(1);
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(outcome(status));
+/// Runs a worker on each of several threads until all return. If one fails or panics, ends the others.
+fn run_workers(
+    count: u16,
+    ending: &Ending,
+    worker: impl Fn() -> Result<(), Failure> + Sync,
+) -> Result<(), Failure> {
+    let run = || {
+        let result = panic::catch_unwind(AssertUnwindSafe(&worker));
+        if !matches!(result, Ok(Ok(()))) {
+            ending.begin();
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            kill(child)?;
-            return Ok(Outcome::TooLate);
+        result
+    };
+    let results = thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let mut results = Vec::new();
+        for started in 0..count {
+            match thread::Builder::new().spawn_scoped(scope, run) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    ending.begin();
+                    results.push(Ok(Err(Failure::usage(format!(
+                        "cannot start more than {started} workers (--jobs {count}): {error}"
+                    )))));
+                    break;
+                }
+            }
         }
-        thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(50));
+        results.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_else(Err)));
+        results
+    });
+    for result in results {
+        // The message of a panic has been printed.
+        result.unwrap_or_else(|payload| panic::resume_unwind(payload))?;
+    }
+    Ok(())
+}
+
+/// Tells the workers to take no more items.
+#[derive(Default)]
+struct Ending {
+    has_begun: Mutex<bool>,
+    begun: Condvar,
+}
+
+impl Ending {
+    fn begin(&self) {
+        *self.lock() = true;
+        self.begun.notify_all();
+    }
+
+    fn has_begun(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Sleeps until this time, or until the end begins.
+    fn sleep_until(&self, time: Instant) {
+        let left = time.saturating_duration_since(Instant::now());
+        drop(self.begun.wait_timeout_while(self.lock(), left, |has_begun| !*has_begun));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.has_begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn outcome(status: std::process::ExitStatus) -> Outcome {
-    if status.success() { Outcome::Done } else { Outcome::Failed(status.to_string()) }
-}
-
-/// Kills a command, and what it started.
-fn kill(child: &mut Child) -> io::Result<()> {
-    if cfg!(unix) {
-        // std can kill a process, but not its group.
-        let group = format!("-{}", child.id());
-        let kill =
-            Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-        if kill.is_ok_and(|status| status.success()) {
-            return child.wait().map(drop);
-        }
-    }
-    child.kill()?;
-    child.wait().map(drop)
+/// Prints a line on stderr, which may be a terminal that was closed.
+fn report(text: &str) {
+    let _ = writeln!(io::stderr(), "basemanager: {}", one_line(text));
 }
 
 /// How long a consumer may keep an item, if the manager tells.
@@ -196,4 +238,42 @@ fn lease(client: &Client, queue: &str) -> Option<Duration> {
     let stats = client.create("stats", ()).ok()?.value().ok()?;
     let seconds = entry(entry(entry(&stats, "queues")?, queue)?, "lease")?.clone().to().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_is_killed_a_margin_before_the_lease_expires() {
+        assert_eq!(run_time(Duration::from_secs(60)), Duration::from_secs(59));
+        assert_eq!(run_time(Duration::from_secs(1)), Duration::from_millis(900));
+        assert_eq!(run_time(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn panic_of_a_worker_ends_the_others_and_is_not_success() {
+        let ending = Ending::default();
+        let first = Mutex::new(true);
+        let worker = || {
+            assert!(!std::mem::take(&mut *first.lock().unwrap_or_else(PoisonError::into_inner)));
+            ending.sleep_until(Instant::now() + Duration::from_secs(600));
+            Ok(())
+        };
+        let started = Instant::now();
+        let run = || run_workers(3, &ending, worker);
+        assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+        assert!(started.elapsed() < Duration::from_secs(300));
+    }
+
+    #[test]
+    fn end_interrupts_a_pause() {
+        let ending = Ending::default();
+        let started = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| ending.sleep_until(started + Duration::from_secs(600)));
+            ending.begin();
+        });
+        assert!(ending.has_begun() && started.elapsed() < Duration::from_secs(300));
+    }
 }

@@ -181,7 +181,7 @@ fn page_outlives_a_flood_of_connections() {
     for flooded in [&address, &manager] {
         let silent: Vec<_> = (0..250).map(|_| TcpStream::connect(flooded).unwrap()).collect();
         if *flooded == manager {
-            until("all files are open", PATIENCE, || server.files() >= 200);
+            until("nearly all files are open", PATIENCE, || server.files() >= 190);
             // The page's server runs out of files as well.
             let _waits = send(&address, "GET /metrics HTTP/1.1\r\n\r\n");
             thread::sleep(Duration::from_millis(300));

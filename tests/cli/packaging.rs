@@ -76,6 +76,9 @@ fn wheel_serves_the_python_beside_it() {
     let python_with = |python: &Path, args: &[&str]| {
         let mut command = Command::new(python);
         command.args(args).env("PATH", path_with(python.parent().unwrap()));
+        // Not where the other tests' program is.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wheel");
+        command.env("CARGO_TARGET_DIR", target);
         let output = command.current_dir(packaging("")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };

@@ -148,6 +148,8 @@ mod queue;
 mod server;
 #[cfg(feature = "sync")]
 pub mod sync;
+#[cfg(feature = "tap")]
+pub mod tap;
 pub mod value;
 mod wait;
 mod wire;

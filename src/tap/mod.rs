@@ -1,0 +1,56 @@
+//! Shows what passes between clients and a manager: a relay that prints every frame.
+//!
+//! ```text
+//!  client ──► relay ──► manager          bytes pass unchanged
+//!               │
+//!               └─ Frame ──► Exchanges ──► lines, explanations, JSON, a recording, an HTML page
+//! ```
+//! It needs no key, because nothing is signed or encrypted after the handshake.
+
+use std::time::Duration;
+
+/// The most bytes of a frame's payload that are kept to be shown.
+pub(crate) const SHOWN: usize = 64 * 1024;
+
+/// A frame, or other bytes, that one side sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// When its last byte passed, since the tap was started.
+    pub time: Duration,
+    /// The number of its connection, from 1.
+    pub connection: u64,
+    /// Who sent it.
+    pub sender: Sender,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// One of the two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The side that connected.
+    Client,
+    /// The side that listens.
+    Manager,
+}
+
+/// What a side sent.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The connection was made, from this address.
+    Opened(String),
+    /// A frame.
+    Payload {
+        /// The bytes of its header: 4, or 12.
+        header: u8,
+        /// The length of its payload.
+        length: u64,
+        /// The payload, or its first 64 KiB.
+        bytes: Vec<u8>,
+    },
+    /// Bytes that are no frame: of another protocol, or after a wrong length. The first 64 KiB.
+    Foreign(Vec<u8>),
+    /// The side has sent its last byte.
+    Closed,
+}

@@ -29,17 +29,17 @@ impl Span {
 
 /// An operation, where it stands, and its operand: of a string without its length.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Op<'a> {
-    pub(super) code: u8,
-    pub(super) start: u32,
-    pub(super) end: u32,
-    pub(super) operand: &'a [u8],
+pub(crate) struct Op<'a> {
+    pub(crate) code: u8,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub(crate) operand: &'a [u8],
     /// The protocol that the pickle has declared so far.
-    pub(super) protocol: u8,
+    pub(crate) protocol: u8,
 }
 
 /// Makes the objects on the stack.
-pub(super) trait Builder {
+pub(crate) trait Builder {
     /// What a slot of the stack holds. A mark takes a slot, too.
     type Slot;
 
@@ -75,16 +75,16 @@ pub(super) trait Builder {
 
 /// What goes into an object: the slots from `first` on. The mark before them, if there is one, goes too.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parts {
-    pub(super) slot: usize,
-    pub(super) first: usize,
+pub(crate) struct Parts {
+    pub(crate) slot: usize,
+    pub(crate) first: usize,
 }
 
 /// The stack, and the slots of the marks on it. Kept from one pickle to the next.
 #[derive(Debug)]
-pub(super) struct Stack<S> {
-    pub(super) slots: Vec<S>,
-    pub(super) marks: Vec<u32>,
+pub(crate) struct Stack<S> {
+    pub(crate) slots: Vec<S>,
+    pub(crate) marks: Vec<u32>,
 }
 
 impl<S> Default for Stack<S> {
@@ -111,7 +111,7 @@ impl<S> Stack<S> {
 }
 
 /// Where the machine is in a pickle.
-pub(super) struct Machine<'a> {
+pub(crate) struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Where the object ends that is being read; `usize::MAX` in a whole pickle, which ends with `STOP`.
@@ -126,18 +126,18 @@ pub(super) struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     /// For a whole pickle, from `PROTO` to `STOP`.
-    pub(super) fn whole(bytes: &'a [u8], limits: &'a Limits) -> Self {
+    pub(crate) fn whole(bytes: &'a [u8], limits: &'a Limits) -> Self {
         let left = limits.operations;
         Self { bytes, at: 0, end: usize::MAX, returns: Vec::new(), left, limits, protocol: 0 }
     }
 
     /// For a self-contained object, without `PROTO` and `STOP`.
-    pub(super) fn object(bytes: &'a [u8], limits: &'a Limits) -> Self {
+    pub(crate) fn object(bytes: &'a [u8], limits: &'a Limits) -> Self {
         Self { end: bytes.len(), protocol: HIGHEST_PROTOCOL, ..Self::whole(bytes, limits) }
     }
 
     /// Runs to the end, which leaves one object on the stack, and returns where it ends.
-    pub(super) fn run<B: Builder>(
+    pub(crate) fn run<B: Builder>(
         &mut self,
         builder: &mut B,
         stack: &mut Stack<B::Slot>,
@@ -331,7 +331,7 @@ impl<'a> Machine<'a> {
 /// they are read.
 #[allow(clippy::cast_possible_truncation)]
 #[inline]
-pub(super) fn index(at: usize) -> u32 {
+pub(crate) fn index(at: usize) -> u32 {
     at as u32
 }
 

@@ -19,9 +19,9 @@ mod dill;
 mod encode;
 mod extract;
 mod index;
-mod machine;
+pub(crate) mod machine;
 mod node;
-mod opcode;
+pub(crate) mod opcode;
 pub(crate) mod proxy;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]

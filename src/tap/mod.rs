@@ -49,8 +49,13 @@ pub enum Kind {
         /// The payload, or its first 64 KiB.
         bytes: Vec<u8>,
     },
-    /// Bytes that are no frame: of another protocol, or after a wrong length. The first 64 KiB.
+    /// Bytes that are no frame: of another protocol, after a wrong length, or of a frame that ends too early. They come
+    /// in pieces, as they passed, up to 64 KiB.
     Foreign(Vec<u8>),
+    /// This many frames passed unseen, because whatever shows them was too slow.
+    Lost(u64),
+    /// The relay has something to say: it could not reach the manager, or the guard refused a request.
+    Note(String),
     /// The side has sent its last byte.
     Closed,
 }

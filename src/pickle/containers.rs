@@ -12,7 +12,7 @@ pub(super) const MAX_ELEMENTS: usize = 2048;
 
 /// An object on the stack: where it ends, and where its trailing bytes do, if it has any.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     pub(super) end: u32,
     pub(super) trailing: u32,
 }

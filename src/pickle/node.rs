@@ -91,7 +91,7 @@ impl Inside {
     }
 }
 
-pub(super) struct Slot {
+pub(crate) struct Slot {
     pub(super) object: Span,
     /// Where its trailing bytes end, which may change it; 0 if it has none.
     pub(super) trailing: u32,

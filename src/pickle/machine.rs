@@ -122,13 +122,22 @@ pub(crate) struct Machine<'a> {
     left: usize,
     limits: &'a Limits,
     protocol: u8,
+    /// Whether bytes are missing at the end.
+    is_beginning: bool,
 }
 
 impl<'a> Machine<'a> {
     /// For a whole pickle, from `PROTO` to `STOP`.
     pub(crate) fn whole(bytes: &'a [u8], limits: &'a Limits) -> Self {
         let left = limits.operations;
-        Self { bytes, at: 0, end: usize::MAX, returns: Vec::new(), left, limits, protocol: 0 }
+        let (returns, is_beginning) = (Vec::new(), false);
+        Self { bytes, at: 0, end: usize::MAX, returns, left, limits, protocol: 0, is_beginning }
+    }
+
+    /// For the beginning of a whole pickle: the run fails where that ends, or breaks off.
+    #[cfg(feature = "tap")]
+    pub(crate) fn beginning(bytes: &'a [u8], limits: &'a Limits) -> Self {
+        Self { is_beginning: true, ..Self::whole(bytes, limits) }
     }
 
     /// For a self-contained object, without `PROTO` and `STOP`.
@@ -275,7 +284,7 @@ impl<'a> Machine<'a> {
             if self.protocol > HIGHEST_PROTOCOL {
                 return Err(malformed(format_args!("unsupported protocol {value}")));
             }
-        } else if value > self.bytes.len() - self.at {
+        } else if value > self.bytes.len() - self.at && !self.is_beginning {
             return Err(malformed("it ends within a frame"));
         }
         Ok(())

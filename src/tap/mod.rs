@@ -7,7 +7,30 @@
 //! ```
 //! It needs no key, because nothing is signed or encrypted after the handshake.
 
+mod channel;
+mod connection;
+mod event;
+mod exchange;
+mod explain;
+mod frames;
+mod handshake;
+mod listing;
+mod message;
+mod record;
+mod relay;
+mod remarks;
+
 use std::time::Duration;
+
+pub use channel::Frames;
+pub use event::{Call, Event, Exchange, Meaning, Outcome};
+pub use exchange::{Exchanges, Read};
+pub use explain::explain;
+pub use frames::name_protocol;
+pub use handshake::Handshake;
+pub use listing::listing;
+pub use record::{Recorder, Recording};
+pub use relay::{Relay, RelayHandle};
 
 /// The most bytes of a frame's payload that are kept to be shown.
 pub(crate) const SHOWN: usize = 64 * 1024;

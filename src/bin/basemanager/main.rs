@@ -20,6 +20,7 @@ mod serve;
 mod signals;
 mod snapshot;
 mod stat;
+mod tap;
 mod units;
 mod work;
 
@@ -57,6 +58,7 @@ enum Command {
     Work(work::Work),
     Call(call::Call),
     Close(close::Close),
+    Tap(tap::Tap),
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     #[command(after_help = "\
@@ -100,6 +102,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Work(work) => work.run(),
         Command::Call(call) => call.run(),
         Command::Close(close) => close.run(),
+        Command::Tap(tap) => tap.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();

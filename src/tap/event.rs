@@ -1,0 +1,208 @@
+//! What a reader of the tap sees, a line each.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Sender;
+use super::handshake::{Handshake, name};
+use crate::wire::message::abridged;
+
+/// Something that a reader wants to see on a line of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchange {
+    /// When it was complete, since the tap was started.
+    pub time: Duration,
+    /// The number of its connection.
+    pub connection: u64,
+    /// What it was.
+    pub event: Event,
+}
+
+/// What an [`Exchange`] was.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client has connected, from this address.
+    Opened(String),
+    /// A handshake has ended, this long after the connection was made.
+    Handshake(Handshake, Duration),
+    /// A request, with its reply.
+    Call(Call),
+    /// This side sends bytes that are no frames. The name of their protocol, or what is wrong with them.
+    Foreign(Sender, String),
+    /// A frame that is no message of a manager, by this side, and why.
+    Unreadable(Sender, String),
+    /// This many frames of one side passed unseen.
+    Lost(Sender, u64),
+    /// The relay has something to say.
+    Note(String),
+    /// Both sides have sent their last byte.
+    Closed,
+}
+
+/// A request, with its reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The id of the object that is called; `None` for the manager itself.
+    pub id: Option<String>,
+    /// The typeid that the object was created for, if that was seen. Of a call to the manager itself, that of the object
+    /// whose id is its argument (`incref`, `decref`).
+    pub typeid: Option<String>,
+    /// The method.
+    pub method: String,
+    /// The arguments, as Python would print them between the parentheses of the call.
+    pub args: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The time between request and reply.
+    pub took: Duration,
+}
+
+/// What came of a [`Call`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// There is no reply yet.
+    Waiting,
+    /// There will be no reply: this side has closed the connection.
+    Unanswered(Sender),
+    /// The method returned this.
+    Returned(String),
+    /// The method returned an object that stays in the manager.
+    Proxy(String),
+    /// The method raised this.
+    Raised(String),
+    /// The manager could not make the call, and returned this traceback.
+    Traceback(String),
+    /// The method returned something that cannot be sent.
+    Unserializable(String),
+    /// The reply is none that a manager sends; why.
+    Unreadable(String),
+}
+
+/// What one frame means.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Meaning {
+    /// A challenge with this message, which the other side is to hash.
+    Challenge(Vec<u8>),
+    /// The response to a challenge.
+    Response {
+        /// How it was made.
+        digest: String,
+        /// The message of the challenge.
+        challenge: Vec<u8>,
+    },
+    /// Whether the response is accepted.
+    Verdict(bool),
+    /// Something else than the handshake needs: this.
+    Unexpected(&'static str),
+    /// A request. It has no outcome yet.
+    Request(Call),
+    /// The reply to a request. Without a request, or if that was not seen, the method is empty.
+    Reply(Call),
+    /// No message of a manager, and why.
+    Unreadable(String),
+    /// No frame: the name of the protocol, or what is wrong.
+    Foreign(String),
+    /// The connection was made or closed, or something about it.
+    Other,
+}
+
+impl Call {
+    pub(crate) fn empty() -> Self {
+        Self {
+            id: None,
+            typeid: None,
+            method: String::new(),
+            args: String::new(),
+            outcome: Outcome::Waiting,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// Whether it only counts references or opens a connection, so that most readers do not need it.
+    #[must_use]
+    pub fn is_housekeeping(&self) -> bool {
+        const NAMES: [&str; 5] = ["incref", "decref", "dummy", "accept_connection", "get_methods"];
+        self.id.is_none() && NAMES.contains(&self.method.as_str())
+    }
+
+    /// Who is called: a typeid with a dot, such as `task_queue.`; nothing for the manager itself.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match (&self.id, &self.typeid) {
+            (None, _) => String::new(),
+            (_, Some(typeid)) => format!("{typeid}."),
+            (Some(id), None) => format!("<id {}…>.", abridged(id)),
+        }
+    }
+
+    /// The request, as Python would print it: `task_queue.put(7)`.
+    #[must_use]
+    pub fn request(&self) -> String {
+        match &self.typeid {
+            _ if self.method.is_empty() => "(no request)".to_owned(),
+            // An id says less than the typeid.
+            Some(typeid) if self.id.is_none() => format!("{}({typeid})", self.method),
+            _ => format!("{}{}({})", self.target(), self.method, self.args),
+        }
+    }
+
+    /// What came of it, for a line: as [`Outcome`] is displayed, but of `create` only the beginning of the id.
+    #[must_use]
+    pub fn reply(&self) -> String {
+        if self.id.is_none()
+            && self.method == "create"
+            && let Outcome::Returned(text) = &self.outcome
+            && let Some((id, _)) = text.strip_prefix("('").and_then(|text| text.split_once("', "))
+        {
+            return format!("id {}…", abridged(id));
+        }
+        self.outcome.to_string()
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// As after the arrow of a line. A traceback is shown by its last line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting => f.write_str("… waiting"),
+            Self::Unanswered(side) => {
+                write!(f, "no reply: the {} closed the connection", name(*side))
+            }
+            Self::Returned(text) | Self::Proxy(text) => f.write_str(text),
+            Self::Raised(text) => write!(f, "raised {text}"),
+            Self::Traceback(text) => {
+                let last = text.lines().rev().find(|line| !line.trim().is_empty());
+                write!(f, "failed: {}", last.unwrap_or_default())
+            }
+            Self::Unserializable(text) => write!(f, "cannot be sent: {text}"),
+            Self::Unreadable(why) => write!(f, "unreadable: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Exchange {
+    /// One line, without time: `#3 task_queue.put(7) ← None`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{} ", self.connection)?;
+        match &self.event {
+            Event::Opened(address) => write!(f, "connected from {address}"),
+            Event::Handshake(end, _) => end.fmt(f),
+            Event::Call(call) if call.outcome == Outcome::Waiting => {
+                write!(f, "{} {}", call.request(), call.outcome)
+            }
+            Event::Call(call) => write!(f, "{} ← {}", call.request(), call.reply()),
+            Event::Foreign(side, what) => write!(f, "the {} sends {what}", name(*side)),
+            Event::Unreadable(side, why) => {
+                write!(f, "the {} sent a frame that is no message of a manager: {why}", name(*side))
+            }
+            Event::Lost(side, count) => {
+                write!(f, "{count} frames of the {} passed too fast to be shown", name(*side))
+            }
+            Event::Note(text) => f.write_str(text),
+            Event::Closed => f.write_str("closed"),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `-v`: a frame, explained.
+
+use std::fmt::Write;
+
+use super::frames::name_protocol;
+use super::handshake::name;
+use super::message::size;
+use super::{Call, Frame, Kind, Meaning, Outcome, SHOWN, Sender};
+
+/// The bytes of other protocols that are shown.
+const FOREIGN: usize = 64;
+
+/// Explains a frame to a reader who is new to the protocol, in one or more lines. `meaning` is what
+/// [`Exchanges::read`](super::Exchanges::read) returned for it.
+///
+/// ```
+/// use std::time::Duration;
+/// use basemanager::tap::{Exchanges, Frame, Kind, Sender, explain};
+/// let bytes = b"#CHALLENGE#{sha256}0123456789012345678901234567890123456789".to_vec();
+/// let kind = Kind::Payload { header: 4, length: bytes.len() as u64, bytes };
+/// let frame = Frame { time: Duration::ZERO, connection: 1, sender: Sender::Manager, kind };
+/// let text = explain(&frame, &Exchanges::new().read(&frame).meaning);
+/// assert!(text.starts_with("manager → client, 59 bytes"));
+/// assert!(text.contains("HMAC"));
+/// ```
+#[must_use]
+pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
+    let (from, to) = match frame.sender {
+        Sender::Client => ("client", "manager"),
+        Sender::Manager => ("manager", "client"),
+    };
+    let mut text = match &frame.kind {
+        Kind::Payload { header, length, bytes } => {
+            let mut text = format!("{from} → {to}, {length} bytes");
+            let _ = match header {
+                4 => write!(text, " behind a header of 4: {length:08x}"),
+                _ => write!(text, " behind a long header of 12: ffffffff {length:016x}"),
+            };
+            if *length > bytes.len() as u64 {
+                let _ = write!(text, " ({}, the first {} kept)", size(*length), size(SHOWN as u64));
+            }
+            text
+        }
+        Kind::Opened(address) => format!("client connected from {address}"),
+        Kind::Foreign(bytes) => {
+            format!(
+                "{from} → {to}, {} bytes that are no frame: {}",
+                bytes.len(),
+                name_protocol(bytes)
+            )
+        }
+        Kind::Lost(count) => {
+            format!("{from} → {to}, {count} frames that passed too fast to be shown")
+        }
+        Kind::Note(note) => note.clone(),
+        Kind::Closed => format!("{from} closed its direction"),
+    };
+    let mut line = |line: String| {
+        text.push('\n');
+        text.push_str(&line);
+    };
+    match meaning {
+        Meaning::Challenge(message) => challenge(frame.sender, message, &mut line),
+        Meaning::Response { digest, challenge } => {
+            let side = name(frame.sender);
+            let count = challenge.len();
+            line(format!("response: the {side} proves the key without sending it"));
+            line(match digest.as_str() {
+                "md5" => {
+                    format!("HMAC-MD5(key, the {count} bytes above), as Python up to 3.11 makes it")
+                }
+                digest => format!("{{{digest}}}, and HMAC-{digest}(key, the {count} bytes above)"),
+            });
+            line(format!("hashed:   {}", hex(challenge)));
+            line(format!("response: {}", hex(payload(frame))));
+        }
+        Meaning::Verdict(true) => {
+            line(format!("verdict #WELCOME#: the {to} knows the key"));
+        }
+        Meaning::Verdict(false) => {
+            line(format!("verdict #FAILURE#: the {to} holds another key; the connection ends"));
+        }
+        Meaning::Unexpected(expected) => {
+            line(format!("{expected} belongs here. Instead: {}", escaped(payload(frame))));
+        }
+        Meaning::Request(call) => request(call, &mut line),
+        Meaning::Reply(call) => reply(call, &mut line),
+        Meaning::Unreadable(why) => {
+            line(format!("no message of a manager: {why}"));
+            line(escaped(payload(frame)));
+        }
+        Meaning::Foreign(_) => {
+            line(escaped(payload(frame)));
+        }
+        Meaning::Other => {}
+    }
+    text
+}
+
+fn challenge(sender: Sender, message: &[u8], line: &mut impl FnMut(String)) {
+    let other = match sender {
+        Sender::Client => "manager",
+        Sender::Manager => "client",
+    };
+    line(format!(
+        "challenge: the {other} is to hash these {} bytes with the key (HMAC)",
+        message.len()
+    ));
+    match message.strip_prefix(b"{sha256}") {
+        Some(random) => {
+            line(format!("{{sha256}} names the digest; {} random bytes follow", random.len()));
+        }
+        None if message.len() == 20 => {
+            line("20 random bytes: the dialect of Python up to 3.11, HMAC-MD5".to_owned());
+        }
+        None => {}
+    }
+    line(hex(message));
+}
+
+fn request(call: &Call, line: &mut impl FnMut(String)) {
+    let id = match &call.id {
+        Some(id) => format!("'{id}'"),
+        None => "None".to_owned(),
+    };
+    let to = match (&call.id, &call.typeid) {
+        (None, _) => "to the manager itself".to_owned(),
+        (_, Some(typeid)) => format!("to the object that was created as {typeid}"),
+        _ => "to an object; its creation was not seen".to_owned(),
+    };
+    line(format!("request {to}: {}", call.request()));
+    line(format!("pickled tuple (id, method, args, kwargs): ({id}, '{}', …)", call.method));
+    let purpose = match (&call.id, call.method.as_str()) {
+        (Some(_), _) => return,
+        (_, "dummy") => "does nothing: connect() checks the key with it",
+        (_, "create") => "calls what is registered under this typeid, and keeps the result",
+        (_, "incref") => "the client has a proxy for this object: one reference more",
+        (_, "decref") => "a proxy is gone: one reference less; with the last one the object goes",
+        (_, "accept_connection") => "from now on this connection carries calls of objects",
+        (_, "get_methods") => "asks for the names of an object's methods",
+        (_, "shutdown") => "ends the manager",
+        _ => return,
+    };
+    line(format!("{}: {purpose}", call.method));
+}
+
+fn reply(call: &Call, line: &mut impl FnMut(String)) {
+    line(format!("reply to {}, after {}", call.request(), took(call.took)));
+    let (tag, text) = match &call.outcome {
+        Outcome::Returned(text) => ("#RETURN", text),
+        Outcome::Proxy(text) => ("#PROXY: the object stays in the manager", text),
+        Outcome::Raised(text) => ("#ERROR: the method raised", text),
+        Outcome::Traceback(text) => ("#TRACEBACK: the manager could not make the call", text),
+        Outcome::Unserializable(text) => ("#UNSERIALIZABLE: the result cannot be sent", text),
+        Outcome::Unreadable(why) => ("unreadable", why),
+        Outcome::Waiting | Outcome::Unanswered(_) => return,
+    };
+    match text.lines().count() {
+        0 | 1 => line(format!("{tag} {text}")),
+        _ => {
+            line(tag.to_owned());
+            text.lines().for_each(|text| line(format!("  {text}")));
+        }
+    }
+}
+
+fn payload(frame: &Frame) -> &[u8] {
+    match &frame.kind {
+        Kind::Payload { bytes, .. } | Kind::Foreign(bytes) => bytes,
+        _ => &[],
+    }
+}
+
+/// A duration as a person reads it.
+pub(crate) fn took(time: std::time::Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..100_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),
+        100_000..60_000_000 => {
+            format!("{}.{:02} s", micros / 1_000_000, micros % 1_000_000 / 10_000)
+        }
+        _ => format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    let shown = bytes.get(..FOREIGN).unwrap_or(bytes);
+    let more = if shown.len() < bytes.len() { "…" } else { "" };
+    format!("\"{}\"{more}", shown.escape_ascii())
+}

@@ -1,0 +1,201 @@
+//! A handshake as one fact: who proved the key to whom, and how.
+
+use std::fmt;
+
+use super::{Meaning, Sender};
+
+const CHALLENGE: &[u8] = b"#CHALLENGE#";
+
+/// How a handshake ended.
+///
+/// ```text
+///    manager                                client
+/// 1. "#CHALLENGE#" message         ──►
+/// 2.                               ◄──      the HMAC of the message: the client knows the key
+/// 3. "#WELCOME#" or "#FAILURE#"    ──►
+/// 4.                                        1 to 3 with the sides exchanged
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Handshake {
+    /// Each side has proved to the other that it knows the key, with this digest.
+    Proved(String),
+    /// The manager did not accept the client's proof.
+    RejectedByManager,
+    /// The client did not accept the manager's proof.
+    RejectedByClient,
+    /// It ended in another way.
+    Failed(String),
+}
+
+impl fmt::Display for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proved(digest) => write!(f, "key proved both ways, {digest}"),
+            Self::RejectedByManager => {
+                f.write_str("key rejected by the manager: the client holds another key")
+            }
+            Self::RejectedByClient => {
+                f.write_str("key rejected by the client: the manager holds another key")
+            }
+            Self::Failed(why) => write!(f, "no handshake: {why}"),
+        }
+    }
+}
+
+/// Follows a handshake.
+#[derive(Debug, Default)]
+pub(crate) struct Tracker {
+    /// The message of the last challenge.
+    challenge: Vec<u8>,
+    /// How the client, and then the manager, proved the key.
+    digests: [Option<String>; 2],
+    /// What came last.
+    step: &'static str,
+    done: bool,
+}
+
+impl Tracker {
+    /// The frame of this number, from 0, that a side sends; of a handshake, the first three.
+    pub(crate) fn read(&mut self, sender: Sender, number: u64, bytes: &[u8]) -> Meaning {
+        match (sender, number) {
+            (Sender::Manager, 0) | (Sender::Client, 1) => {
+                self.step = "a challenge";
+                let Some(message) = bytes.strip_prefix(CHALLENGE) else {
+                    return Meaning::Unexpected("a challenge");
+                };
+                self.challenge = message.to_vec();
+                Meaning::Challenge(message.to_vec())
+            }
+            (Sender::Client, 0) | (Sender::Manager, 2) => {
+                self.step = "a response";
+                let digest = digest(bytes);
+                let side = usize::from(sender == Sender::Manager);
+                if let Some(known) = self.digests.get_mut(side) {
+                    *known = Some(digest.clone());
+                }
+                Meaning::Response { digest, challenge: std::mem::take(&mut self.challenge) }
+            }
+            _ => {
+                self.step = "a verdict";
+                match bytes {
+                    b"#WELCOME#" => Meaning::Verdict(true),
+                    b"#FAILURE#" => Meaning::Verdict(false),
+                    _ => Meaning::Unexpected("a verdict"),
+                }
+            }
+        }
+    }
+
+    /// The end of the handshake, if this frame is its end. Returned once.
+    pub(crate) fn end(
+        &mut self,
+        sender: Sender,
+        number: u64,
+        meaning: &Meaning,
+    ) -> Option<Handshake> {
+        let end = match (sender, number, meaning) {
+            (_, _, Meaning::Unexpected(expected)) => {
+                let side = name(sender);
+                Handshake::Failed(format!("the {side} sent something else instead of {expected}"))
+            }
+            (Sender::Client, 2, Meaning::Verdict(true)) => Handshake::Proved(self.digest()),
+            (Sender::Client, 2, Meaning::Verdict(false)) => Handshake::RejectedByClient,
+            (Sender::Manager, 1, Meaning::Verdict(false)) => Handshake::RejectedByManager,
+            _ => return None,
+        };
+        self.once(end)
+    }
+
+    /// This side has closed the connection.
+    pub(crate) fn closed(&mut self, sender: Sender) -> Option<Handshake> {
+        let side = name(sender);
+        let why = match self.step {
+            "" => format!("the {side} closed the connection at once"),
+            last => format!("the {side} closed the connection after {last}"),
+        };
+        self.once(Handshake::Failed(why))
+    }
+
+    fn once(&mut self, end: Handshake) -> Option<Handshake> {
+        (!std::mem::replace(&mut self.done, true)).then_some(end)
+    }
+
+    fn digest(&self) -> String {
+        let [client, manager] = &self.digests;
+        match (client, manager) {
+            (Some(client), Some(manager)) if client != manager => {
+                format!("client with {client}, manager with {manager}")
+            }
+            (Some(digest), _) | (None, Some(digest)) => digest.clone(),
+            (None, None) => "an unknown digest".to_owned(),
+        }
+    }
+}
+
+/// The digest of a response: its name in braces, or MD5, whose 16 bytes stand alone.
+fn digest(response: &[u8]) -> String {
+    let name = response.strip_prefix(b"{").and_then(|rest| rest.split(|byte| *byte == b'}').next());
+    match name.and_then(|name| str::from_utf8(name).ok()) {
+        Some(name)
+            if name.len() < 20
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) =>
+        {
+            name.to_owned()
+        }
+        _ if response.len() == 16 => "md5".to_owned(),
+        _ => "an unknown digest".to_owned(),
+    }
+}
+
+pub(crate) fn name(sender: Sender) -> &'static str {
+    match sender {
+        Sender::Client => "client",
+        Sender::Manager => "manager",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a handshake of these frames comes to.
+    fn run(frames: &[(Sender, &[u8])]) -> Option<Handshake> {
+        let (mut tracker, mut numbers) = (Tracker::default(), [0; 2]);
+        frames.iter().find_map(|(sender, bytes)| {
+            let number = &mut numbers[usize::from(*sender == Sender::Manager)];
+            let meaning = tracker.read(*sender, *number, bytes);
+            let end = tracker.end(*sender, *number, &meaning);
+            *number += 1;
+            end
+        })
+    }
+
+    #[test]
+    fn each_end_is_told() {
+        use Sender::{Client, Manager};
+        let challenge = [&b"#CHALLENGE#{sha256}"[..], &[1; 40]].concat();
+        let response = [&b"{sha256}"[..], &[2; 32]].concat();
+        let (welcome, failure) = (&b"#WELCOME#"[..], &b"#FAILURE#"[..]);
+        let proved = |client: &[u8], last| {
+            run(&[
+                (Manager, &challenge),
+                (Client, client),
+                (Manager, welcome),
+                (Client, &challenge),
+                (Manager, &response),
+                (Client, last),
+            ])
+        };
+        assert_eq!(proved(&response, welcome), Some(Handshake::Proved("sha256".to_owned())));
+        let mixed = proved(&[3; 16], welcome).map(|proved| proved.to_string());
+        assert_eq!(
+            mixed.as_deref(),
+            Some("key proved both ways, client with md5, manager with sha256")
+        );
+        assert_eq!(proved(&response, failure), Some(Handshake::RejectedByClient));
+        let rejected = run(&[(Manager, &challenge), (Client, &response), (Manager, failure)]);
+        assert_eq!(rejected, Some(Handshake::RejectedByManager));
+        assert!(matches!(run(&[(Manager, b"hello")]), Some(Handshake::Failed(_))));
+    }
+}

@@ -1,0 +1,280 @@
+//! Requests and replies as Python would print them.
+
+use std::fmt;
+
+use crate::error::Result as CrateResult;
+use crate::limits::Limits;
+use crate::pickle::Index;
+use crate::pickle::machine::{Builder, Machine, Op, Parts, Span, Stack};
+use crate::pickle::opcode::{self, Opcode, Operand};
+use crate::value::{Value, beginning};
+use crate::wire::message::{self, Token, abridged};
+
+/// The most characters of a text. A longer one ends with `…`.
+const TEXT: usize = 4000;
+/// The most bytes of a name or an id that is taken from a message which cannot be read as a whole.
+const NAME: usize = 1000;
+/// The bytes of a large value that are shown.
+const BEGINNING: usize = 24;
+
+/// A request, to be shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Request {
+    /// The object's id; `None` in a request to the manager itself.
+    pub(crate) id: Option<String>,
+    pub(crate) method: String,
+    /// The arguments, as between the parentheses of a call.
+    pub(crate) args: String,
+    /// The first argument, if that is a text: a typeid, or an id.
+    pub(crate) first: Option<String>,
+}
+
+/// A reply, to be shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Reply {
+    /// Such as `#RETURN`.
+    pub(crate) kind: String,
+    pub(crate) text: String,
+    /// The first of two values, if that is a text: the id that `create` returns.
+    pub(crate) created: Option<String>,
+    /// The typeid and id of a new proxy.
+    pub(crate) proxy: Option<(String, String)>,
+}
+
+/// What a message may take to be shown.
+fn limits() -> Limits {
+    Limits::default().expansion(1 << 20).depth(100)
+}
+
+/// The request in a payload of this length, of which these bytes are known. An error is the reason why it is none.
+pub(crate) fn request(bytes: &[u8], length: u64) -> Result<Request, String> {
+    let (mut index, mut read) = (Index::default(), message::Request::default());
+    match read.read(&mut index, bytes.into(), &limits()) {
+        Ok(()) => {}
+        Err(_) if length > bytes.len() as u64 => return large_request(bytes, length),
+        Err(error) => return Err(error.reason()),
+    }
+    let values: Vec<Value> =
+        read.args.iter().map(|pickle| pickle.clone().into_value(&limits())).collect();
+    let keywords = read.kwargs.iter().map(|(name, pickle)| {
+        let value = pickle.clone().into_value(&limits());
+        (Some(name.as_str()), value)
+    });
+    let args = values.iter().cloned().map(|value| (None, value)).chain(keywords);
+    let args = short(|out| {
+        for (at, (name, value)) in args.enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            match name {
+                Some(name) => write!(out, "{comma}{name}={value}")?,
+                None => write!(out, "{comma}{value}")?,
+            }
+        }
+        Ok(())
+    });
+    let first = values.first().and_then(Value::as_str).map(str::to_owned);
+    let id = Some(read.ident).filter(|ident| !ident.is_empty());
+    Ok(Request { id, method: read.method, args, first })
+}
+
+/// The reply in a payload.
+pub(crate) fn reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
+    let read = message::Reply::parse(&mut Index::default(), bytes.into(), &limits());
+    let reply = match read {
+        Ok(reply) => reply,
+        Err(_) if length > bytes.len() as u64 => return large_reply(bytes, length),
+        Err(error) => return Err(error.reason()),
+    };
+    let (kind, text) = match &reply {
+        message::Reply::Return(value) => ("#RETURN", short(|out| write!(out, "{value}"))),
+        message::Reply::Error(error) => ("#ERROR", short(|out| write!(out, "{error}"))),
+        message::Reply::Traceback(text) => {
+            ("#TRACEBACK", short(|out| out.write_str(text.trim_end())))
+        }
+        message::Reply::Unserializable(text) => {
+            ("#UNSERIALIZABLE", short(|out| out.write_str(text)))
+        }
+        message::Reply::Proxy(_, Token { typeid, id, .. }) => {
+            let id = abridged(id);
+            ("#PROXY", short(|out| write!(out, "<proxy of {typeid}, id {id}…>")))
+        }
+    };
+    let created = match &reply {
+        message::Reply::Return(Value::Tuple(parts)) => match parts.as_slice() {
+            [Value::Str(id), _] => Some(id.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let proxy = match reply {
+        message::Reply::Proxy(_, Token { typeid, id, .. }) => Some((typeid, id)),
+        _ => None,
+    };
+    Ok(Reply { kind: kind.to_owned(), text, created, proxy })
+}
+
+/// What is written, up to a limit.
+fn short(write: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result) -> String {
+    let mut text = beginning(TEXT + 1, write);
+    if text.chars().nth(TEXT).is_some() {
+        text.pop();
+        text.push('…');
+    }
+    text
+}
+
+/// A request of which only the beginning is known.
+fn large_request(bytes: &[u8], length: u64) -> Result<Request, String> {
+    let (slots, end) = Peek::at(bytes);
+    let (Some(id), Some(Some(method))) = (slots.get(1), slots.get(2)) else {
+        return Err("it does not begin like a request".to_owned());
+    };
+    let args = large(bytes, end, length);
+    Ok(Request { id: id.clone(), method: method.clone(), args, first: None })
+}
+
+fn large_reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
+    let (slots, end) = Peek::at(bytes);
+    let Some(Some(kind)) = slots.first() else {
+        return Err("it does not begin like a reply".to_owned());
+    };
+    let text = large(bytes, end, length);
+    Ok(Reply { kind: kind.clone(), text, ..Reply::default() })
+}
+
+/// Stands for a large value: its size and first bytes, from the operation on that is incomplete.
+fn large(bytes: &[u8], end: u32, length: u64) -> String {
+    let start = bytes.get(end as usize..).unwrap_or_default();
+    let operand = start.first().map(|code| Opcode::of(*code).operand);
+    let header = if let Some(Operand::Counted(size)) = operand { 1 + usize::from(size) } else { 0 };
+    let start = start.get(header..).unwrap_or_default();
+    let start = start.get(..BEGINNING).unwrap_or(start).escape_ascii();
+    format!("<{}, {start}…>", size(length))
+}
+
+/// A number of bytes as a person reads it.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..0x10_0000 => format!("{}.{} KiB", bytes >> 10, (bytes % 1024) * 10 / 1024),
+        _ => {
+            let kib = bytes >> 10;
+            format!("{}.{} MiB", kib >> 10, (kib % 1024) * 10 / 1024)
+        }
+    }
+}
+
+/// Finds the first texts of a pickle, complete or not.
+struct Peek {
+    end: u32,
+}
+
+impl Peek {
+    /// The texts on the stack where the pickle breaks off, and that place.
+    fn at(bytes: &[u8]) -> (Vec<Option<String>>, u32) {
+        let (mut peek, mut stack) = (Self { end: 0 }, Stack::default());
+        let _ = Machine::beginning(bytes, &limits()).run(&mut peek, &mut stack);
+        (stack.slots, peek.end)
+    }
+}
+
+impl Builder for Peek {
+    type Slot = Option<String>;
+
+    fn push(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>) -> CrateResult<()> {
+        self.end = op.end;
+        let is_str =
+            matches!(op.code, opcode::SHORT_BINUNICODE | opcode::BINUNICODE | opcode::BINUNICODE8);
+        let is_name = is_str && op.operand.len() <= NAME;
+        let text = is_name.then(|| str::from_utf8(op.operand).ok()).flatten();
+        stack.push(text.map(str::to_owned));
+        Ok(())
+    }
+
+    fn join(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>, parts: Parts) -> CrateResult<()> {
+        self.end = op.end;
+        stack.truncate(parts.slot);
+        stack.push(None);
+        Ok(())
+    }
+
+    fn fill(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>, parts: Parts) -> CrateResult<()> {
+        self.end = op.end;
+        stack.truncate(parts.slot + 1);
+        Ok(())
+    }
+
+    fn put(&mut self, op: Op<'_>, _: &mut [Self::Slot], _: Option<usize>) -> CrateResult<()> {
+        self.end = op.end;
+        Ok(())
+    }
+
+    fn get(
+        &mut self,
+        op: Op<'_>,
+        stack: &mut Vec<Self::Slot>,
+        _: usize,
+    ) -> CrateResult<Option<Span>> {
+        self.end = op.end;
+        stack.push(None);
+        Ok(None)
+    }
+
+    fn discard(&mut self, op: Op<'_>, stack: &mut Vec<Self::Slot>, first: usize) {
+        self.end = op.end;
+        stack.truncate(first);
+    }
+
+    fn skip(&mut self, op: Op<'_>) {
+        self.end = op.end;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::tap::SHOWN;
+
+    #[test]
+    fn requests_are_calls() {
+        let bytes = b"\x80\x04(\x8c\x02id\x8c\x03put(K\x07\x8c\x01at}\x8c\x05block\x88st.";
+        let read = request(bytes, bytes.len() as u64).unwrap();
+        assert_eq!(read.id.as_deref(), Some("id"));
+        assert_eq!((read.method.as_str(), read.args.as_str()), ("put", "7, 'a', block=True"));
+        let bytes = b"\x80\x04(N\x8c\x06create(\x8c\x05tasksK\x01t}t.";
+        let read = request(bytes, bytes.len() as u64).unwrap();
+        assert_eq!((read.id, read.first.as_deref()), (None, Some("tasks")));
+        assert!(request(b"\x80\x04K\x01.", 5).unwrap_err().contains("4-tuple"));
+    }
+
+    #[test]
+    fn replies_are_values() {
+        let bytes = b"\x80\x04\x8c\x07#RETURN\x8c\x01a](\x8c\x03get\x8c\x03pute\x86\x86.";
+        let read = reply(bytes, bytes.len() as u64).unwrap();
+        assert_eq!((read.kind.as_str(), read.text.as_str()), ("#RETURN", "('a', ['get', 'put'])"));
+        assert_eq!(read.created.as_deref(), Some("a"));
+        let bytes = b"\x80\x04\x8c\x06#ERROR\x8c\x06_queue\x8c\x05Empty\x93)R\x86.";
+        assert_eq!(reply(bytes, bytes.len() as u64).unwrap().text, "_queue.Empty");
+    }
+
+    #[test]
+    fn large_messages_are_shown_by_size_and_first_bytes() {
+        let mut bytes = b"\x80\x04\x95\0\0\0\x01\0\0\0\0(\x8c\x02id\x8c\x03putB\0\0\0\x01".to_vec();
+        bytes.resize(SHOWN, b'a');
+        let read = request(&bytes, 0x100_0040).unwrap();
+        assert_eq!((read.id.as_deref(), read.method.as_str()), (Some("id"), "put"));
+        assert!(read.args.starts_with("<16.0 MiB, aaaa"), "{}", read.args);
+        let mut bytes = b"\x80\x04\x8c\x07#RETURNB\0\0\0\x01".to_vec();
+        bytes.resize(SHOWN, b'a');
+        assert_eq!(reply(&bytes, 1 << 20).unwrap().kind, "#RETURN");
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let mut bytes = b"\x80\x04\x8c\x07#RETURNX\x10\x27\0\0".to_vec();
+        bytes.resize(bytes.len() + 10_000, b'a');
+        bytes.extend(b"\x86.");
+        let text = reply(&bytes, bytes.len() as u64).unwrap().text;
+        assert!(text.ends_with("a…") && text.chars().count() == TEXT + 1, "{}", text.len());
+    }
+}

@@ -1,0 +1,241 @@
+//! The relay: listens, and connects each client to the manager.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::channel::{Frames, Sink, channel};
+use super::connection::{self, Link};
+use super::{Frame, Kind, Sender};
+use crate::error::{Error, Result};
+use crate::net::{Address, Listener, PeerAddress, Stream};
+
+/// The most connections at a time. Each takes two threads and two buffers of 32 KiB.
+const MAX_CONNECTIONS: usize = 1024;
+/// How long connecting to the manager may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after the system had no resources for another connection.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+/// The stack of a connection's thread. The guard reads pickles on it.
+pub(crate) const STACK: usize = 512 << 10;
+
+/// What the guard says to a request, and the most memory for requests.
+pub(crate) struct Check {
+    pub(crate) allows: Box<CheckFn>,
+    /// The longest request.
+    pub(crate) limit: u64,
+    /// The bytes that the requests hold which are arriving now, on all connections.
+    pub(crate) held: AtomicUsize,
+}
+
+/// Returns why a request is refused.
+pub(crate) type CheckFn = dyn Fn(&[u8]) -> Result<(), String> + Send + Sync;
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Check({:?}, at most {} bytes)", self.held, self.limit)
+    }
+}
+
+/// Relays connections between clients and a manager, and shows each frame that passes.
+///
+/// The bytes pass unchanged. Either side can be Python or Rust, on TCP or a Unix socket.
+///
+/// ```
+/// use basemanager::tap::{Exchanges, Relay};
+/// # use basemanager::{Client, Manager, Queue};
+/// # let tasks = Queue::new();
+/// # let manager = Manager::new("key").share("tasks", &tasks).bind("127.0.0.1:0")?.start()?;
+/// # let manager_address = manager.address().clone();
+///
+/// let (relay, frames) = Relay::bind("127.0.0.1:0", manager_address)?;
+/// let (address, handle) = (relay.address().clone(), relay.handle());
+/// let relay = std::thread::spawn(move || relay.run());
+///
+/// Client::connect(&address, "key")?.queue("tasks")?.put(7)?;
+///
+/// handle.stop();
+/// let mut exchanges = Exchanges::new();
+/// let shown: Vec<String> =
+///     frames.flat_map(|frame| exchanges.read(&frame).exchanges).map(|it| it.to_string()).collect();
+/// assert!(shown.iter().any(|line| line.contains("tasks.put(7) ← None")), "{shown:?}");
+/// # relay.join().expect("no panic");
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Relay {
+    listener: Listener,
+    state: Arc<State>,
+    check: Option<Arc<Check>>,
+}
+
+/// What the relay, its handles and its connections share.
+#[derive(Debug)]
+struct State {
+    manager: Address,
+    address: Address,
+    sink: Sink,
+    started: Instant,
+    stopped: AtomicBool,
+    /// The connections that last, by their numbers.
+    links: Mutex<HashMap<u64, Arc<Link>>>,
+}
+
+impl Relay {
+    /// Listens at an address, to relay what comes to the manager. The manager may start later.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot listen there, [`Error::Invalid`] if that is no address.
+    pub fn bind(listen: impl Into<Address>, manager: impl Into<Address>) -> Result<(Self, Frames)> {
+        let listener = Listener::bind(Some(&listen.into()), 0o600)?;
+        let (sink, frames) = channel();
+        let state = State {
+            manager: manager.into(),
+            address: listener.address.clone(),
+            sink,
+            started: Instant::now(),
+            stopped: AtomicBool::new(false),
+            links: Mutex::default(),
+        };
+        Ok((Self { listener, state: Arc::new(state), check: None }, frames))
+    }
+
+    /// Where it listens, with the port that the system chose.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.state.address
+    }
+
+    /// Checks each request before the manager gets it. If `check` returns a reason, the manager does not get the
+    /// request, the client gets the reason as a `#TRACEBACK`, and the connection goes on.
+    ///
+    /// A request of more than `limit` bytes is refused. At most four times that many bytes of requests are held at a
+    /// time, on all connections.
+    #[must_use]
+    pub fn check(
+        mut self,
+        limit: u64,
+        check: impl Fn(&[u8]) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        let held = AtomicUsize::new(0);
+        self.check = Some(Arc::new(Check { allows: Box::new(check), limit, held }));
+        self
+    }
+
+    /// Stops the relay from another thread.
+    #[must_use]
+    pub fn handle(&self) -> RelayHandle {
+        RelayHandle(self.state.clone())
+    }
+
+    /// Relays until [`RelayHandle::stop`] is called. Then all connections have ended.
+    pub fn run(self) {
+        let mut last = 0;
+        while !self.state.stopped.load(Ordering::SeqCst) {
+            match self.listener.accept() {
+                Ok((client, peer)) if !self.state.stopped.load(Ordering::SeqCst) => {
+                    last += 1;
+                    self.serve(last, client, peer);
+                }
+                Ok(_) => break,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted
+                            | ErrorKind::ConnectionReset
+                            | ErrorKind::Interrupted
+                    ) => {}
+                // Out of file descriptors or memory: another connection must end first.
+                Err(_) => thread::sleep(EXHAUSTED),
+            }
+        }
+        self.state.close();
+    }
+
+    fn serve(&self, number: u64, client: Stream, peer: PeerAddress) {
+        let state = self.state.clone();
+        let check = self.check.clone();
+        if state.links().len() >= MAX_CONNECTIONS {
+            let why = format!("refused {peer}: more than {MAX_CONNECTIONS} connections at a time");
+            return state.fail(number, why);
+        }
+        state.show(number, Sender::Client, Kind::Opened(peer.to_string()));
+        let connect = move || {
+            let manager = match Stream::connect(&state.manager, CONNECT_TIMEOUT) {
+                Ok(manager) => manager,
+                Err(error) => {
+                    return state.fail(number, error.reason());
+                }
+            };
+            let link = Arc::new(Link::new(number, client, manager, check));
+            state.links().insert(number, link.clone());
+            // Stopped before it was in the list.
+            if state.stopped.load(Ordering::SeqCst) {
+                link.close();
+            }
+            connection::relay(&link, &state.sink, state.started);
+            state.links().remove(&number);
+        };
+        let thread = thread::Builder::new().name(format!("tap-{number}")).stack_size(STACK);
+        if let Err(error) = thread.spawn(connect) {
+            self.state.fail(number, Error::io("start a thread")(error).reason());
+        }
+    }
+}
+
+impl State {
+    fn links(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that is not relayed, and why.
+    fn fail(&self, connection: u64, why: String) {
+        self.show(connection, Sender::Manager, Kind::Note(why));
+        self.show(connection, Sender::Manager, Kind::Closed);
+        self.show(connection, Sender::Client, Kind::Closed);
+    }
+
+    fn show(&self, connection: u64, sender: Sender, kind: Kind) {
+        let time = self.started.elapsed();
+        self.sink.push(Frame { time, connection, sender, kind }, &mut 0);
+    }
+
+    /// Ends all connections, and then the stream of frames.
+    fn close(&self) {
+        loop {
+            let links = self.links();
+            if links.is_empty() {
+                break;
+            }
+            links.values().for_each(|link| link.close());
+            drop(links);
+            // Their threads wait for nothing else any more.
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.sink.close();
+    }
+}
+
+/// Stops a [`Relay`].
+#[derive(Clone, Debug)]
+pub struct RelayHandle(Arc<State>);
+
+impl RelayHandle {
+    /// Ends [`Relay::run`], and with it all connections. Calling it twice is fine.
+    pub fn stop(&self) {
+        if !self.0.stopped.swap(true, Ordering::SeqCst) {
+            // The accept loop is woken by a connection.
+            let _ = Stream::knock(&self.0.address);
+        }
+    }
+
+    /// The time since the relay was started, as in [`Frame::time`].
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+}

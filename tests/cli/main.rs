@@ -7,6 +7,7 @@
 mod support;
 
 mod doctor;
+mod guard;
 mod items;
 mod metrics;
 mod packaging;

@@ -1,0 +1,174 @@
+//! Decides whether a request could make a manager run code, before the manager unpickles it.
+//!
+//! A pickle names classes and functions, and calls them. Python's own manager does all of that for everyone who has
+//! its key. The guard follows a request as `CPython`'s unpickler would, without doing anything, and passes
+//! only what it understands:
+//!
+//! ```text
+//!   plain data        set([..]), frozenset([..]), bytes(), bytearray(b'..'), slice(1, 2, None), range(0, 9, 1),
+//!                     _codecs.encode('..', 'latin1')                                             in these forms only
+//!   a token           Token.__new__(Token), and its state: (typeid, address, id)        with an allowed address
+//!   a proxy           RebuildProxy(ListProxy, token, 'pickle', {})
+//!                     RebuildProxy(AutoProxy, token, 'pickle', {'exposed': ('get', 'put')})
+//!   allowed names     what [`Guard::allow`] adds
+//! ```
+//! A list of names is not enough: `multiprocessing.managers` reaches `os.system` through a dotted name, `CPython` passes the
+//! names in `exposed` to `exec`, and a token makes the manager connect to the address in it.
+//!
+//! Everything else is refused, also what is well-formed but written by no pickler of `CPython`: a second
+//! `PROTO`, a memo key that is put twice or out of order, a frame that ends within an operation, bytes after `STOP`.
+
+mod forms;
+mod pattern;
+mod reader;
+mod slot;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::net::Address;
+use crate::pickle::machine::{Machine, Stack};
+use crate::pickle::opcode as op;
+
+use pattern::Pattern;
+use reader::Reader;
+
+/// Refuses requests that could make a `CPython` manager run code.
+///
+/// ```
+/// use basemanager::tap::Guard;
+/// let guard = Guard::new().address("127.0.0.1:5000").allow("decimal.Decimal")?;
+///
+/// let harmless = b"\x80\x04(N\x8c\x05dummy)}t.";
+/// assert_eq!(guard.check(harmless), Ok(()));
+///
+/// let hostile = b"\x80\x04(N\x8c\x05dummycos\nsystem\n\x8c\x02id\x85R}t.";
+/// assert!(guard.check(hostile).unwrap_err().contains("os.system is not allowed"));
+/// # Ok::<(), basemanager::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    patterns: Vec<Pattern>,
+    places: Vec<Place>,
+    limits: Limits,
+}
+
+/// An address, as a token has it.
+#[derive(Clone, Debug, PartialEq)]
+enum Place {
+    Tcp(String, u16),
+    /// The path of a Unix socket, or the name of an abstract one after a NUL.
+    Unix(String),
+}
+
+impl Guard {
+    /// Allows plain data, and nothing else: without an [address](Guard::address), every proxy is refused.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an address that tokens may name: the guard's own, and the manager's.
+    ///
+    /// A token has the address by which its client reached the manager, and the manager connects to it. So add every
+    /// name by which clients know the guard, such as `localhost:5000` next to `127.0.0.1:5000`: they are compared as text, and
+    /// never resolved. The manager must be able to connect to each of them. Proxies of other managers are refused.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<Address>) -> Self {
+        let address = address.into();
+        self.places.push(match address.host_and_port() {
+            Some((host, port)) => Place::Tcp(host.to_owned(), port),
+            None => Place::Unix(address.python_path()),
+        });
+        self
+    }
+
+    /// Allows the classes and functions of a pattern `MODULE.NAME`, such as `decimal.Decimal` or `numpy.*`.
+    ///
+    /// `*` stands for any characters of a name. It does not match names that begin with an underscore, nor the
+    /// name of a module of Python's standard library, such as `numpy.sys`. The module is compared as it is: `numpy.*` does not
+    /// allow `numpy.linalg.norm`. No pattern matches a dotted attribute (module `numpy`, name `os.system`), nor the name of a
+    /// protocol of Python 2.
+    ///
+    /// The guard does not know what an allowed name does: a client may call it with any arguments, and set the state of the
+    /// objects that it makes. Prefer exact names. `numpy.*` includes `numpy.load`, which opens files on
+    /// the manager's host.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the pattern has no module or no name, has a `*` in its module, or has one in
+    /// the name and `builtins`, `_codecs` or `multiprocessing.managers` for its module.
+    pub fn allow(mut self, pattern: &str) -> Result<Self> {
+        self.patterns.push(Pattern::new(pattern)?);
+        Ok(self)
+    }
+
+    /// The limits of one request. Defaults to [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Checks one request: a whole pickle, as it stands in a frame after the handshake.
+    ///
+    /// # Errors
+    /// The reason why it must not reach the manager, in plain words.
+    pub fn check(&self, payload: &[u8]) -> std::result::Result<(), String> {
+        self.read(payload).map_err(|error| match error {
+            Error::Protocol { reason } => reason,
+            error => error.to_string(),
+        })
+    }
+
+    fn read(&self, payload: &[u8]) -> Result<()> {
+        if payload.len() > self.limits.frame_size {
+            return Err(Error::limit("frame size", self.limits.frame_size));
+        }
+        if payload.first() != Some(&op::PROTO) {
+            return Err(refused("a pickle must begin with PROTO, as in protocols 2 to 5"));
+        }
+        let (mut reader, mut stack) = (Reader::new(self, payload), Stack::default());
+        let stop = Machine::whole(payload, &self.limits).run(&mut reader, &mut stack)? as usize;
+        if stop + 1 != payload.len() {
+            return Err(refused("bytes follow the end of the pickle"));
+        }
+        reader.finish(&stack.slots)
+    }
+
+    fn allows(&self, module: &str, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(module, name))
+    }
+
+    fn has_tcp(&self, host: &[u8], port: i32) -> bool {
+        let is = |place: &Place| matches!(place, Place::Tcp(own, at) if own.as_bytes() == host && i32::from(*at) == port);
+        self.places.iter().any(is)
+    }
+
+    fn has_unix(&self, path: &[u8]) -> bool {
+        if path.is_empty() {
+            return false;
+        }
+        self.places.iter().any(|place| matches!(place, Place::Unix(own) if own.as_bytes() == path))
+    }
+
+    /// The allowed addresses, for a reason.
+    fn places(&self) -> String {
+        let places = self.places.iter().map(|place| match place {
+            Place::Tcp(host, port) => format!("{host}:{port}"),
+            Place::Unix(path) => path.replace('\0', "@"),
+        });
+        places.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn refused(reason: impl Into<String>) -> Error {
+    Error::protocol(reason)
+}
+
+/// A name or address of a pickle, for a reason: at most 80 bytes of it.
+fn shown(text: &[u8]) -> String {
+    let (start, dots) = text.split_at_checked(80).map_or((text, ""), |(start, _)| (start, "..."));
+    format!("{}{dots}", start.escape_ascii())
+}

@@ -15,7 +15,7 @@ use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::channel::Sink;
 use super::frames::{HANDSHAKE, Parser};
@@ -301,6 +301,11 @@ impl Drop for Gate<'_> {
     }
 }
 
+/// The time since then in whole microseconds, as a recording has it.
+pub(crate) fn since(started: Instant) -> Duration {
+    Duration::from_micros(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
 /// Shows what passes in one direction.
 struct Tee {
     sink: Sink,
@@ -325,7 +330,7 @@ impl Tee {
 
     fn show(&mut self, kind: Kind) {
         let (connection, sender) = (self.connection, self.sender);
-        let time = self.started.elapsed();
+        let time = since(self.started);
         self.sink.push(Frame { time, connection, sender, kind }, &mut self.lost);
     }
 
@@ -334,7 +339,7 @@ impl Tee {
         let (connection, sender) = (self.connection, Sender::Manager);
         let bytes = frame.get(4..).unwrap_or_default().to_vec();
         let kind = Kind::Payload { header: 4, length: bytes.len() as u64, bytes };
-        let time = self.started.elapsed();
+        let time = since(self.started);
         let mut lost = 0;
         self.sink.push(Frame { time, connection, sender, kind }, &mut lost);
         if lost > 0 {

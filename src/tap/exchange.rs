@@ -8,13 +8,14 @@
 //! ```
 //! Replies come in the order of their requests, which may be pipelined.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::{Call, Event, Exchange, Meaning, Outcome};
 use super::frames::{HANDSHAKE, name_protocol};
 use super::handshake::Tracker;
 use super::message::{self, Reply, Request};
+use super::pending::{Pending, Requests, Typeids};
 use super::{Frame, Kind, Sender};
 
 /// The most connections that are followed at a time.
@@ -23,8 +24,6 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_WAITING: usize = 50_000;
 /// The most characters of their arguments.
 const MAX_TEXT: usize = 16 << 20;
-/// The most ids whose typeids are known.
-const MAX_IDS: usize = 50_000;
 
 /// What [`Exchanges::read`] returns.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,46 +51,9 @@ struct Connection {
     frames: [u64; 2],
     closed: [bool; 2],
     foreign: [bool; 2],
-    /// Whether the relay has said why there is no handshake.
+    /// Whether it is known why no handshake was seen.
     explained: bool,
-    pending: VecDeque<Pending>,
-    /// Replies whose requests passed unseen and are not counted yet.
-    ahead: u64,
-}
-
-#[derive(Debug)]
-enum Pending {
-    Call {
-        call: Call,
-        first: Option<String>,
-        since: Duration,
-        told: bool,
-    },
-    /// This many requests that were not seen.
-    Unseen(u64),
-}
-
-/// The typeids of ids. The oldest are forgotten.
-#[derive(Debug, Default)]
-struct Typeids {
-    known: HashMap<String, String>,
-    order: VecDeque<String>,
-}
-
-impl Typeids {
-    fn add(&mut self, id: &str, typeid: &str) {
-        if id.len() > 200 || typeid.len() > 1000 {
-            return;
-        }
-        if self.known.insert(id.to_owned(), typeid.to_owned()).is_none() {
-            self.order.push_back(id.to_owned());
-        }
-        if self.order.len() > MAX_IDS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
+    pending: Requests,
 }
 
 impl Exchanges {
@@ -148,6 +110,7 @@ impl Exchanges {
             }
             Kind::Lost(count) => {
                 increment(&mut connection.frames, side, *count);
+                connection.explained = true;
                 self.lost(&mut connection, *sender, *count);
                 events.push(Event::Lost(*sender, *count));
                 Meaning::Other
@@ -167,7 +130,7 @@ impl Exchanges {
             if self.connections.len() > MAX_CONNECTIONS
                 && let Some((_, oldest)) = self.connections.pop_first()
             {
-                self.forget(oldest.pending);
+                self.forget(oldest.pending.into_all());
             }
         }
         let exchange = |event| Exchange { time: *time, connection: *number, event };
@@ -180,7 +143,7 @@ impl Exchanges {
         for (number, connection) in &mut self.connections {
             // Those behind it wait for it, not in the manager.
             if let Some(Pending::Call { call, since, told: told @ false, .. }) =
-                connection.pending.front_mut()
+                connection.pending.first()
                 && now.saturating_sub(*since) >= at_least
             {
                 *told = true;
@@ -209,7 +172,7 @@ impl Exchanges {
         };
         let Request { id, method, args, first } = request;
         let named = id.as_ref().or(first.as_ref().filter(|_| takes_id(&method)));
-        let typeid = named.and_then(|id| self.typeids.known.get(id).cloned());
+        let typeid = named.and_then(|id| self.typeids.of(id));
         let call = Call { id, typeid, method, args, ..Call::empty() };
         self.wait_for(connection, time, call.clone(), first);
         Meaning::Request(call)
@@ -223,11 +186,11 @@ impl Exchanges {
         first: Option<String>,
     ) {
         if self.waiting >= MAX_WAITING || self.text >= MAX_TEXT {
-            return connection.unseen(1);
+            return connection.pending.add_unseen(1);
         }
         self.waiting += 1;
         self.text += text(&call);
-        connection.pending.push_back(Pending::Call { call, first, since: time, told: false });
+        connection.pending.push(Pending::Call { call, first, since: time, told: false });
     }
 
     fn reply(
@@ -237,7 +200,7 @@ impl Exchanges {
         reply: Result<Reply, String>,
         events: &mut Vec<Event>,
     ) -> Meaning {
-        let (mut call, first) = match connection.take() {
+        let (mut call, first) = match connection.pending.take() {
             Some(Pending::Call { call, first, since, .. }) => {
                 self.waiting -= 1;
                 self.text -= text(&call);
@@ -263,30 +226,11 @@ impl Exchanges {
     }
 
     fn lost(&mut self, connection: &mut Connection, sender: Sender, count: u64) {
-        if sender == Sender::Client {
-            let known = count.min(connection.ahead);
-            connection.ahead -= known;
-            return connection.unseen(count - known);
-        }
-        let mut left = count;
-        while left > 0 {
-            match connection.pending.front_mut() {
-                Some(Pending::Unseen(count)) => {
-                    let seen = left.min(*count);
-                    (left, *count) = (left - seen, *count - seen);
-                    if *count == 0 {
-                        connection.pending.pop_front();
-                    }
-                }
-                Some(Pending::Call { .. }) => {
-                    left -= 1;
-                    let pending = connection.pending.pop_front();
-                    self.forget(pending);
-                }
-                None => {
-                    connection.ahead = connection.ahead.saturating_add(left);
-                    break;
-                }
+        match sender {
+            Sender::Client => connection.pending.lost_requests(count),
+            Sender::Manager => {
+                let gone = connection.pending.lost_replies(count);
+                self.forget(gone);
             }
         }
     }
@@ -309,7 +253,7 @@ impl Exchanges {
         // A manager that is gone replies no more. A client that is gone may still get replies.
         let both = connection.closed.iter().all(|closed| *closed);
         if sender == Sender::Manager || both {
-            for pending in std::mem::take(&mut connection.pending) {
+            for pending in connection.pending.take_all() {
                 if let Pending::Call { call, since, .. } = &pending {
                     let (took, outcome) =
                         (time.saturating_sub(*since), Outcome::Unanswered(sender));
@@ -329,32 +273,6 @@ impl Exchanges {
             if let Pending::Call { call, .. } = pending {
                 self.waiting -= 1;
                 self.text -= text(&call);
-            }
-        }
-    }
-}
-
-impl Connection {
-    /// Notes requests that are only counted.
-    fn unseen(&mut self, count: u64) {
-        match self.pending.back_mut() {
-            _ if count == 0 => {}
-            Some(Pending::Unseen(before)) => *before = before.saturating_add(count),
-            _ => self.pending.push_back(Pending::Unseen(count)),
-        }
-    }
-
-    /// The request that the next reply is for.
-    fn take(&mut self) -> Option<Pending> {
-        match self.pending.front_mut() {
-            Some(Pending::Unseen(count @ 2..)) => {
-                *count -= 1;
-                Some(Pending::Unseen(1))
-            }
-            Some(_) => self.pending.pop_front(),
-            None => {
-                self.ahead += 1;
-                None
             }
         }
     }
@@ -383,5 +301,101 @@ fn outcome(reply: Reply) -> Outcome {
         "#TRACEBACK" => Outcome::Traceback(text),
         "#UNSERIALIZABLE" => Outcome::Unserializable(text),
         kind => Outcome::Unreadable(format!("an unknown kind of reply, {kind:?}")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    const REPLY: &[u8] = b"\x80\x04\x8c\x07#RETURNK\x07\x86.";
+
+    fn read(exchanges: &mut Exchanges, sender: Sender, kind: Kind) -> Vec<String> {
+        let frame = Frame { time: Duration::ZERO, connection: 1, sender, kind };
+        exchanges.read(&frame).exchanges.iter().map(ToString::to_string).collect()
+    }
+
+    fn payload(bytes: &[u8]) -> Kind {
+        Kind::Payload { header: 4, length: bytes.len() as u64, bytes: bytes.to_vec() }
+    }
+
+    fn request(method: &str) -> Kind {
+        let mut bytes = b"\x80\x04(\x8c\x02id\x8c\x01".to_vec();
+        bytes.extend(method.as_bytes());
+        payload(&[&bytes[..], b")}t."].concat())
+    }
+
+    /// Past the handshake.
+    fn exchanges() -> Exchanges {
+        let mut exchanges = Exchanges::new();
+        read(&mut exchanges, Sender::Client, Kind::Lost(HANDSHAKE));
+        read(&mut exchanges, Sender::Manager, Kind::Lost(HANDSHAKE));
+        exchanges
+    }
+
+    #[test]
+    fn pipelined_requests_are_paired_in_order() {
+        use Sender::{Client, Manager};
+        let mut exchanges = exchanges();
+        assert_eq!(read(&mut exchanges, Client, request("a")), [""; 0]);
+        assert_eq!(read(&mut exchanges, Client, request("b")), [""; 0]);
+        assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.a() ← 7"]);
+        assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.b() ← 7"]);
+    }
+
+    #[test]
+    fn lost_frames_do_not_mix_up_requests_and_replies() {
+        use Sender::{Client, Manager};
+        // The second of three requests, and a reply that comes before this is known.
+        let mut exchanges = exchanges();
+        read(&mut exchanges, Client, request("a"));
+        let shown = read(&mut exchanges, Manager, payload(REPLY));
+        assert_eq!(shown, ["#1 <id id…>.a() ← 7"]);
+        assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 (no request) ← 7"]);
+        read(&mut exchanges, Client, Kind::Lost(1));
+        read(&mut exchanges, Client, request("c"));
+        assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.c() ← 7"]);
+        // Replies that were lost.
+        for method in ["d", "e", "f"] {
+            read(&mut exchanges, Client, request(method));
+        }
+        read(&mut exchanges, Manager, Kind::Lost(2));
+        assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.f() ← 7"]);
+        assert_eq!((exchanges.waiting, exchanges.text), (0, 0));
+    }
+
+    #[test]
+    fn absurd_counts_of_a_recording_are_read_at_once() {
+        use Sender::{Client, Manager};
+        let mut exchanges = exchanges();
+        for _ in 0..3 {
+            read(&mut exchanges, Client, Kind::Lost(u64::MAX));
+            read(&mut exchanges, Manager, Kind::Lost(u64::MAX));
+        }
+        read(&mut exchanges, Client, request("a"));
+        read(&mut exchanges, Manager, payload(REPLY));
+        read(&mut exchanges, Client, Kind::Closed);
+        let closed = read(&mut exchanges, Manager, Kind::Closed);
+        assert_eq!(closed.last().map(String::as_str), Some("#1 closed"));
+        assert!(exchanges.connections.is_empty());
+    }
+
+    #[test]
+    fn requests_that_wait_are_bounded_and_shown_once() {
+        let mut exchanges = exchanges();
+        for _ in 0..MAX_WAITING + 10 {
+            read(&mut exchanges, Sender::Client, request("a"));
+        }
+        assert_eq!(exchanges.waiting, MAX_WAITING);
+        let told = exchanges.waiting(Duration::from_secs(2), Duration::from_secs(1));
+        assert_eq!(
+            told.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["#1 <id id…>.a() … waiting"]
+        );
+        assert!(exchanges.waiting(Duration::from_secs(3), Duration::from_secs(1)).is_empty());
+        read(&mut exchanges, Sender::Client, Kind::Closed);
+        assert_eq!(read(&mut exchanges, Sender::Manager, Kind::Closed).len(), MAX_WAITING + 1);
+        assert_eq!((exchanges.waiting, exchanges.text), (0, 0));
     }
 }

@@ -17,6 +17,7 @@ mod guard;
 mod handshake;
 mod listing;
 mod message;
+mod pending;
 mod record;
 mod relay;
 mod remarks;

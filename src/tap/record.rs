@@ -215,7 +215,9 @@ mod tests {
             })
             .collect();
         let mut recorder = Recorder::create(&path, start).unwrap();
-        frames.iter().for_each(|frame| recorder.write(frame).unwrap());
+        for frame in &frames {
+            recorder.write(frame).unwrap();
+        }
         recorder.flush().unwrap();
         assert!(Recorder::create(&path, start).is_err(), "it exists");
         #[cfg(unix)]

@@ -200,7 +200,7 @@ impl State {
     }
 
     fn show(&self, connection: u64, sender: Sender, kind: Kind) {
-        let time = self.started.elapsed();
+        let time = connection::since(self.started);
         self.sink.push(Frame { time, connection, sender, kind }, &mut 0);
     }
 
@@ -236,6 +236,6 @@ impl RelayHandle {
     /// The time since the relay was started, as in [`Frame::time`].
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.0.started.elapsed()
+        connection::since(self.0.started)
     }
 }

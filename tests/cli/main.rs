@@ -15,6 +15,7 @@ mod readme;
 mod serve;
 mod stat;
 mod statuses;
+mod tap;
 mod work;
 
 use std::io::Write;

@@ -7,11 +7,12 @@ use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use basemanager::tap::{
-    Event, Exchanges, Frame, Frames, Kind, Recorder, Recording, Relay, RelayHandle,
+    Event, Exchanges, Frame, Frames, Guard, Kind, Recorder, Recording, Relay, RelayHandle,
 };
+use basemanager::{Address, Error};
 use clap::ArgAction;
 
 use crate::failure::Failure;
@@ -85,7 +86,7 @@ impl Tap {
     }
 
     fn replay(&self, file: &Path) -> Result<(), Failure> {
-        let recording = Recording::open(file)?;
+        let recording = Recording::open(file).map_err(usage)?;
         let mut view = View::new(self, recording.start(), None);
         let mut last = Duration::ZERO;
         let shown = (|| {
@@ -103,8 +104,12 @@ impl Tap {
     }
 
     fn relay(&self, listen: &str, manager: &str) -> Result<(), Failure> {
-        let start = SystemTime::now();
-        let recorder = self.save.as_ref().map(|file| Recorder::create(file, start)).transpose()?;
+        // In whole microseconds, as a recording has it.
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start =
+            UNIX_EPOCH + Duration::from_micros(u64::try_from(start.as_micros()).unwrap_or(0));
+        let create = |file| Recorder::create(file, start).map_err(usage);
+        let recorder = self.save.as_ref().map(create).transpose()?;
         if let Some(file) = &self.save {
             eprintln!(
                 "basemanager: {} will hold items in clear, and handshakes from which a weak key can be guessed; \
@@ -143,10 +148,34 @@ impl Tap {
         if !self.guard {
             return Ok(relay);
         }
-        // GUARD: merge with src/tap/guard.rs.
-        let _ = (manager, GUARDED, &self.allow, &self.known_as);
-        Err(Failure::usage("--guard is not available in this build"))
+        let mut guard = Guard::new().address(relay.address()).address(manager);
+        let aliases = local_names(relay.address()).into_iter().chain(local_names(&manager.into()));
+        for address in aliases.chain(self.known_as.iter().map(Address::from)) {
+            guard = guard.address(address);
+        }
+        for pattern in &self.allow {
+            guard = guard.allow(pattern).map_err(usage)?;
+        }
+        Ok(relay.check(GUARDED, move |request| guard.check(request)))
     }
+}
+
+/// The other names of an address of this host, by which clients here may know it.
+fn local_names(address: &Address) -> Vec<Address> {
+    let text = address.to_string();
+    let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
+    let names: &[&str] = match host {
+        "127.0.0.1" => &["localhost"],
+        "localhost" => &["127.0.0.1"],
+        "" | "0.0.0.0" => &["127.0.0.1", "localhost", "0.0.0.0"],
+        _ => &[],
+    };
+    names.iter().map(|name| Address::from(format!("{name}:{port}"))).collect()
+}
+
+/// A file that the command line names is wrong.
+fn usage(error: Error) -> Failure {
+    Failure::usage(Failure::from(error).message)
 }
 
 /// A reader that closed the pipe has seen enough.

@@ -1,0 +1,134 @@
+//! What must be remembered until a reply comes: the requests before it, and the typeids of ids.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::Call;
+
+/// The most ids whose typeids are known.
+const MAX_IDS: usize = 50_000;
+
+/// A request that waits for its reply.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    Call {
+        call: Call,
+        first: Option<String>,
+        since: Duration,
+        /// Whether it was shown that it waits.
+        told: bool,
+    },
+    /// This many requests that were not seen.
+    Unseen(u64),
+}
+
+/// The requests of a connection that have no reply yet, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    waiting: VecDeque<Pending>,
+    /// Replies whose requests passed unseen and are not counted yet.
+    ahead: u64,
+}
+
+impl Requests {
+    pub(crate) fn push(&mut self, request: Pending) {
+        self.waiting.push_back(request);
+    }
+
+    /// The one whose reply is next.
+    pub(crate) fn first(&mut self) -> Option<&mut Pending> {
+        self.waiting.front_mut()
+    }
+
+    /// Notes requests that are only counted.
+    pub(crate) fn add_unseen(&mut self, count: u64) {
+        match self.waiting.back_mut() {
+            _ if count == 0 => {}
+            Some(Pending::Unseen(before)) => *before = before.saturating_add(count),
+            _ => self.waiting.push_back(Pending::Unseen(count)),
+        }
+    }
+
+    /// Takes the one that the next reply is for.
+    pub(crate) fn take(&mut self) -> Option<Pending> {
+        match self.waiting.front_mut() {
+            Some(Pending::Unseen(count @ 2..)) => {
+                *count -= 1;
+                Some(Pending::Unseen(1))
+            }
+            Some(_) => self.waiting.pop_front(),
+            None => {
+                self.ahead = self.ahead.saturating_add(1);
+                None
+            }
+        }
+    }
+
+    /// This many requests passed unseen. Some of their replies may have come before this was known.
+    pub(crate) fn lost_requests(&mut self, count: u64) {
+        let answered = count.min(self.ahead);
+        self.ahead -= answered;
+        self.add_unseen(count - answered);
+    }
+
+    /// This many replies passed unseen. Returns the requests that they were for.
+    pub(crate) fn lost_replies(&mut self, count: u64) -> Vec<Pending> {
+        let (mut left, mut gone) = (count, Vec::new());
+        while left > 0 {
+            match self.waiting.front_mut() {
+                Some(Pending::Unseen(count)) => {
+                    let seen = left.min(*count);
+                    (left, *count) = (left - seen, *count - seen);
+                    if *count == 0 {
+                        self.waiting.pop_front();
+                    }
+                }
+                Some(Pending::Call { .. }) => {
+                    left -= 1;
+                    gone.extend(self.waiting.pop_front());
+                }
+                None => {
+                    self.ahead = self.ahead.saturating_add(left);
+                    break;
+                }
+            }
+        }
+        gone
+    }
+
+    /// Takes all: no more replies come.
+    pub(crate) fn take_all(&mut self) -> VecDeque<Pending> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(crate) fn into_all(self) -> VecDeque<Pending> {
+        self.waiting
+    }
+}
+
+/// The typeids of ids. The oldest are forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Typeids {
+    known: HashMap<String, String>,
+    order: VecDeque<String>,
+}
+
+impl Typeids {
+    pub(crate) fn add(&mut self, id: &str, typeid: &str) {
+        if id.len() > 200 || typeid.len() > 1000 {
+            return;
+        }
+        if self.known.insert(id.to_owned(), typeid.to_owned()).is_none() {
+            self.order.push_back(id.to_owned());
+        }
+        if self.order.len() > MAX_IDS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn of(&self, id: &str) -> Option<String> {
+        self.known.get(id).cloned()
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Frame, Kind};
+use crate::net::deadline;
 
 /// The most frames that wait to be shown.
 const MAX_FRAMES: usize = 16 * 1024;
@@ -107,7 +108,7 @@ impl Frames {
     /// [`RecvTimeoutError::Timeout`] if none came in time, [`RecvTimeoutError::Disconnected`] after the last frame of a
     /// relay that has stopped.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Frame, RecvTimeoutError> {
-        self.next_until(Some(Instant::now() + timeout))
+        self.next_until(Some(deadline(timeout)))
     }
 
     /// Whether a frame waits to be taken.

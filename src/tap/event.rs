@@ -184,7 +184,8 @@ impl fmt::Display for Outcome {
 }
 
 impl fmt::Display for Exchange {
-    /// One line, without time: `#3 task_queue.put(7) ← None`.
+    /// One line, without time: `#3 task_queue.put(7) ← None`. Names and texts of the peers are shown as they are, with any
+    /// control characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{} ", self.connection)?;
         match &self.event {

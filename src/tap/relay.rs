@@ -81,8 +81,10 @@ struct State {
     sink: Sink,
     started: Instant,
     stopped: AtomicBool,
-    /// The connections that last, by their numbers.
+    /// The connections that are relayed, by their numbers.
     links: Mutex<HashMap<u64, Arc<Link>>>,
+    /// These, and those for which the relay connects to the manager.
+    permits: AtomicUsize,
 }
 
 impl Relay {
@@ -100,6 +102,7 @@ impl Relay {
             started: Instant::now(),
             stopped: AtomicBool::new(false),
             links: Mutex::default(),
+            permits: AtomicUsize::new(0),
         };
         Ok((Self { listener, state: Arc::new(state), check: None }, frames))
     }
@@ -159,12 +162,14 @@ impl Relay {
     fn serve(&self, number: u64, client: Stream, peer: PeerAddress) {
         let state = self.state.clone();
         let check = self.check.clone();
-        if state.links().len() >= MAX_CONNECTIONS {
+        let permit = Permit::new(&state);
+        if state.permits.load(Ordering::SeqCst) > MAX_CONNECTIONS {
             let why = format!("refused {peer}: more than {MAX_CONNECTIONS} connections at a time");
             return state.fail(number, why);
         }
         state.show(number, Sender::Client, Kind::Opened(peer.to_string()));
         let connect = move || {
+            let _permit = permit;
             let manager = match Stream::connect(&state.manager, CONNECT_TIMEOUT) {
                 Ok(manager) => manager,
                 Err(error) => {
@@ -217,6 +222,22 @@ impl State {
             thread::sleep(Duration::from_millis(1));
         }
         self.sink.close();
+    }
+}
+
+/// Counts a connection until its thread ends.
+struct Permit(Arc<State>);
+
+impl Permit {
+    fn new(state: &Arc<State>) -> Self {
+        state.permits.fetch_add(1, Ordering::SeqCst);
+        Self(state.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.permits.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

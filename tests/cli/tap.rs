@@ -610,12 +610,92 @@ fn unix_sockets_are_relayed_on_both_sides() {
 }
 
 #[test]
+fn terminal_has_colors_unless_they_are_not_wanted() {
+    let Some(python) = pythons().last() else { return };
+    let served = Served::new(&[]);
+    let dir = TempDir::new();
+    let file = dir.path("session");
+    let tap = Tap::new(&served.address, &["--save", &file]);
+    run(basemanager(&["get", "--timeout", "0", "task_queue", "--address", &tap.address]), b"");
+    tap.end();
+    let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))";
+    let shown = |no_color: &str| {
+        let mut command = std::process::Command::new(&python.path);
+        let program = env!("CARGO_BIN_EXE_basemanager");
+        command.args(["-c", spawn, program, "tap", "--replay", &file]).env("NO_COLOR", no_color);
+        Process::start("pty", &mut command).end(PATIENCE).well().stdout
+    };
+    assert_line(&shown(""), &["\x1b[2m", "dummy()", "\x1b[0m"]);
+    let plain = shown("1");
+    assert_line(&plain, &["dummy()"]);
+    assert!(plain.iter().all(|line| !line.contains('\x1b')), "{plain:?}");
+}
+
+#[test]
+fn rust_programs_run_through_the_tap() {
+    for python in pythons() {
+        let (mut manager, address) = Peer::Python(python).serve("manager", &["127.0.0.1:0"]);
+        let tap = Tap::new(&address, &[]);
+        let mut consumer = Peer::Rust.start("consumer", &[&tap.address]);
+        let mut producer = Peer::Rust.start("producer", &[&tap.address, "0.01"]);
+        for _ in 0..10 {
+            assert_eq!(producer.line().strip_prefix("put "), Some(&*consumer.line()), "{python}");
+        }
+        Peer::Rust.start("close", &[&tap.address]).end(PATIENCE).well();
+        manager.end(PATIENCE).well();
+        for mut program in [producer, consumer] {
+            assert_mentions(&program.end(PATIENCE).well().stderr, &["the manager has gone"]);
+        }
+        assert_line(&tap.end(), &["task_queue.put(", "← None"]);
+    }
+}
+
+#[test]
+fn threads_and_files_of_connections_go_with_them() {
+    let served = Served::new(&[]);
+    let tap = Tap::new(&served.address, &[]);
+    // It accepts, so that all of its own threads run.
+    drop(Wire::accepted(&tap.address, KEY));
+    until("its own threads are left", PATIENCE, || tap.process.threads() == 3);
+    let before = (3, tap.process.files());
+    for _ in 0..3 {
+        let wires: Vec<Wire> = (0..200).map(|_| Wire::accepted(&tap.address, KEY)).collect();
+        assert!(tap.process.threads() >= before.0 + 400);
+        drop(wires);
+        until("all is as before", PATIENCE, || {
+            (tap.process.threads(), tap.process.files()) == before
+        });
+    }
+    // Connections that the manager closes.
+    let wires: Vec<Wire> = (0..50).map(|_| Wire::accepted(&tap.address, KEY)).collect();
+    drop(served);
+    for mut wire in wires {
+        assert_eq!(wire.read(), None);
+    }
+    until("all is as before", PATIENCE, || (tap.process.threads(), tap.process.files()) == before);
+    tap.end();
+}
+
+#[test]
+fn tap_ends_while_connections_last() {
+    let served = Served::new(&[]);
+    let tap = Tap::new(&served.address, &[]);
+    let mut waiting =
+        Process::start("get", &mut basemanager(&["get", "task_queue", "--address", &tap.address]));
+    until_asleep(&[&waiting], || true);
+    assert_line(&tap.end(), &["task_queue.get", "←"]);
+    assert_eq!(waiting.end(PATIENCE).code, Some(3));
+}
+
+#[test]
 fn wrong_use_is_refused() {
     for (args, part) in [
         (&["tap"][..], "required"),
         (&["tap", "127.0.0.1:0"], "MANAGER"),
         (&["tap", "a:1", "b:2", "--replay", "x"], "cannot be used"),
         (&["tap", "a:1", "b:2", "--allow", "x.y"], "--guard"),
+        (&["tap", "127.0.0.1:0", "b:2", "--guard", "--allow", "*.y"], "*.y"),
+        (&["tap", ":59871", "localhost:59871"], "both"),
     ] {
         let ran = run(basemanager(args), b"");
         assert!(ran.status == 2 && ran.stderr.contains(part), "{args:?}: {ran:?}");

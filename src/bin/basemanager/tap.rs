@@ -118,6 +118,10 @@ impl Tap {
             );
         }
         let (relay, frames) = Relay::bind(listen, manager)?;
+        let (own, other) = (relay.address(), Address::from(manager));
+        if *own == other || local_names(own).contains(&other) {
+            return Err(Failure::usage(format!("LISTEN and MANAGER are both {manager}")));
+        }
         let relay = self.guarded(relay, manager)?;
         let listening = format!("listening on {}", relay.address());
         // Programs read JSON from stdout.

@@ -398,4 +398,33 @@ mod tests {
         assert_eq!(read(&mut exchanges, Sender::Manager, Kind::Closed).len(), MAX_WAITING + 1);
         assert_eq!((exchanges.waiting, exchanges.text), (0, 0));
     }
+
+    #[test]
+    fn any_frames_are_read_and_explained() {
+        let mut rng = crate::tap::remarks::tests::Random(99);
+        let mut exchanges = Exchanges::new();
+        for _ in 0..20_000 {
+            let length = usize::from(rng.next()) % 60;
+            let mut bytes: Vec<u8> = (0..length).map(|_| rng.opcode()).collect();
+            if rng.next() < 128 {
+                bytes.splice(..0, *b"\x80\x04(\x8c\x01a\x8c\x01b");
+                bytes.push(b'.');
+            }
+            let kind = match rng.next() % 12 {
+                0 => Kind::Opened(String::new()),
+                1 => Kind::Closed,
+                2 => Kind::Lost(u64::from(rng.next())),
+                3 => Kind::Foreign(bytes),
+                4 => Kind::Note("note".to_owned()),
+                5 => Kind::Payload { header: 12, length: u64::MAX, bytes },
+                _ => payload(&bytes),
+            };
+            let sender = if rng.next() < 128 { Sender::Client } else { Sender::Manager };
+            let connection = u64::from(rng.next()) % 4;
+            let frame = Frame { time: Duration::ZERO, connection, sender, kind };
+            let read = exchanges.read(&frame);
+            assert!(!crate::tap::explain(&frame, &read.meaning).is_empty());
+            assert!(read.exchanges.iter().all(|exchange| !exchange.to_string().is_empty()));
+        }
+    }
 }

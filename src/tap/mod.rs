@@ -6,6 +6,21 @@
 //!               └─ Frame ──► Exchanges ──► lines, explanations, JSON, a recording, an HTML page
 //! ```
 //! It needs no key, because nothing is signed or encrypted after the handshake.
+//!
+//! [`Relay`] and its [`Frames`] are the source; [`Exchanges`] pairs requests with replies; [`explain()`] and [`listing()`]
+//! explain a frame and its pickle; [`Recorder`] and [`Recording`] keep frames in a file; [`Guard`] refuses requests.
+//!
+//! # What a relay cannot hide
+//!
+//! A proxy names the address of its manager, and Python connects there. So:
+//!
+//! - A client that connected to the relay makes proxies that name the relay. If it sends one to a manager of `CPython`, as an
+//!   item or argument, the manager does not recognize it as its own. It connects to itself, through the relay, with the key of its
+//!   process (`multiprocessing.current_process().authkey`), which must be the manager's.
+//! - A proxy that a method returns (`#PROXY`) names the manager. Calls to it do not pass the relay. With a guard, make
+//!   the manager's address one that its clients cannot reach.
+//!
+//! If one side resets a connection, the other side sees it closed.
 
 mod channel;
 mod connection;

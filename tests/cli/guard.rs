@@ -12,6 +12,7 @@ use std::time::Duration;
 use basemanager::tap::Guard;
 
 use crate::support::{Process, Python, TempDir, pythons, say};
+use crate::{KEY, basemanager};
 
 use hostile::Does::{Connects, Finds, Nothing, Runs};
 use hostile::{all, hostile, text};
@@ -60,6 +61,33 @@ fn hidden_names_are_carried_out_by_cpython_and_refused() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn hostile_requests_run_code_in_a_bare_manager_only() {
+    let check = |python: &Python| {
+        let directory = TempDir::new();
+        let mut manager = script(python, &["serve", KEY]);
+        let address = manager.address();
+        // Nothing is refused for its address alone.
+        let args = ["tap", "127.0.0.1:0", &address, "--guard", "--known-as", OWN];
+        let mut tap = Process::start("tap", &mut basemanager(&args));
+        let mut direct = script(python, &["send", &address, KEY]);
+        let mut guarded = script(python, &["send", &tap.address(), KEY]);
+        for index in 0..hostile("").len() {
+            // A manager keeps the types of proxies that it has made: each case has names of its own.
+            let marker = directory.path(&format!("marker-{index}"));
+            let (name, does, pickle) = hostile(&marker).swap_remove(index);
+            let line = hex(&pickle);
+            assert_eq!(guarded.ask(&line), "#TRACEBACK #RETURN", "{python}: {name}");
+            assert!(!fs::exists(&marker).unwrap(), "{python}: {name} ran behind the guard");
+            if matches!(does, Runs) {
+                direct.ask(&line);
+                assert!(fs::exists(&marker).unwrap(), "{python}: {name} did not run");
+            }
+        }
+    };
+    thread::scope(|scope| pythons().iter().for_each(|python| drop(scope.spawn(|| check(python)))));
 }
 
 #[test]

@@ -6,6 +6,10 @@ python guard.py run          for each line `PICKLE MARKER` (in hex, a path): unp
 python guard.py judge PLACES for each line `PICKLE` that the guard has passed: `+` if CPython does nothing but what the guard
                              allows, or what it does
 python guard.py forms PLACES prints the pickles, in hex, that clients of a manager send: a line each, after its name
+python guard.py serve KEY    a manager of its own, until the end of its input
+python guard.py send ADDRESS KEY
+                             for each line `PICKLE` sends it as the first request of a connection, and then another; prints the
+                             kinds of the replies, or `closed`
 python guard.py traffic FILE runs CPython's own tests of its managers, and writes `address PLACE` and `request PICKLE` lines
 
 PLACES are the addresses of the manager, as HOST:PORT or as paths.
@@ -280,6 +284,33 @@ def forms(places):
     print('end', flush=True)
 
 
+def serve(key):
+    import copyreg
+    import multiprocessing
+    import threading
+    copyreg.add_extension('os', 'mkdir', 240)
+    multiprocessing.current_process().authkey = key.encode()
+    server = managers.SyncManager(('127.0.0.1', 0), key.encode()).get_server()
+    print('listening on 127.0.0.1:{}'.format(server.address[1]), flush=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()
+    os._exit(0)
+
+
+def send(place, key):
+    from multiprocessing.connection import Client
+    for line in sys.stdin:
+        said = []
+        with Client(address(place), authkey=key.encode()) as connection:
+            for request in bytes.fromhex(line), pickle.dumps((None, 'dummy', (), {})):
+                try:
+                    connection.send_bytes(request)
+                    said.append(connection.recv()[0])
+                except (EOFError, OSError):
+                    said.append('closed')
+        print(*said, flush=True)
+
+
 def traffic():
     import multiprocessing
     import tempfile
@@ -321,4 +352,6 @@ def traffic():
 
 if __name__ == '__main__':
     mode, *rest = sys.argv[1:]
-    {'run': run, 'judge': lambda: judge(rest), 'forms': lambda: forms(rest), 'traffic': traffic}[mode]()
+    modes = {'run': run, 'judge': lambda: judge(rest), 'forms': lambda: forms(rest), 'traffic': traffic}
+    modes.update(serve=lambda: serve(*rest), send=lambda: send(*rest))
+    modes[mode]()

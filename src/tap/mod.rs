@@ -30,6 +30,7 @@ mod explain;
 mod frames;
 mod guard;
 mod handshake;
+pub mod html;
 mod listing;
 mod message;
 mod pending;

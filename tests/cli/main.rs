@@ -16,6 +16,7 @@ mod serve;
 mod stat;
 mod statuses;
 mod tap;
+mod tap_html;
 mod work;
 
 use std::io::Write;

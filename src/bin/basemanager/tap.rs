@@ -322,8 +322,7 @@ impl View {
                 format!("{} more frames passed; the page has no room for them", page.left_out);
             page.frames.push(Frame { kind: Kind::Note(text), ..last.clone() });
         }
-        // HTML: merge with src/tap/html.rs.
-        let text = String::new();
+        let text = basemanager::tap::html::page(&page.frames);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]

@@ -1,20 +1,17 @@
 //! The page of a recording, in a real browser: see `tests/scripts/tap_page.py`.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use basemanager::tap::{Frame, Kind, Sender, html};
+use basemanager::tap::{Frame, Kind, Relay, Sender, html};
 use basemanager::{Pickle, Value};
 
-use super::{KEY, Served, support};
-use support::wire::{framed, request, text};
-use support::{TempDir, newest_python, python_client, say, snippet};
+use crate::support::wire::{request, text};
+use crate::support::{PATIENCE, TempDir, newest_python, python_client, say, snippet};
+use crate::{KEY, Served};
 
 const BROWSER: &str = "chromium";
 
@@ -76,71 +73,14 @@ print(len(q.get()))
 show(q._callmethod, "no_such_method")
 "#;
     let manager = Served::new(&[]);
-    let recorder = Recorder::new(&manager.address);
+    let (relay, frames) = Relay::bind("127.0.0.1:0", manager.address.as_str()).unwrap();
+    let (address, handle) = (relay.address().to_string(), relay.handle());
+    let relay = thread::spawn(move || relay.run());
     let python = newest_python().unwrap();
-    let mut client = python_client(python, CODE, &recorder.address, KEY);
-    client.end(support::PATIENCE).well();
-    // The relays have seen the end of each connection.
-    let closed = |frame: &&Frame| frame.kind == Kind::Closed;
-    support::until("all connections are closed", support::PATIENCE, || {
-        let frames = recorder.frames.lock().unwrap();
-        let opened = frames.iter().filter(|frame| matches!(frame.kind, Kind::Opened(_))).count();
-        opened * 2 == frames.iter().filter(closed).count()
-    });
-    recorder.frames.lock().unwrap().clone()
-}
-
-/// A relay that records frames.
-struct Recorder {
-    address: String,
-    frames: Arc<Mutex<Vec<Frame>>>,
-}
-
-impl Recorder {
-    fn new(manager: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let frames = Arc::new(Mutex::new(Vec::new()));
-        let (recorded, manager, start) = (frames.clone(), manager.to_owned(), Instant::now());
-        thread::spawn(move || {
-            for (client, connection) in listener.incoming().map_while(Result::ok).zip(1..) {
-                let server = TcpStream::connect(&manager).unwrap();
-                let record = {
-                    let frames = recorded.clone();
-                    move |sender, kind| {
-                        let mut frames = frames.lock().unwrap_or_else(PoisonError::into_inner);
-                        frames.push(Frame { time: start.elapsed(), connection, sender, kind });
-                    }
-                };
-                record(Sender::Client, Kind::Opened(client.peer_addr().unwrap().to_string()));
-                for (sender, from, to) in [
-                    (Sender::Client, client.try_clone().unwrap(), server.try_clone().unwrap()),
-                    (Sender::Manager, server, client),
-                ] {
-                    let record = record.clone();
-                    thread::spawn(move || relay(from, to, |kind| record(sender, kind)));
-                }
-            }
-        });
-        Self { address, frames }
-    }
-}
-
-fn relay(mut from: TcpStream, mut to: TcpStream, record: impl Fn(Kind)) {
-    let mut header = [0; 4];
-    while from.read_exact(&mut header).is_ok() {
-        let mut bytes = vec![0; u32::from_be_bytes(header) as usize];
-        from.read_exact(&mut bytes).unwrap();
-        let sent = framed(&bytes);
-        let length = bytes.len() as u64;
-        bytes.truncate(64 << 10);
-        record(Kind::Payload { header: 4, length, bytes });
-        if to.write_all(&sent).is_err() {
-            break;
-        }
-    }
-    record(Kind::Closed);
-    let _ = to.shutdown(std::net::Shutdown::Write);
+    python_client(python, CODE, &address, KEY).end(PATIENCE).well();
+    handle.stop();
+    relay.join().unwrap();
+    frames.collect()
 }
 
 /// Makes recordings by hand.

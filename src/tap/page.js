@@ -217,7 +217,7 @@ function drawRow(at, top, laneX) {
   text.style.maxWidth = `${firstX - managerX - 22}px`;
   if (connections.length > 1) text.append(make("span", "number", `#${frame.connection}`));
   text.append(make("span", "label", frame.label.slice(width < 560 ? frame.target : 0)));
-  if (frame.request >= 0 && waited(index) >= LONG) text.append(make("span", "waited", `waited ${duration(waited(index))}`));
+  if (frame.request >= 0 && waited(index) >= LONG) text.append(make("span", "waited", `${width < 560 ? "" : "waited "}${duration(waited(index))}`));
   element.append(text);
   return element;
 }

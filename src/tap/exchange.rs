@@ -50,6 +50,8 @@ struct Connection {
     /// The frames from each side.
     frames: [u64; 2],
     closed: [bool; 2],
+    /// Who closed first.
+    closer: Option<Sender>,
     foreign: [bool; 2],
     /// Whether it is known why no handshake was seen.
     explained: bool,
@@ -246,17 +248,18 @@ impl Exchanges {
         if let Some(closed) = connection.closed.get_mut(side) {
             *closed = true;
         }
-        let took = time.saturating_sub(connection.opened);
-        let is_explained = connection.explained || connection.foreign.contains(&true);
-        let failed = connection.handshake.closed(sender).filter(|_| !is_explained);
-        events.extend(failed.map(|failed| Event::Handshake(failed, took)));
         // A manager that is gone replies no more. A client that is gone may still get replies.
         let both = connection.closed.iter().all(|closed| *closed);
+        let closer = *connection.closer.get_or_insert(sender);
         if sender == Sender::Manager || both {
+            let is_explained = connection.explained || connection.foreign.contains(&true);
+            let failed = connection.handshake.closed(closer).filter(|_| !is_explained);
+            let took = time.saturating_sub(connection.opened);
+            events.extend(failed.map(|failed| Event::Handshake(failed, took)));
             for pending in connection.pending.take_all() {
                 if let Pending::Call { call, since, .. } = &pending {
                     let (took, outcome) =
-                        (time.saturating_sub(*since), Outcome::Unanswered(sender));
+                        (time.saturating_sub(*since), Outcome::Unanswered(closer));
                     events.push(Event::Call(Call { outcome, took, ..call.clone() }));
                 }
                 self.forget([pending]);

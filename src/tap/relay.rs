@@ -246,11 +246,15 @@ impl Drop for Permit {
 pub struct RelayHandle(Arc<State>);
 
 impl RelayHandle {
-    /// Ends [`Relay::run`], and with it all connections. Calling it twice is fine.
+    /// Ends [`Relay::run`], and with it all connections. Calling it twice is fine. If the file of its Unix socket was
+    /// removed, the connections and the frames end, but [`Relay::run`] does not return.
     pub fn stop(&self) {
         if !self.0.stopped.swap(true, Ordering::SeqCst) {
-            // The accept loop is woken by a connection.
-            let _ = Stream::knock(&self.0.address);
+            // The accept loop is woken by a connection. If the file of its Unix socket is gone, it cannot be woken, and
+            // accepts nothing either.
+            if Stream::knock(&self.0.address).is_err() {
+                self.0.close();
+            }
         }
     }
 

@@ -410,6 +410,28 @@ fn any_bytes_of_both_sides_pass_unchanged() {
 }
 
 #[test]
+fn hostile_clients_of_cpython_get_the_same_through_the_tap() {
+    for python in pythons() {
+        let (_manager, address) = sync_manager(python, KEY);
+        let tap = Tap::new(&address, &[]);
+        let run = |address: &str| {
+            snippet(python, "hostile_client.py", &[address, KEY]).end(PATIENCE).well().stdout
+        };
+        let (direct, tapped) = (run(&address), run(&tap.address));
+        assert_eq!(direct.len(), 31, "{python}");
+        for (direct, tapped) in direct.iter().zip(&tapped) {
+            // A manager that closes the connection with unread bytes resets it, which can discard its last reply.
+            assert!(direct == tapped || direct == "b''", "{python}: {direct}\n{tapped}");
+        }
+        let lines = tap.end();
+        assert_line(&lines, &["the client sends HTTP"]);
+        assert_line(&lines, &["the client sends a wrong length: -2147483648"]);
+        assert_line(&lines, &["nothing() ← failed"]);
+        assert_line(&lines, &["key rejected by the manager"]);
+    }
+}
+
+#[test]
 fn hostile_clients_and_managers_leave_the_tap_working() {
     let served = Served::new(&[]);
     let tap = Tap::new(&served.address, &[]);
@@ -452,14 +474,24 @@ q.put(item); print(q.get() == item)
     assert_line(&lines, &["task_queue.get() ← <64.0 MiB, xxxx"]);
 }
 
+/// A process that does not outlive the test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn slow_reader_does_not_stop_the_relay_and_learns_what_it_missed() {
-    const CALLS: usize = 40_000;
+    const CALLS: usize = 20_000;
     let served = Served::new(&[]);
     let socket = TempDir::new();
     let address = socket.path("tap");
-    let mut child =
-        basemanager(&["tap", &address, &served.address]).stdout(Stdio::piped()).spawn().unwrap();
+    let child = basemanager(&["tap", &address, &served.address]).stdout(Stdio::piped()).spawn();
+    let mut child = Killed(child.unwrap());
     until("it listens", PATIENCE, || fs::exists(&address).unwrap());
     let id = Wire::create(&served.address, KEY, "task_queue");
     let stream = std::os::unix::net::UnixStream::connect(&address).unwrap();
@@ -475,16 +507,16 @@ fn slow_reader_does_not_stop_the_relay_and_learns_what_it_missed() {
             assert_eq!(wire.reply().unwrap().0, "#RETURN");
         }
     }
-    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < 3 * PATIENCE, "{:?}", started.elapsed());
     drop(wire);
-    let mut stdout = child.stdout.take().unwrap();
+    let mut stdout = child.0.stdout.take().unwrap();
     let reader = thread::spawn(move || {
         let mut text = String::new();
         stdout.read_to_string(&mut text).unwrap();
         text
     });
-    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(child.wait().unwrap().success());
+    std::process::Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
+    assert!(child.0.wait().unwrap().success());
     let text = reader.join().unwrap();
     let missed: usize = text
         .lines()
@@ -673,6 +705,14 @@ fn threads_and_files_of_connections_go_with_them() {
         assert_eq!(wire.read(), None);
     }
     until("all is as before", PATIENCE, || (tap.process.threads(), tap.process.files()) == before);
+    tap.end();
+}
+
+#[test]
+fn tap_ends_when_its_socket_file_is_gone() {
+    let dir = TempDir::new();
+    let tap = Tap::at(&dir.path("tap"), "127.0.0.1:1", &[]);
+    fs::remove_file(dir.path("tap")).unwrap();
     tap.end();
 }
 

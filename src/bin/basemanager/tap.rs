@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use basemanager::tap::{
     Event, Exchanges, Frame, Frames, Guard, Kind, Recorder, Recording, Relay, RelayHandle,
@@ -142,7 +142,11 @@ impl Tap {
         let shown = view.follow(&frames, &handle);
         handle.stop();
         drop(frames);
-        let _ = thread.join();
+        // All connections have ended. Without its socket file, the thread cannot be woken: see `RelayHandle::stop`.
+        let deadline = Instant::now() + INTERVAL;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         ended(shown)?;
         view.write_page()
     }

@@ -472,10 +472,10 @@ fn shutdown_wakes_all_waiters() {
     });
     thread::scope(|scope| {
         let locks = guards.iter().map(|(_, lock)| scope.spawn(|| lock.lock().map(drop)));
-        // They may not have come so far, and find nobody any more.
-        let mut late: Vec<_> = locks.collect();
+        let locks: Vec<_> = locks.collect();
         let event: EventProxy = shared.proxy("Event");
-        late.push(scope.spawn(move || event.wait(None).map(drop)));
+        // It may not have come so far, and find no manager any more.
+        let late = scope.spawn(move || event.wait(None).map(drop));
         let mut waiters = Vec::new();
         waiters.push(scope.spawn(|| shared.proxy::<BarrierProxy>("Barrier").wait(None).map(drop)));
         waiters
@@ -487,8 +487,10 @@ fn shutdown_wakes_all_waiters() {
         for waiter in waiters {
             assert!(waiter.join().unwrap().unwrap_err().is_disconnected());
         }
-        for waiter in late {
-            waiter.join().unwrap().unwrap_err();
+        late.join().unwrap().unwrap_err();
+        for waiter in locks {
+            // The end may close the connection of a lock's owner, and thereby release the lock, first.
+            let _ = waiter.join().unwrap();
         }
     });
 }

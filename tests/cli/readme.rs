@@ -39,7 +39,8 @@ fn commands_of_the_readme_work() {
         let mut client = Process::start("Python", client.args(["-c", python]));
         client.end(PATIENCE).well();
     }
-    let [put, work, stat] = second.lines().collect::<Vec<_>>()[..] else { panic!("{second}") };
+    let lines: Vec<&str> = second.lines().collect();
+    let [put, work, stat, tap] = lines[..] else { panic!("{second}") };
     let run = |command: &str| Process::start(command, &mut shell(&format!("{export}\n{command}")));
     run(put).end(PATIENCE).well();
     let mut worker = run(&format!("exec {work}"));
@@ -51,6 +52,10 @@ fn commands_of_the_readme_work() {
     assert_eq!(items, expected);
     let table = run(stat).end(PATIENCE).well().stdout;
     assert!(table[1].starts_with("task_queue"), "{table:?}");
+    let mut tap = run(&format!("exec {tap}"));
+    assert!(tap.line().contains("listening on"), "the tap listens");
+    tap.signal("TERM");
+    tap.end(PATIENCE);
     worker.signal("TERM");
     worker.end(PATIENCE).well();
     server.signal("TERM");

@@ -70,6 +70,7 @@ s.serve_forever()
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn seed_programs_run_through_the_tap() {
     for python in pythons() {
         for manager in [Peer::Python(python), Peer::Rust] {
@@ -143,6 +144,7 @@ fn same_through_the_tap<'a>(args: &[&str], pythons: impl Iterator<Item = &'a Pyt
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn guard_keeps_a_client_with_the_key_from_running_code() {
     let dir = TempDir::new();
     for python in pythons() {
@@ -177,6 +179,7 @@ show(l._callmethod, '__len__')
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn each_side_that_rejects_is_named() {
     for python in pythons() {
         let (_manager, address) = sync_manager(python, KEY);
@@ -204,6 +207,7 @@ fn each_side_that_rejects_is_named() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn blocked_call_is_marked_while_it_waits_and_afterwards() {
     let served = Served::new(&[]);
     let mut tap = Tap::new(&served.address, &["--calls"]);
@@ -222,6 +226,7 @@ fn blocked_call_is_marked_while_it_waits_and_afterwards() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn consumer_that_dies_is_noticed_through_the_tap() {
     let served = Served::new(&[]);
     let tap = Tap::new(&served.address, &[]);
@@ -238,6 +243,7 @@ fn consumer_that_dies_is_noticed_through_the_tap() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn calls_alone_and_json_are_for_those_who_want_less() {
     let served = Served::new(&[]);
     let dir = TempDir::new();
@@ -266,6 +272,7 @@ fn calls_alone_and_json_are_for_those_who_want_less() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn recording_is_private_and_replays_the_same_lines() {
     let served = Served::new(&[]);
     let dir = TempDir::new();
@@ -308,6 +315,7 @@ fn play(serve: impl Fn(TcpStream) + Send + 'static) -> String {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn foreign_traffic_of_both_sides_is_named() {
     let served = Served::new(&[]);
     let tap = Tap::new(&served.address, &[]);
@@ -379,6 +387,7 @@ fn hostile(rng: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn any_bytes_of_both_sides_pass_unchanged() {
     let (sent, received) = std::sync::mpsc::channel();
     let manager = play(move |stream| {
@@ -445,6 +454,7 @@ fn hostile_clients_of_cpython_get_the_same_through_the_tap() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn hostile_clients_and_managers_leave_the_tap_working() {
     let served = Served::new(&[]);
     let tap = Tap::new(&served.address, &[]);
@@ -469,6 +479,7 @@ fn hostile_clients_and_managers_leave_the_tap_working() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn large_items_are_streamed_in_little_memory() {
     let served = Served::new(&[]);
     let tap = Tap::new(&served.address, &[]);
@@ -554,6 +565,7 @@ fn checked(manager: &str) -> (String, RelayHandle, Frames) {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn refused_request_has_a_reply_in_its_turn_and_the_connection_goes_on() {
     let served = Served::new(&[]);
     let (address, handle, frames) = checked(&served.address);
@@ -595,6 +607,7 @@ fn refused_request_has_a_reply_in_its_turn_and_the_connection_goes_on() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn checked_request_cannot_come_before_the_end_of_the_handshake() {
     let served = Served::new(&[]);
     let (address, handle, frames) = checked(&served.address);
@@ -619,6 +632,7 @@ fn checked_request_cannot_come_before_the_end_of_the_handshake() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn call_of_python_client_does_not_stall() {
     let Some(python) = pythons().last() else { return };
     let (_manager, address) = Peer::Rust.serve("manager", &["127.0.0.1:0"]);
@@ -634,6 +648,7 @@ fn call_of_python_client_does_not_stall() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn manager_that_is_gone_is_told() {
     let (dead, _guard) = crate::support::dead_address();
     let tap = Tap::new(&dead, &[]);
@@ -642,6 +657,7 @@ fn manager_that_is_gone_is_told() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn unix_sockets_are_relayed_on_both_sides() {
     let dir = TempDir::new();
     let served = Served::at(&dir.path("manager"), &[]);
@@ -656,6 +672,7 @@ fn unix_sockets_are_relayed_on_both_sides() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn terminal_has_colors_unless_they_are_not_wanted() {
     let Some(python) = pythons().last() else { return };
     let served = Served::new(&[]);
@@ -678,6 +695,7 @@ fn terminal_has_colors_unless_they_are_not_wanted() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn rust_programs_run_through_the_tap() {
     for python in pythons() {
         let (mut manager, address) = Peer::Python(python).serve("manager", &["127.0.0.1:0"]);
@@ -733,6 +751,7 @@ fn tap_ends_when_its_socket_file_is_gone() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn tap_ends_while_connections_last() {
     let served = Served::new(&[]);
     let tap = Tap::new(&served.address, &[]);
@@ -744,6 +763,7 @@ fn tap_ends_while_connections_last() {
 }
 
 #[test]
+#[ignore = "slow, or needs an idle machine: run with --ignored"]
 fn wrong_use_is_refused() {
     for (args, part) in [
         (&["tap"][..], "required"),

@@ -60,6 +60,12 @@ impl Proxy {
         &self.0.exposed
     }
 
+    /// Whether this method can be called.
+    #[must_use]
+    pub fn exposes(&self, method: &str) -> bool {
+        self.0.exposed.iter().any(|exposed| exposed == method)
+    }
+
     /// The object's id in the manager.
     #[must_use]
     pub fn id(&self) -> &str {

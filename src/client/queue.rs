@@ -220,7 +220,7 @@ impl QueueProxy {
 
     /// Takes items, or marks them as done, on any connection; refuses queues for which the connection matters.
     fn take(&self, method: &str, args: impl IntoArgs, wait: Option<Duration>) -> Result<Value> {
-        if self.0.exposed().iter().any(|name| name == "nack") {
+        if self.0.exposes("nack") {
             return Err(Error::invalid(format!(
                 "{method}() of an at-least-once queue: its items belong to the connection that takes \
                  them; use QueueProxy::consumer(), which has one of its own"

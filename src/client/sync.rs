@@ -155,7 +155,7 @@ impl DictProxy {
 
     /// Sets the value of a key. `TypeError` if the key is not hashable.
     pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
-        if self.0.exposed().iter().any(|method| method == "__setitem__") {
+        if self.0.exposes("__setitem__") {
             return call(&self.0, "__setitem__", &[key.into(), value.into()]).map(drop);
         }
         call(&self.0, "update", &[[(key, value)].into()]).map(drop)

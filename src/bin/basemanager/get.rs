@@ -130,11 +130,10 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(queue: QueueProxy) -> Self {
-        let exposes = |method: &str| queue.proxy().exposed().iter().any(|name| name == method);
         Self {
             consumer: queue.consumer(),
-            is_at_least_once: exposes("nack"),
-            has_batches: exposes("get_many"),
+            is_at_least_once: queue.proxy().exposes("nack"),
+            has_batches: queue.proxy().exposes("get_many"),
             queue,
         }
     }

@@ -28,7 +28,7 @@ pub(crate) struct Peek {
 impl Peek {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let queue = queue(&self.connect.client()?, &self.queue)?;
-        if !queue.proxy().exposed().iter().any(|method| method == "peek") {
+        if !queue.proxy().exposes("peek") {
             return Err(Failure::usage(
                 "this manager's queues have no method 'peek': it is not of `basemanager serve`",
             ));

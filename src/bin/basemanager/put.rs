@@ -117,7 +117,7 @@ impl Sink {
 
     /// Puts all items, or reports how many were put.
     fn put(&mut self, items: Vec<Value>) -> Result<(), Failure> {
-        if self.queue.proxy().exposed().iter().any(|method| method == "put_many") {
+        if self.queue.proxy().exposes("put_many") {
             return self.put_batch(items);
         }
         if let Some(timeout) = self.timeout {

@@ -121,10 +121,16 @@ impl ServerState {
     }
 
     /// Finds an object by its id. One that is shared by name is made again after a restart.
+    #[inline]
     fn entry(&self, id: &str) -> Result<Arc<Entry>, Reply> {
-        if let Some(entry) = self.objects.entry(id) {
-            return Ok(entry);
+        match self.objects.entry(id) {
+            Some(entry) => Ok(entry),
+            None => self.make_named(id),
         }
+    }
+
+    #[cold]
+    fn make_named(&self, id: &str) -> Result<Arc<Entry>, Reply> {
         let unknown = || functions::unknown_id(id);
         let (typeid, name) = objects::split_named_id(id).ok_or_else(unknown)?;
         let registration = self.registration(typeid).ok_or_else(unknown)?;

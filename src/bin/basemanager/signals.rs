@@ -20,7 +20,7 @@ pub(crate) fn handle(act: impl Fn(Request) + Send + 'static) -> Result<(), Failu
 }
 
 /// Like [`handle`], for a program with child processes. SIGHUP also ends the process in order, unless the program was
-/// started with SIGHUP ignored (`nohup`). Before the second signal ends the process, calls `abort`.
+/// started with SIGHUP ignored (`nohup`). Before a second SIGTERM or SIGINT ends the process, calls `abort`.
 #[cfg(unix)]
 pub(crate) fn handle_with_abort(
     act: impl Fn(Request) + Send + 'static,
@@ -41,18 +41,19 @@ fn listen(
     use signal_hook::consts::{SIGHUP, SIGUSR1};
     let mut signals = signal_hook::iterator::Signals::new(signals)?;
     let run = move || {
-        let mut ending = false;
+        let mut asked = false;
         for signal in signals.forever() {
             match signal {
                 SIGUSR1 => act(Request::RefusePuts),
-                // When a terminal is closed, both the kernel and the shell send SIGHUP.
-                SIGHUP if ending => {}
-                _ if ending => {
+                // Does not count as the first: a closed terminal can send several, and signals that come together are
+                // not reported in their order.
+                SIGHUP => act(Request::End),
+                _ if asked => {
                     abort();
                     std::process::exit(128 + signal);
                 }
                 _ => {
-                    ending = true;
+                    asked = true;
                     act(Request::End);
                 }
             }

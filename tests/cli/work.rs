@@ -138,7 +138,9 @@ fn first_signal_lets_the_running_command_finish() {
         let script = format!("touch {begun}; while [ ! -e {go} ]; do sleep 0.05; done");
         let mut work = served.start(&["work", "jobs", "--", "sh", "-c", &script]);
         until("the command runs", PATIENCE, || fs::exists(&begun).unwrap());
-        signals.map(|signal| work.signal(signal));
+        for signal in signals {
+            work.signal(signal);
+        }
         fs::write(go, "").unwrap();
         work.end(PATIENCE).well();
         let stat = served.ok(&["stat", "jobs", "--json"]);

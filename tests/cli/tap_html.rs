@@ -16,7 +16,6 @@ use crate::{KEY, Served};
 const BROWSER: &str = "chromium";
 
 #[test]
-#[ignore = "needs chromium: run with --ignored"]
 fn page_is_usable_at_every_width() {
     let Some(python) = newest_python() else { return };
     let browser = Command::new(BROWSER).arg("--version").stdin(Stdio::null()).output();

@@ -124,12 +124,6 @@ impl Tap {
         }
         let relay = self.guarded(relay, manager)?;
         let listening = format!("listening on {}", relay.address());
-        // Programs read JSON from stdout.
-        if self.json {
-            eprintln!("{listening}");
-        } else {
-            crate::print(format!("{listening}\n").as_bytes())?;
-        }
         let handle = relay.handle();
         let stop = handle.clone();
         signals::handle(move |request| {
@@ -137,6 +131,12 @@ impl Tap {
                 stop.stop();
             }
         })?;
+        // Programs read JSON from stdout.
+        if self.json {
+            eprintln!("{listening}");
+        } else {
+            crate::print(format!("{listening}\n").as_bytes())?;
+        }
         let mut view = View::new(self, start, recorder);
         let thread = std::thread::Builder::new().name("tap".to_owned()).spawn(|| relay.run())?;
         let shown = view.follow(&frames, &handle);

@@ -1,5 +1,6 @@
 //! The works that all servers do, round by round in turn.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::Result;
@@ -116,6 +117,30 @@ pub(crate) fn measure(
         cells.push(cell(ratios.collect(), |ratio| format!("{ratio:.2}")));
     }
     Ok(format!("| {} |", cells.join(" | ")))
+}
+
+/// What a relay adds to each operation of one connection; a row for each of these items.
+pub(crate) fn relayed(program: &Path, rounds: usize, time: Duration) -> Result<Vec<[String; 2]>> {
+    let manager = Server::manager()?;
+    let tap = manager.tapped(program, &[], "through `basemanager tap`")?;
+    let guard = manager.tapped(program, &["--guard"], "with `--guard`")?;
+    let mut rows = Vec::new();
+    for (what, item) in [("an integer", Arg::Int(7)), ("64 KiB of bytes", Arg::Bytes(64 << 10))] {
+        let work = manager.prepare(item)?;
+        let mut figures = [("direct", vec![]), (tap.name, vec![]), (guard.name, vec![])];
+        for _ in 0..rounds {
+            for (server, (_, latencies)) in [&manager, &tap, &guard].iter().zip(&mut figures) {
+                let mut workers = server.connect_all(1, 1)?;
+                let done = round(&mut workers, &script(server, &work, Shape::Turn), time)?;
+                latencies.push(median(done.latencies.iter().map(|nanos| *nanos as f64 / 1000.0)));
+            }
+            eprint!(".");
+        }
+        let figures =
+            figures.map(|(name, latencies)| format!("{name} {:.0} µs", median(latencies)));
+        rows.push([format!("tap: put and get of {what}, p50"), figures.join(", ")]);
+    }
+    Ok(rows)
 }
 
 /// A number with commas.

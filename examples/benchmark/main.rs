@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Unmodified Python clients: a work, and their number.
 const PYTHONS: [(&str, usize); 3] = [("python1", 1), ("python2", 2), ("python8", 8)];
 /// Works that are not done by all servers.
-const OTHERS: [&str; 6] = ["connect", "batch", "program", "idle", "memory", "growth"];
+const OTHERS: [&str; 7] = ["connect", "batch", "program", "tap", "idle", "memory", "growth"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -146,15 +146,24 @@ fn run(args: &[String]) -> Result<()> {
     }
     servers = Default::default();
     drop(servers);
-    if wanted("program") {
-        match program::find() {
-            Some(program) => {
+    let is_wanted = wanted("program") || wanted("tap");
+    match program::find().filter(|_| is_wanted) {
+        Some(program) => {
+            if wanted("program") {
                 eprint!("program ");
                 others.push(program::put_get(&program, rounds, items / 10)?);
                 eprintln!();
             }
-            None => eprintln!("no program: build it with --features cli to measure it"),
+            if wanted("tap") {
+                eprint!("tap ");
+                others.extend(flows::relayed(&program, rounds, time)?);
+                eprintln!();
+            }
         }
+        None if is_wanted => {
+            eprintln!("no program: build it with --features cli to measure it");
+        }
+        None => {}
     }
     if wanted("idle") {
         eprintln!("idle");

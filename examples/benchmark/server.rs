@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,17 @@ impl Server {
         }
         let (name, language, ident) = ("Redis", Language::Redis, String::new());
         Ok(Self { name, child, address, language, ident })
+    }
+
+    /// The same server, behind `basemanager tap`.
+    pub(crate) fn tapped(&self, program: &Path, args: &[&str], name: &'static str) -> Result<Self> {
+        let mut command = Command::new(program);
+        let mut child = Child::start(
+            "basemanager tap",
+            command.args(["tap", "127.0.0.1:0", &self.address]).args(args),
+        )?;
+        let address = child.address()?;
+        Ok(Self { name, child, address, language: self.language, ident: self.ident.clone() })
     }
 
     fn started(name: &'static str, mut child: Child, language: Language) -> Result<Self> {

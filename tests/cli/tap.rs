@@ -292,6 +292,13 @@ fn recording_is_private_and_replays_the_same_lines() {
     let listed = run(basemanager(&["tap", "--replay", &file, "-vv"]), b"").ok();
     assert_mentions(&listed, &["SHORT_BINUNICODE \"it's\"", "│ │ ", "makes one tuple", "STOP"]);
 
+    let page = dir.path("page.html");
+    fs::write(&page, "").unwrap();
+    fs::set_permissions(&page, fs::Permissions::from_mode(0o644)).unwrap();
+    run(basemanager(&["tap", "--replay", &file, "--html", &page]), b"").ok();
+    assert_eq!(fs::metadata(&page).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(fs::read_to_string(&page).unwrap().contains("task_queue"));
+
     let again = ["tap", "127.0.0.1:0", &served.address, "--save", &file];
     assert_mentions(&run(basemanager(&again), b"").failed(2), &["cannot create", "exists"]);
     fs::write(&file, "something else").unwrap();

@@ -331,7 +331,12 @@ impl View {
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&page.file).and_then(|mut file| file.write_all(text.as_bytes()));
+        let written = options.open(&page.file).and_then(|mut file| {
+            // Of a file that existed, too.
+            #[cfg(unix)]
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            file.write_all(text.as_bytes())
+        });
         written.map_err(|error| {
             Failure::usage(format!("cannot write {}: {error}", page.file.display()))
         })

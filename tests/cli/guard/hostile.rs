@@ -5,6 +5,8 @@
 pub(super) enum Does {
     /// Calls what it names: the marker exists afterwards.
     Runs,
+    /// The same, up to this minor version. Later ones may refuse it.
+    RunsUpTo(u32),
     /// Looks this up.
     Finds(&'static str),
     /// Connects to this port.
@@ -12,7 +14,7 @@ pub(super) enum Does {
     /// Nothing that can be seen: refused all the same.
     Nothing,
 }
-use Does::{Connects, Finds, Nothing, Runs};
+use Does::{Connects, Finds, Nothing, Runs, RunsUpTo};
 
 pub(super) fn text(text: &str) -> Vec<u8> {
     [b"X", &u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat()
@@ -190,7 +192,11 @@ pub(super) fn hostile(marker: &str) -> Vec<(&'static str, Does, Vec<u8>)> {
     case("in a frame", Runs, in_4(&[b"\x95", &length(&all(&[&call, b"."])), &call]));
     case("across frames", Runs, in_4(&[b"\x95\x04\0\0\0\0\0\0\0", &call]));
     case("in an operation across frames", Runs, in_4(&[b"\x95\x01\0\0\0\0\0\0\0", &call]));
-    case("frame in a frame", Runs, in_4(&[b"\x95\x20\0\0\0\0\0\0\0\x95\x01\0\0\0\0\0\0\0", &call]));
+    case(
+        "frame in a frame",
+        RunsUpTo(13),
+        in_4(&[b"\x95\x20\0\0\0\0\0\0\0\x95\x01\0\0\0\0\0\0\0", &call]),
+    );
     case("in a tuple", Runs, in_4(&[&call, b"\x85"]));
     case("in a list", Runs, in_4(&[b"](", &call, b"e"]));
     case("as a key", Runs, in_4(&[b"}", &call, b"Ns"]));

@@ -111,9 +111,10 @@ impl Exchanges {
                 Meaning::Foreign(name)
             }
             Kind::Lost(count) => {
-                increment(&mut connection.frames, side, *count);
+                let before = increment(&mut connection.frames, side, *count);
                 connection.explained = true;
-                self.lost(&mut connection, *sender, *count);
+                let of_handshake = HANDSHAKE.saturating_sub(before).min(*count);
+                self.lost(&mut connection, *sender, count - of_handshake);
                 events.push(Event::Lost(*sender, *count));
                 Meaning::Other
             }
@@ -359,6 +360,14 @@ mod tests {
         read(&mut exchanges, Client, Kind::Lost(1));
         read(&mut exchanges, Client, request("c"));
         assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.c() ← 7"]);
+        // Frames of a handshake are no requests.
+        let mut others = Exchanges::new();
+        read(&mut others, Client, Kind::Lost(HANDSHAKE));
+        read(&mut others, Client, request("g"));
+        for frame in [&b"#CHALLENGE#"[..], b"#WELCOME#", b""] {
+            read(&mut others, Manager, payload(frame));
+        }
+        assert_eq!(read(&mut others, Manager, payload(REPLY)), ["#1 <id id…>.g() ← 7"]);
         // Replies that were lost.
         for method in ["d", "e", "f"] {
             read(&mut exchanges, Client, request(method));

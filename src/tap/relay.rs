@@ -1,7 +1,6 @@
 //! The relay: listens, and connects each client to the manager.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::{Frames, Sink, channel};
 use super::connection::{self, Link};
+use super::gate::Check;
 use super::{Frame, Kind, Sender};
 use crate::error::{Error, Result};
 use crate::net::{Address, Listener, PeerAddress, Stream};
@@ -22,24 +22,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// The stack of a connection's thread. The guard reads pickles on it.
 pub(crate) const STACK: usize = 512 << 10;
-
-/// What the guard says to a request, and the most memory for requests.
-pub(crate) struct Check {
-    pub(crate) allows: Box<CheckFn>,
-    /// The longest request.
-    pub(crate) limit: u64,
-    /// The bytes that the requests hold which are arriving now, on all connections.
-    pub(crate) held: AtomicUsize,
-}
-
-/// Returns why a request is refused.
-pub(crate) type CheckFn = dyn Fn(&[u8]) -> Result<(), String> + Send + Sync;
-
-impl fmt::Debug for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Check({:?}, at most {} bytes)", self.held, self.limit)
-    }
-}
 
 /// Relays connections between clients and a manager, and shows each frame that passes.
 ///
@@ -93,10 +75,16 @@ impl Relay {
     /// # Errors
     /// [`Error::Io`] if it cannot listen there, [`Error::Invalid`] if that is no address.
     pub fn bind(listen: impl Into<Address>, manager: impl Into<Address>) -> Result<(Self, Frames)> {
+        let manager = manager.into();
+        if let Address::Tcp(text) = &manager
+            && manager.host_and_port().is_none_or(|(host, _)| host.is_empty())
+        {
+            return Err(Error::invalid(format!("manager {text:?}: expected host:port")));
+        }
         let listener = Listener::bind(Some(&listen.into()), 0o600)?;
         let (sink, frames) = channel();
         let state = State {
-            manager: manager.into(),
+            manager,
             address: listener.address.clone(),
             sink,
             started: Instant::now(),
@@ -116,8 +104,8 @@ impl Relay {
     /// Checks each request before the manager gets it. If `check` returns a reason, the manager does not get the
     /// request, the client gets the reason as a `#TRACEBACK`, and the connection goes on.
     ///
-    /// A request of more than `limit` bytes is refused. At most four times that many bytes of requests are held at a
-    /// time, on all connections.
+    /// A request of more than `limit` bytes is refused. The relay holds requests until they are complete: at most four
+    /// times `limit` bytes of those over 64 KiB, on all connections.
     #[must_use]
     pub fn check(
         mut self,
@@ -246,15 +234,13 @@ impl Drop for Permit {
 pub struct RelayHandle(Arc<State>);
 
 impl RelayHandle {
-    /// Ends [`Relay::run`], and with it all connections. Calling it twice is fine. If the file of its Unix socket was
-    /// removed, the connections and the frames end, but [`Relay::run`] does not return.
+    /// Ends all connections, the frames, and [`Relay::run`]. Calling it twice is fine. If the file of the relay's Unix
+    /// socket was removed or replaced, [`Relay::run`] does not return.
     pub fn stop(&self) {
         if !self.0.stopped.swap(true, Ordering::SeqCst) {
-            // The accept loop is woken by a connection. If the file of its Unix socket is gone, it cannot be woken, and
-            // accepts nothing either.
-            if Stream::knock(&self.0.address).is_err() {
-                self.0.close();
-            }
+            // Wakes the accept loop, unless the file of its Unix socket is gone, or another's.
+            let _ = Stream::knock(&self.0.address);
+            self.0.close();
         }
     }
 

@@ -15,7 +15,7 @@
 //! A list of names is not enough: `multiprocessing.managers` reaches `os.system` through a dotted name, `CPython` passes the
 //! names in `exposed` to `exec`, and a token makes the manager connect to the address in it.
 //!
-//! Everything else is refused, also what is well-formed but written by no pickler of `CPython`: a second
+//! A request is a tuple `(id, method, args, kwargs)`, in protocol 2 to 5. Everything else is refused, also what is well-formed but written by no pickler of `CPython`: a second
 //! `PROTO`, a memo key that is put twice or out of order, a frame that ends within an operation, bytes after `STOP`.
 
 mod forms;
@@ -34,6 +34,7 @@ use crate::pickle::opcode as op;
 
 use pattern::Pattern;
 use reader::Reader;
+use slot::Slot;
 
 /// Refuses requests that could make a `CPython` manager run code.
 ///
@@ -92,8 +93,8 @@ impl Guard {
     /// allow `numpy.linalg.norm`. No pattern matches a dotted attribute (module `numpy`, name `os.system`), nor the name of a
     /// protocol of Python 2.
     ///
-    /// The guard does not know what an allowed name does: a client may call it with any arguments, and set the state of the
-    /// objects that it makes. Prefer exact names. `numpy.*` includes `numpy.load`, which opens files on
+    /// The guard does not know what an allowed name does: a client may call it with any arguments, set the state of the
+    /// objects that it makes, and call their methods if the manager has a typeid without a callable. Prefer exact names. `numpy.*` includes `numpy.load`, which opens files on
     /// the manager's host.
     ///
     /// # Errors
@@ -116,25 +117,27 @@ impl Guard {
     /// # Errors
     /// The reason why it must not reach the manager, in plain words.
     pub fn check(&self, payload: &[u8]) -> std::result::Result<(), String> {
-        self.read(payload).map_err(|error| match error {
-            Error::Protocol { reason } => reason,
-            error => error.to_string(),
-        })
+        let checked = self.read(payload).and_then(|(reader, root)| reader.check_request(root));
+        checked.map_err(reason)
     }
 
-    fn read(&self, payload: &[u8]) -> Result<()> {
+    /// Follows a pickle to its end, to the object that it makes.
+    fn read<'a>(&'a self, payload: &'a [u8]) -> Result<(Reader<'a>, Slot)> {
         if payload.len() > self.limits.frame_size {
             return Err(Error::limit("frame size", self.limits.frame_size));
         }
         if payload.first() != Some(&op::PROTO) {
-            return Err(refused("a pickle must begin with PROTO, as in protocols 2 to 5"));
+            return Err(refused(
+                "the pickle does not begin with PROTO: protocols 0 and 1 are refused; use 2 to 5",
+            ));
         }
         let (mut reader, mut stack) = (Reader::new(self, payload), Stack::default());
         let stop = Machine::whole(payload, &self.limits).run(&mut reader, &mut stack)? as usize;
         if stop + 1 != payload.len() {
             return Err(refused("bytes follow the end of the pickle"));
         }
-        reader.finish(&stack.slots)
+        let root = reader.finish(&stack.slots)?;
+        Ok((reader, root))
     }
 
     fn allows(&self, module: &str, name: &str) -> bool {
@@ -160,6 +163,13 @@ impl Guard {
             Place::Unix(path) => path.replace('\0', "@"),
         });
         places.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn reason(error: Error) -> String {
+    match error {
+        Error::Protocol { reason } => reason,
+        error => error.to_string(),
     }
 }
 

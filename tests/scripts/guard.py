@@ -73,7 +73,7 @@ class Violation(BaseException):
 
 PROXY_TYPES = [
     'AcquirerProxy', 'ArrayProxy', 'BarrierProxy', 'ConditionProxy', 'DictProxy', 'EventProxy', 'IteratorProxy', 'ListProxy',
-    'NamespaceProxy', 'PoolProxy', 'SetProxy', 'ValueProxy', 'BaseListProxy']
+    'NamespaceProxy', 'PoolProxy', 'SetProxy', 'ValueProxy']
 KNOWN = {
     'multiprocessing.managers': {'RebuildProxy', 'AutoProxy', 'Token', *PROXY_TYPES},
     '_codecs': {'encode'},

@@ -23,7 +23,7 @@ pub(super) enum Name {
 }
 
 /// The proxy types of Python 3.8 to 3.14.
-const PROXY_TYPES: [&str; 13] = [
+const PROXY_TYPES: [&str; 12] = [
     "AcquirerProxy",
     "ArrayProxy",
     "BarrierProxy",
@@ -36,7 +36,6 @@ const PROXY_TYPES: [&str; 13] = [
     "PoolProxy",
     "SetProxy",
     "ValueProxy",
-    "BaseListProxy",
 ];
 
 impl Name {
@@ -135,7 +134,7 @@ pub(super) fn new_object(reader: &mut Reader<'_>, class: Slot, args: Slot) -> Re
 /// The result of a call that a pattern allows.
 fn instance(args: Slot) -> Result<Slot> {
     match args {
-        Slot::Tuple(..) | Slot::Data => Ok(Slot::Instance),
+        Slot::Tuple(..) | Slot::Names(..) | Slot::Data => Ok(Slot::Instance),
         _ => Err(refused("the arguments of a call are no tuple")),
     }
 }
@@ -193,21 +192,21 @@ pub(super) fn check_token_state(reader: &Reader<'_>, state: Slot) -> Result<()> 
     }
     let (address, allowed) = (describe(reader, *address), reader.guard.places());
     Err(refused(format!(
-        "a token has the address {address}, which is not this manager's; allowed: {allowed}"
+        "a token has the address {address}, which is not this manager's; allowed: {allowed} (see --known-as)"
     )))
 }
 
 /// Whether an object is a tuple of ASCII identifiers.
-pub(super) fn are_names(reader: &Reader<'_>, names: Slot) -> bool {
+pub(super) fn are_names(reader: &Reader<'_>, names: &[Slot]) -> bool {
     let is_name = |name: &Slot| match name {
         Slot::Str(span) => match reader.text(*span) {
-            [first, rest @ ..] => {
+            [first, rest @ ..] if rest.len() < 100 => {
                 (first.is_ascii_alphabetic() || *first == b'_')
                     && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
             }
-            [] => false,
+            _ => false,
         },
         _ => false,
     };
-    reader.tuple(names).is_some_and(|names| names.iter().all(is_name))
+    names.iter().all(is_name)
 }

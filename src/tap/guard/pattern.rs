@@ -1,5 +1,8 @@
 //! Names that the owner of a guard allows.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use crate::error::{Error, Result};
 
 /// `MODULE.NAME`; in the name, `*` stands for any characters.
@@ -14,7 +17,7 @@ const OWN: [&str; 3] = ["builtins", "_codecs", "multiprocessing.managers"];
 
 /// The modules of the standard library of Python 3.8 to 3.14, without those that begin with an underscore. A module
 /// that imports one of them has its name, too.
-const STANDARD: &str = "abc aifc annotationlib antigravity argparse array ast asynchat asyncio asyncore atexit \
+const STANDARD_NAMES: &str = "abc aifc annotationlib antigravity argparse array ast asynchat asyncio asyncore atexit \
     audioop base64 bdb binascii binhex bisect builtins bz2 cProfile calendar cgi cgitb chunk cmath cmd code codecs codeop \
     collections colorsys compileall compression concurrent configparser contextlib contextvars copy copyreg crypt csv \
     ctypes curses dataclasses datetime dbm decimal difflib dis distutils doctest dummy_threading email encodings ensurepip \
@@ -30,6 +33,9 @@ const STANDARD: &str = "abc aifc annotationlib antigravity argparse array ast as
     timeit tkinter token tokenize tomllib trace traceback tracemalloc tty turtle turtledemo types typing unicodedata \
     unittest urllib uu uuid venv warnings wave weakref webbrowser winreg winsound wsgiref xdrlib xml xmlrpc zipapp zipfile \
     zipimport zlib zoneinfo";
+
+static STANDARD: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| STANDARD_NAMES.split_whitespace().collect());
 
 impl Pattern {
     pub(super) fn new(pattern: &str) -> Result<Self> {
@@ -57,12 +63,10 @@ impl Pattern {
         if self.name == name {
             return true;
         }
-        let own = module.rsplit('.').next();
-        let is_module = STANDARD.split_whitespace().any(|known| known == name);
         self.name.contains('*')
             && !name.starts_with('_')
-            && (!is_module || own == Some(name))
             && matches(&self.name, name)
+            && (module.rsplit('.').next() == Some(name) || !STANDARD.contains(name))
     }
 }
 

@@ -14,12 +14,24 @@ use crate::pickle::opcode::{Opcode, number};
 /// The newest protocol whose names are those of Python 2.
 const OLD_NAMES: u8 = 2;
 
+/// How deep tuples may nest: `CPython` calls a function for each level when it hashes one, and its stack overflows.
+const MAX_DEPTH: u32 = 1000;
+
+/// What it takes to hash a tuple. `CPython` visits an object that is in it twice, twice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    depth: u32,
+    objects: u32,
+}
+
 pub(super) struct Reader<'a> {
     pub(super) guard: &'a Guard,
     pub(super) bytes: &'a [u8],
     memo: Vec<Slot>,
     /// The elements of tuples.
     elements: Vec<Slot>,
+    /// The size of each tuple, at its first element.
+    sizes: Vec<Size>,
     dicts: Vec<Dict>,
     /// Whether each token has its state.
     tokens: Vec<bool>,
@@ -31,20 +43,44 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(guard: &'a Guard, bytes: &'a [u8]) -> Self {
-        let (memo, elements) = (Vec::new(), Vec::new());
+        let (memo, elements, sizes) = (Vec::new(), Vec::new(), Vec::new());
         let (dicts, tokens) = (Vec::new(), Vec::new());
-        Self { guard, bytes, memo, elements, dicts, tokens, frame: 0, broken: None }
+        Self { guard, bytes, memo, elements, sizes, dicts, tokens, frame: 0, broken: None }
     }
 
-    /// The end of the pickle: checks what only holds for all of it.
-    pub(super) fn finish(&self, stack: &[Slot]) -> Result<()> {
+    /// The end of the pickle: checks what only holds for all of it, and returns its object.
+    pub(super) fn finish(&self, stack: &[Slot]) -> Result<Slot> {
         if let Some(broken) = self.broken {
             return Err(refused(broken));
         }
         if !self.tokens.iter().all(|built| *built) {
             return Err(refused("a token has no state"));
         }
-        stack.iter().try_for_each(|slot| value(*slot))
+        let [root] = stack else { return Err(refused("a pickle must make one object")) };
+        value(*root)?;
+        Ok(*root)
+    }
+
+    /// Checks that an object is a request, and none that makes an object of its argument.
+    ///
+    /// `SyncManager` registers `AsyncResult` and `Iterator` without a callable, for its own use: `create` would return the
+    /// argument itself, and let a client call the methods of any value.
+    pub(super) fn check_request(&self, root: Slot) -> Result<()> {
+        let Some([_, Slot::Str(method), args, _]) = self.tuple(root) else {
+            return Err(refused("a request must be a tuple (id, method, args, kwargs)"));
+        };
+        if self.text(*method) != b"create" {
+            return Ok(());
+        }
+        match self.tuple(*args) {
+            Some([Slot::Str(typeid), ..]) => match self.text(*typeid) {
+                b"AsyncResult" | b"Iterator" => {
+                    Err(refused("a client creates no AsyncResult and no Iterator"))
+                }
+                _ => Ok(()),
+            },
+            _ => Err(refused("the first argument of create must be a typeid")),
+        }
     }
 
     pub(super) fn text(&self, span: Span) -> &'a [u8] {
@@ -53,7 +89,7 @@ impl<'a> Reader<'a> {
 
     /// The elements of a tuple; `None` if it is none, or is not followed.
     pub(super) fn tuple(&self, slot: Slot) -> Option<&[Slot]> {
-        let Slot::Tuple(first, count) = slot else { return None };
+        let (Slot::Tuple(first, count) | Slot::Names(first, count)) = slot else { return None };
         self.elements.get(first as usize..)?.get(..count as usize)
     }
 
@@ -99,26 +135,46 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 values(parts)?;
-                Slot::Tuple(first, count)
+                if forms::are_names(self, parts) {
+                    Slot::Names(first, count)
+                } else {
+                    Slot::Tuple(first, count)
+                }
             }
         };
-        // What is not followed is no argument: only plain data.
         if self.elements.len() + parts.len() > self.guard.limits.memo {
-            return if matches!(tuple, Slot::ProxyArgs(_)) {
-                Err(refused("too many tuples"))
-            } else {
-                Ok(Slot::Data)
-            };
+            return Err(refused("too many tuples"));
         }
+        let mut size = Size::default();
+        for part in parts {
+            let of = self.size(*part);
+            size.depth = size.depth.max(of.depth + 1);
+            size.objects = size.objects.saturating_add(of.objects);
+        }
+        if size.depth > MAX_DEPTH || size.objects as usize > self.guard.limits.operations {
+            return Err(refused("tuples nest so deep that CPython could crash, or not end"));
+        }
+        self.sizes.resize(self.elements.len(), Size::default());
+        self.sizes.push(size);
         self.elements.extend_from_slice(parts);
         Ok(tuple)
+    }
+
+    fn size(&self, slot: Slot) -> Size {
+        match slot {
+            Slot::Tuple(first, 1..) | Slot::Names(first, 1..) => {
+                self.sizes.get(first as usize).copied().unwrap_or_default()
+            }
+            _ => Size { depth: 0, objects: 1 },
+        }
     }
 
     /// Puts keys and values into a dict.
     fn set_items(&mut self, dict: Slot, items: &[Slot]) -> Result<()> {
         let only_exposed = match items {
             [Slot::Str(key), names] => {
-                self.text(*key) == b"exposed" && forms::are_names(self, *names)
+                self.text(*key) == b"exposed"
+                    && matches!(names, Slot::Names(..) | Slot::Tuple(_, 0))
             }
             _ => false,
         };

@@ -25,6 +25,8 @@ pub(super) enum Slot {
     Dict(u32),
     /// A tuple: where its elements are, and their number.
     Tuple(u32, u32),
+    /// Such a tuple, of ASCII identifiers.
+    Names(u32, u32),
     /// The arguments of `RebuildProxy`: where the four are. No value, for they name a class.
     ProxyArgs(u32),
     /// A token, by its number.

@@ -41,8 +41,13 @@ fn exposed(names: &[&str]) -> Vec<u8> {
     [b"}".to_vec(), text("exposed"), b"(".to_vec(), names, b"ts".to_vec()].concat()
 }
 
+/// Checks a value of any kind, as it is in a request.
+fn check_value(guard: &Guard, pickle: &[u8]) -> std::result::Result<(), String> {
+    guard.read(pickle).map(drop).map_err(reason)
+}
+
 fn check_with(guard: &Guard, ops: &[u8]) -> std::result::Result<(), String> {
-    guard.check(&[b"\x80\x04", ops, b"."].concat())
+    check_value(guard, &[b"\x80\x04", ops, b"."].concat())
 }
 
 #[track_caller]
@@ -80,11 +85,14 @@ fn recursive_tuple_passes() {
 #[test]
 fn names_of_python_2_pass_in_old_protocols_only() {
     let old = b"\x80\x02c__builtin__\nset\n](K\x01e\x85R.";
-    assert_eq!(guard().check(old), Ok(()));
-    assert_eq!(guard().check(b"\x80\x02c__builtin__\nxrange\nK\x01K\x02K\x03\x87R."), Ok(()));
-    assert!(guard().check(b"\x80\x02c__builtin__\neval\n\x8c\x011\x85R.").is_err());
-    assert!(guard().check(b"\x80\x03c__builtin__\nset\n](K\x01e\x85R.").is_err());
-    assert!(guard().check(b"\x80\x02](K\x01c__builtin__\nset\n0e.").is_ok());
+    assert_eq!(check_value(&guard(), old), Ok(()));
+    assert_eq!(
+        check_value(&guard(), b"\x80\x02c__builtin__\nxrange\nK\x01K\x02K\x03\x87R."),
+        Ok(())
+    );
+    assert!(check_value(&guard(), b"\x80\x02c__builtin__\neval\n\x8c\x011\x85R.").is_err());
+    assert!(check_value(&guard(), b"\x80\x03c__builtin__\nset\n](K\x01e\x85R.").is_err());
+    assert!(check_value(&guard(), b"\x80\x02](K\x01c__builtin__\nset\n0e.").is_ok());
 }
 
 #[test]
@@ -242,9 +250,9 @@ fn streams_that_readers_read_differently_are_refused() {
     refuses(b"NN", "too many objects");
     refuses(b"", "too few objects");
     passes(b"\x95\x02\0\0\0\0\0\0\0N.".strip_suffix(b".").unwrap());
-    assert!(guard().check(b"N.").unwrap_err().contains("PROTO"));
-    assert!(guard().check(b"").is_err());
-    assert!(guard().check(b"\x80\x04").is_err());
+    assert!(check_value(&guard(), b"N.").unwrap_err().contains("PROTO"));
+    assert!(check_value(&guard(), b"").is_err());
+    assert!(check_value(&guard(), b"\x80\x04").is_err());
     for opcode in ["I1\n", "L1L\n", "F1\n", "S''\n", "Va\n", "p0\n", "g0\n", "l", "d", "2", "Pid\n"]
     {
         assert!(check_with(&guard(), format!("({opcode}").as_bytes()).is_err(), "{opcode}");
@@ -272,11 +280,48 @@ fn pattern_allows_calls_state_and_values() {
     let mixed = [global("numpy", "dtype"), b")R".to_vec(), text("a"), b"\x93".to_vec()];
     assert!(check(mixed.concat()).unwrap_err().contains("no string of the pickle"));
     // Python 3 may know that name as another one.
-    assert!(guard.check(b"\x80\x02cnumpy\nndarray\n.").is_err());
-    assert_eq!(guard.check(b"\x80\x03cnumpy\nndarray\n."), Ok(()));
+    assert!(check_value(&guard, b"\x80\x02cnumpy\nndarray\n.").is_err());
+    assert_eq!(check_value(&guard, b"\x80\x03cnumpy\nndarray\n."), Ok(()));
     let own = [managers("RebuildProxy"), b"(".to_vec(), global("numpy", "P"), token(&own())];
     let own = [own.concat(), text("pickle"), b"}tR".to_vec()].concat();
     assert_eq!(check(own), Ok(()));
+}
+
+#[test]
+fn only_requests_pass() {
+    let check = |ops: &[&[u8]]| guard().check(&[b"\x80\x04", &ops.concat()[..], b"."].concat());
+    let request = |method: &str, args: &[u8]| check(&[b"(N", &text(method), b"(", args, b"t}t"]);
+    assert_eq!(request("create", &text("Queue")), Ok(()));
+    assert_eq!(request("put", b"]"), Ok(()));
+    for typeid in ["AsyncResult", "Iterator"] {
+        let refused = request("create", &[text(typeid), text("{0.__init__}")].concat());
+        assert!(refused.unwrap_err().contains("no AsyncResult and no Iterator"));
+    }
+    // An argument whose text is not known.
+    for args in [&b""[..], b"]", b"N", b"C\x01a"] {
+        assert!(request("create", args).unwrap_err().contains("must be a typeid"));
+    }
+    let create = [text("create"), text("Iterator")].concat();
+    // CPython would take any of these apart into four.
+    for root in [
+        [&b"](N"[..], &create, b"\x85}e"].concat(),
+        [&b"(N"[..], &create, b"]\x85}t"].concat(),
+        [&b"(N"[..], &create, b"}t"].concat(),
+        b"(NNN\x91".to_vec(),
+        b"N".to_vec(),
+    ] {
+        let root: Vec<u8> = root;
+        assert!(check(&[&root]).is_err(), "{}", root.escape_ascii());
+    }
+}
+
+#[test]
+fn tuples_that_cpython_cannot_hash_are_refused() {
+    refuses([b")".to_vec(), b"\x85".repeat(1001)].concat(), "nest so deep");
+    passes([b")".to_vec(), b"\x85".repeat(1000)].concat());
+    // Each has the one before twice: 2^60 objects.
+    let twice = (0..60).flat_map(|key| [b'h', key, b'h', key, 0x86, 0x94]);
+    refuses(b"K\x01\x85\x94".iter().copied().chain(twice).collect::<Vec<u8>>(), "nest so deep");
 }
 
 #[test]
@@ -288,7 +333,7 @@ fn arbitrary_bytes_never_panic() {
     };
     for length in 0..2000 {
         let bytes: Vec<u8> = (0..length % 64).map(|_| next()).collect();
-        let _ = guard().check(&bytes);
+        let _ = check_value(&guard(), &bytes);
         let _ = check_with(&guard(), &bytes);
     }
 }

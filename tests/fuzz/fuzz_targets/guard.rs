@@ -32,11 +32,22 @@ fuzz_target!(|input: &[u8]| {
         3 => pieces(rest),
         _ => Maker::new(rest).pickle(),
     };
+    let pickle = request(&pickle);
     match GUARD.check(&pickle) {
         Ok(()) => judge(&pickle),
         Err(reason) => assert!(!reason.is_empty()),
     }
 });
+
+/// A request with this pickle's object as its argument.
+fn request(pickle: &[u8]) -> Vec<u8> {
+    match pickle {
+        [0x80, protocol, ops @ .., b'.'] => {
+            [&[0x80, *protocol][..], b"(N\x8c\x03put(", ops, b"t}t."].concat()
+        }
+        pickle => pickle.to_vec(),
+    }
+}
 
 /// The operations of tokens, proxies and calls, whole and in parts, and of what may come between them.
 const PIECES: [&[u8]; 88] = [

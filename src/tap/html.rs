@@ -25,8 +25,7 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = concat!(include_str!("explain.js"), include_str!("page.js"));
 
-/// The most frames in a page, and the most text of them, in bytes. The page says how many there were.
-const MAX_FRAMES: usize = 100_000;
+/// The most text of the frames in a page, in bytes. The page says how many frames there were.
 const MAX_TEXT: usize = 96 << 20;
 
 /// The bytes of all payloads in a page; of frames after that, the first [`FEW`] bytes are kept.
@@ -70,7 +69,7 @@ fn write_recording(out: &mut String, frames: &[Frame]) {
     let mut bytes_left = MAX_BYTES;
     write_to(out, format_args!("{{\"total\":{},\"frames\":[", frames.len()));
     let start = out.len();
-    for (number, frame) in frames.iter().take(MAX_FRAMES).enumerate() {
+    for (number, frame) in frames.iter().enumerate() {
         if out.len() - start > MAX_TEXT {
             break;
         }

@@ -79,7 +79,7 @@ function arrange() {
     lanes[lane].push(span);
     laneOf.set(span.number, lane);
   }
-  $("summary").textContent = `${plural(total, "frame")} on ${plural(connections.length, "connection")}, ${duration(last)}`
+  $("summary").textContent = `${plural(total, "event")} on ${plural(connections.length, "connection")}, ${duration(last)}`
     + (total > frames.length ? `; the first ${frames.length.toLocaleString("en")} are shown` : "")
     + (shown.length < frames.length ? `; ${shown.length.toLocaleString("en")} match the filters` : "");
   measure();
@@ -131,15 +131,16 @@ function draw() {
   const from = Math.max(0, bisect(tops, top - row) - 1), to = bisect(tops, bottom);
   // A frame more at each end, to which a bar may reach.
   const first = shown[Math.max(0, from - 1)], final = shown[Math.min(to, shown.length - 1)];
+  const seen = shown[bisect(tops, top + HEADS - row)];
   const lines = [], heads = [], rows = [];
   lines.push(place(make("div", "life manager"), managerX, 0, bottom - top));
   lanes.forEach((spans, lane) => {
     if (x(lane) < firstX - 20 || x(lane) > width + 60) return;
-    let head = spans[0];
+    let head;
     for (const span of spans) {
       if (span.from > final) break;
-      if (span.from <= first) head = span;
-      if (span.to < first) continue;
+      if (span.to < seen) continue;
+      head = head === undefined || span.number === frames[chosen]?.connection ? span : head;
       const begin = topOf(span.from) + 6, end = span.to < frames.length ? topOf(span.to) - 6 : height;
       const visible = Math.max(begin, top - 2);
       lines.push(place(make("div", "life"), x(lane), visible - top, Math.min(end, bottom) - visible));
@@ -148,7 +149,7 @@ function draw() {
         lines.push(place(make("div", took < LONG ? "call" : "call waits"), x(lane), begin - top, Math.max(2, end - begin)));
       }
     }
-    heads.push(place(make("div", "head", `#${head.number}`), x(lane), 6));
+    if (head) heads.push(place(make("div", "head", `#${head.number}`), x(lane), 6));
   });
   for (let at = from; at < to; at++) {
     if (gaps[at]) {
@@ -296,7 +297,6 @@ function explain(index) {
 
 // ---- Starting -----------------------------------------------------------------------------------------------
 
-addEventListener("error", event => { document.body.dataset.error = event.message; });
 for (const [number, address] of connections) {
   const option = make("option", "", `#${number}${address ? ` ${address}` : ""}`);
   option.value = number;

@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::super::{Call, Exchanges, Frame, Kind, Meaning, Outcome, Sender};
+use super::super::event::frames;
+use super::super::{Call, Exchanges, Frame, Kind, Meaning, Outcome};
 use super::parts::{Part, Parts, opening, plain, shorten, show, start_of};
 use crate::limits::{Budget, Limits};
 use crate::pickle::{Index, Kind as Elements, Pickle, Span};
@@ -49,7 +50,7 @@ impl Reader {
     /// Reads the frame of row `number`.
     pub(super) fn read(&mut self, number: usize, frame: &Frame) -> Row {
         let meaning = self.exchanges.read(frame).meaning;
-        let from = if frame.sender == Sender::Client { "client" } else { "manager" };
+        let from = frame.sender;
         let aside = |kind, label| Row { kind, label, is_aside: true, ..Row::default() };
         let error = |kind, label| Row { kind, label, is_error: true, ..Row::default() };
         match (&frame.kind, meaning) {
@@ -58,7 +59,7 @@ impl Reader {
             (Kind::Closed, _) => aside("closed", format!("closed by the {from}")),
             (Kind::Note(text), _) => error("note", shorten(&plain(text), TEXT)),
             (Kind::Lost(count), _) => {
-                error("note", format!("{count} frames of the {from} passed too fast"))
+                error("note", format!("{} of the {from} passed too fast", frames(*count)))
             }
             (Kind::Foreign(bytes), meaning) => {
                 let name = if let Meaning::Foreign(name) = meaning { name } else { "?".into() };

@@ -107,7 +107,10 @@ pub(crate) struct PickledProxy {
 impl PickledProxy {
     /// The proxy in a pickle, if it is one.
     pub(crate) fn read(pickle: &Pickle) -> Option<Self> {
-        let limits = &Limits::default();
+        Self::read_within(pickle, &Limits::default())
+    }
+
+    fn read_within(pickle: &Pickle, limits: &Limits) -> Option<Self> {
         let rebuild = pickle.as_instance(limits)?;
         if !is_managers(rebuild.module.as_bytes()) || rebuild.name != "RebuildProxy" {
             return None;
@@ -149,8 +152,11 @@ impl fmt::Display for Pickle {
     /// more than 64 KiB is not opened: only its size is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_small = self.len() <= LARGEST;
-        let Some(proxy) = is_small.then(|| PickledProxy::read(self)).flatten() else {
-            return match is_small.then(|| self.as_instance(&Limits::default())).flatten() {
+        // What is small may refer to much, again and again: a text needs little of it.
+        let limits = Limits::default().expansion(LARGEST);
+        let Some(proxy) = is_small.then(|| PickledProxy::read_within(self, &limits)).flatten()
+        else {
+            return match is_small.then(|| self.as_instance(&limits)).flatten() {
                 Some(instance) => instance.fmt(f),
                 None => write!(f, "<opaque pickle, {} bytes>", self.len()),
             };

@@ -10,6 +10,8 @@ use crate::net::deadline;
 
 /// The most frames that wait to be shown.
 const MAX_FRAMES: usize = 16 * 1024;
+/// The most, with frames that say that a connection was made or closed, or what happened to it.
+const MAX_ALL: usize = 4 * MAX_FRAMES;
 /// The most bytes of their payloads.
 const MAX_BYTES: usize = 16 << 20;
 /// The longest that the relay waits for room, once for each time that the queue fills up.
@@ -60,7 +62,7 @@ pub(crate) struct Sink(Arc<Queue>);
 
 impl Sink {
     /// Appends a frame. If there is no room, drops it and counts it in `lost`; the next frame for which there is room
-    /// comes after [`Kind::Lost`]. Few frames are neither of these, and they are always appended.
+    /// comes after [`Kind::Lost`]. There are few frames without bytes: they have some room of their own.
     pub(crate) fn push(&self, frame: Frame, lost: &mut u64) {
         let is_optional = matches!(frame.kind, Kind::Payload { .. } | Kind::Foreign(_));
         let mut state = self.0.lock();
@@ -72,8 +74,8 @@ impl Sink {
         if state.closed {
             return;
         }
-        if is_optional && !state.has_room() {
-            *lost += 1;
+        if is_optional && !state.has_room() || state.frames.len() >= MAX_ALL {
+            *lost += u64::from(is_optional);
             return;
         }
         if *lost > 0 {
@@ -166,10 +168,7 @@ impl Drop for Frames {
 }
 
 fn size(frame: &Frame) -> usize {
-    match &frame.kind {
-        Kind::Payload { bytes, .. } | Kind::Foreign(bytes) => bytes.len(),
-        _ => 0,
-    }
+    frame.kind.bytes().len()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Sender;
-use super::handshake::{Handshake, name};
+use super::handshake::Handshake;
 use crate::wire::message::abridged;
 
 /// Something that a reader wants to see on a line of its own.
@@ -103,7 +103,7 @@ pub enum Meaning {
     Reply(Call),
     /// No message of a manager, and why.
     Unreadable(String),
-    /// No frame: the name of the protocol, or what is wrong.
+    /// No frame: the name of the protocol, or what is wrong; of later bytes of the same side, `continued`.
     Foreign(String),
     /// The connection was made or closed, or something about it.
     Other,
@@ -163,13 +163,21 @@ impl Call {
     }
 }
 
+impl Outcome {
+    /// Whether the caller got no result of its call.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Waiting | Self::Returned(_) | Self::Proxy(_))
+    }
+}
+
 impl fmt::Display for Outcome {
     /// As after the arrow of a line. A traceback is shown by its last line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting => f.write_str("… waiting"),
             Self::Unanswered(side) => {
-                write!(f, "no reply: the {} closed the connection", name(*side))
+                write!(f, "no reply: the {side} closed the connection")
             }
             Self::Returned(text) | Self::Proxy(text) => f.write_str(text),
             Self::Raised(text) => write!(f, "raised {text}"),
@@ -183,9 +191,30 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Text of a peer, in which characters are escaped that could change a terminal or the direction of the text.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                escaped.extend(char.escape_unicode());
+            }
+            _ if char.is_control() => escaped.extend(char.escape_default()),
+            _ => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+/// A number of frames.
+pub(crate) fn frames(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "frame" } else { "frames" })
+}
+
 impl fmt::Display for Exchange {
     /// One line, without time: `#3 task_queue.put(7) ← None`. Names and texts of the peers are shown as they are, with any
-    /// control characters.
+    /// control characters: see [`escape`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{} ", self.connection)?;
         match &self.event {
@@ -195,12 +224,12 @@ impl fmt::Display for Exchange {
                 write!(f, "{} {}", call.request(), call.outcome)
             }
             Event::Call(call) => write!(f, "{} ← {}", call.request(), call.reply()),
-            Event::Foreign(side, what) => write!(f, "the {} sends {what}", name(*side)),
+            Event::Foreign(side, what) => write!(f, "the {side} sends {what}"),
             Event::Unreadable(side, why) => {
-                write!(f, "the {} sent a frame that is no message of a manager: {why}", name(*side))
+                write!(f, "the {side} sent a frame that is not shown as a message: {why}")
             }
             Event::Lost(side, count) => {
-                write!(f, "{count} frames of the {} passed too fast to be shown", name(*side))
+                write!(f, "{} of the {side} passed too fast to be shown", frames(*count))
             }
             Event::Note(text) => f.write_str(text),
             Event::Closed => f.write_str("closed"),

@@ -15,15 +15,11 @@ use super::event::{Call, Event, Exchange, Meaning, Outcome};
 use super::frames::{HANDSHAKE, name_protocol};
 use super::handshake::Tracker;
 use super::message::{self, Reply, Request};
-use super::pending::{Pending, Requests, Typeids};
+use super::pending::{Pending, Requests, Total, Typeids};
 use super::{Frame, Kind, Sender};
 
 /// The most connections that are followed at a time.
 const MAX_CONNECTIONS: usize = 10_000;
-/// The most requests that wait for replies, on all connections. Further ones are only counted.
-const MAX_WAITING: usize = 50_000;
-/// The most characters of their arguments.
-const MAX_TEXT: usize = 16 << 20;
 
 /// What [`Exchanges::read`] returns.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +35,7 @@ pub struct Read {
 pub struct Exchanges {
     connections: BTreeMap<u64, Connection>,
     typeids: Typeids,
-    waiting: usize,
-    text: usize,
+    total: Total,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +47,7 @@ struct Connection {
     closed: [bool; 2],
     /// Who closed first.
     closer: Option<Sender>,
+    /// Which sides have sent bytes that are no frames.
     foreign: [bool; 2],
     /// Whether it is known why no handshake was seen.
     explained: bool,
@@ -82,9 +78,12 @@ impl Exchanges {
                 let refused = (at < HANDSHAKE && at > 0 && *sender == Sender::Manager)
                     .then(|| message::reply(bytes, *length).ok())
                     .flatten();
-                if let Some(reply) = refused {
+                if let Some(Reply { outcome, .. }) = refused {
                     // Instead of its part of the handshake, the manager says why there is none.
-                    self.reply(&mut connection, *time, Ok(reply), &mut events)
+                    let end = connection.handshake.refused(&outcome);
+                    let took = time.saturating_sub(connection.opened);
+                    events.extend(end.map(|end| Event::Handshake(end, took)));
+                    Meaning::Reply(Call { outcome, ..Call::empty() })
                 } else if at < HANDSHAKE {
                     let meaning = connection.handshake.read(*sender, at, bytes);
                     let end = connection.handshake.end(*sender, at, &meaning);
@@ -103,12 +102,14 @@ impl Exchanges {
                 }
             }
             Kind::Foreign(bytes) => {
-                let name = name_protocol(bytes);
-                if let Some(first @ false) = connection.foreign.get_mut(side) {
-                    *first = true;
+                let known = connection.foreign.get_mut(side);
+                if known.is_some_and(|known| std::mem::replace(known, true)) {
+                    Meaning::Foreign("continued".to_owned())
+                } else {
+                    let name = name_protocol(bytes);
                     events.push(Event::Foreign(*sender, name.clone()));
+                    Meaning::Foreign(name)
                 }
-                Meaning::Foreign(name)
             }
             Kind::Lost(count) => {
                 let before = increment(&mut connection.frames, side, *count);
@@ -133,7 +134,7 @@ impl Exchanges {
             if self.connections.len() > MAX_CONNECTIONS
                 && let Some((_, oldest)) = self.connections.pop_first()
             {
-                self.forget(oldest.pending.into_all());
+                self.total.remove(&oldest.pending.into_all());
             }
         }
         let exchange = |event| Exchange { time: *time, connection: *number, event };
@@ -150,8 +151,10 @@ impl Exchanges {
                 && now.saturating_sub(*since) >= at_least
             {
                 *told = true;
-                let call = Call { took: now.saturating_sub(*since), ..call.clone() };
-                found.push(Exchange { time: now, connection: *number, event: Event::Call(call) });
+                // Of a recording, `now` is when the next frame passed.
+                let time = if at_least.is_zero() { now } else { *since + at_least };
+                let call = Call { took: time.saturating_sub(*since), ..call.clone() };
+                found.push(Exchange { time, connection: *number, event: Event::Call(call) });
             }
         }
         found
@@ -188,12 +191,8 @@ impl Exchanges {
         call: Call,
         first: Option<String>,
     ) {
-        if self.waiting >= MAX_WAITING || self.text >= MAX_TEXT {
-            return connection.pending.add_unseen(1);
-        }
-        self.waiting += 1;
-        self.text += text(&call);
-        connection.pending.push(Pending::Call { call, first, since: time, told: false });
+        let request = Pending::Call { call, first, since: time, told: false };
+        connection.pending.push(request, &mut self.total);
     }
 
     fn reply(
@@ -203,10 +202,10 @@ impl Exchanges {
         reply: Result<Reply, String>,
         events: &mut Vec<Event>,
     ) -> Meaning {
-        let (mut call, first) = match connection.pending.take() {
+        let request = connection.pending.take();
+        self.total.remove(&request);
+        let (mut call, first) = match request {
             Some(Pending::Call { call, first, since, .. }) => {
-                self.waiting -= 1;
-                self.text -= text(&call);
                 (Call { took: time.saturating_sub(since), ..call }, first)
             }
             _ => (Call::empty(), None),
@@ -220,7 +219,7 @@ impl Exchanges {
                 } else if let Some((typeid, id)) = &reply.proxy {
                     self.typeids.add(id, typeid);
                 }
-                outcome(reply)
+                reply.outcome
             }
             Err(why) => Outcome::Unreadable(why),
         };
@@ -232,8 +231,7 @@ impl Exchanges {
         match sender {
             Sender::Client => connection.pending.lost_requests(count),
             Sender::Manager => {
-                let gone = connection.pending.lost_replies(count);
-                self.forget(gone);
+                self.total.remove(&connection.pending.lost_replies(count));
             }
         }
     }
@@ -257,27 +255,17 @@ impl Exchanges {
             let failed = connection.handshake.closed(closer).filter(|_| !is_explained);
             let took = time.saturating_sub(connection.opened);
             events.extend(failed.map(|failed| Event::Handshake(failed, took)));
-            for pending in connection.pending.take_all() {
-                if let Pending::Call { call, since, .. } = &pending {
-                    let (took, outcome) =
-                        (time.saturating_sub(*since), Outcome::Unanswered(closer));
-                    events.push(Event::Call(Call { outcome, took, ..call.clone() }));
+            let unanswered = connection.pending.take_all();
+            self.total.remove(&unanswered);
+            for pending in unanswered {
+                if let Pending::Call { call, since, .. } = pending {
+                    let (took, outcome) = (time.saturating_sub(since), Outcome::Unanswered(closer));
+                    events.push(Event::Call(Call { outcome, took, ..call }));
                 }
-                self.forget([pending]);
             }
         }
         if both {
             events.push(Event::Closed);
-        }
-    }
-
-    /// These requests will not be shown.
-    fn forget(&mut self, pending: impl IntoIterator<Item = Pending>) {
-        for pending in pending {
-            if let Pending::Call { call, .. } = pending {
-                self.waiting -= 1;
-                self.text -= text(&call);
-            }
         }
     }
 }
@@ -290,22 +278,6 @@ fn increment(frames: &mut [u64; 2], side: usize, by: u64) -> u64 {
 /// The functions of a manager whose argument is an id.
 fn takes_id(function: &str) -> bool {
     matches!(function, "incref" | "decref")
-}
-
-fn text(call: &Call) -> usize {
-    call.args.len() + call.method.len()
-}
-
-fn outcome(reply: Reply) -> Outcome {
-    let text = reply.text;
-    match reply.kind.as_str() {
-        "#RETURN" => Outcome::Returned(text),
-        "#PROXY" => Outcome::Proxy(text),
-        "#ERROR" => Outcome::Raised(text),
-        "#TRACEBACK" => Outcome::Traceback(text),
-        "#UNSERIALIZABLE" => Outcome::Unserializable(text),
-        kind => Outcome::Unreadable(format!("an unknown kind of reply, {kind:?}")),
-    }
 }
 
 #[cfg(test)]
@@ -374,7 +346,7 @@ mod tests {
         }
         read(&mut exchanges, Manager, Kind::Lost(2));
         assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.f() ← 7"]);
-        assert_eq!((exchanges.waiting, exchanges.text), (0, 0));
+        assert_eq!(exchanges.total, Total::default());
     }
 
     #[test]
@@ -396,10 +368,9 @@ mod tests {
     #[test]
     fn requests_that_wait_are_bounded_and_shown_once() {
         let mut exchanges = exchanges();
-        for _ in 0..MAX_WAITING + 10 {
+        for _ in 0..50_010 {
             read(&mut exchanges, Sender::Client, request("a"));
         }
-        assert_eq!(exchanges.waiting, MAX_WAITING);
         let told = exchanges.waiting(Duration::from_secs(2), Duration::from_secs(1));
         assert_eq!(
             told.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -407,8 +378,8 @@ mod tests {
         );
         assert!(exchanges.waiting(Duration::from_secs(3), Duration::from_secs(1)).is_empty());
         read(&mut exchanges, Sender::Client, Kind::Closed);
-        assert_eq!(read(&mut exchanges, Sender::Manager, Kind::Closed).len(), MAX_WAITING + 1);
-        assert_eq!((exchanges.waiting, exchanges.text), (0, 0));
+        assert_eq!(read(&mut exchanges, Sender::Manager, Kind::Closed).len(), 50_000 + 1);
+        assert_eq!(exchanges.total, Total::default());
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use super::frames::name_protocol;
-use super::handshake::name;
+use super::event::{escape, frames};
 use super::message::size;
 use super::{Call, Frame, Kind, Meaning, Outcome, SHOWN, Sender};
 
@@ -11,7 +10,7 @@ use super::{Call, Frame, Kind, Meaning, Outcome, SHOWN, Sender};
 const FOREIGN: usize = 64;
 
 /// Explains a frame to a reader who is new to the protocol, in one or more lines. `meaning` is what
-/// [`Exchanges::read`](super::Exchanges::read) returned for it.
+/// [`Exchanges::read`](super::Exchanges::read) returned for it. Text of the peers is [escaped](escape).
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,11 +24,8 @@ const FOREIGN: usize = 64;
 /// ```
 #[must_use]
 pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
-    let (from, to) = match frame.sender {
-        Sender::Client => ("client", "manager"),
-        Sender::Manager => ("manager", "client"),
-    };
-    let mut text = match &frame.kind {
+    let (from, to) = (frame.sender, frame.sender.other());
+    let head = match &frame.kind {
         Kind::Payload { header, length, bytes } => {
             let mut text = format!("{from} → {to}, {length} bytes");
             let _ = match header {
@@ -43,28 +39,25 @@ pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
         }
         Kind::Opened(address) => format!("client connected from {address}"),
         Kind::Foreign(bytes) => {
-            format!(
-                "{from} → {to}, {} bytes that are no frame: {}",
-                bytes.len(),
-                name_protocol(bytes)
-            )
+            let name = if let Meaning::Foreign(name) = meaning { name } else { "?" };
+            format!("{from} → {to}, no frame: {name}; {} bytes of it kept", bytes.len())
         }
         Kind::Lost(count) => {
-            format!("{from} → {to}, {count} frames that passed too fast to be shown")
+            format!("{from} → {to}, {} passed too fast to be shown", frames(*count))
         }
         Kind::Note(note) => note.clone(),
         Kind::Closed => format!("{from} closed its direction"),
     };
+    let mut text = escape(&head);
     let mut line = |line: String| {
         text.push('\n');
-        text.push_str(&line);
+        text.push_str(&escape(&line));
     };
     match meaning {
         Meaning::Challenge(message) => challenge(frame.sender, message, &mut line),
         Meaning::Response { digest, challenge } => {
-            let side = name(frame.sender);
             let count = challenge.len();
-            line(format!("response: the {side} proves the key without sending it"));
+            line(format!("response: the {from} proves the key without sending it"));
             line(match digest.as_str() {
                 "md5" => {
                     format!("HMAC-MD5(key, the {count} bytes above), as Python up to 3.11 makes it")
@@ -72,25 +65,28 @@ pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
                 digest => format!("{{{digest}}}, and HMAC-{digest}(key, the {count} bytes above)"),
             });
             line(format!("hashed:   {}", hex(challenge)));
-            line(format!("response: {}", hex(payload(frame))));
+            line(format!("response: {}", hex(frame.kind.bytes())));
         }
         Meaning::Verdict(true) => {
             line(format!("verdict #WELCOME#: the {to} knows the key"));
         }
         Meaning::Verdict(false) => {
-            line(format!("verdict #FAILURE#: the {to} holds another key; the connection ends"));
+            line(format!(
+                "verdict #FAILURE#: the {from} does not accept the response: the {to} holds another key, or used another \
+                 digest. The connection ends"
+            ));
         }
         Meaning::Unexpected(expected) => {
-            line(format!("{expected} belongs here. Instead: {}", escaped(payload(frame))));
+            line(format!("{expected} belongs here. Instead: {}", escaped(frame.kind.bytes())));
         }
         Meaning::Request(call) => request(call, &mut line),
         Meaning::Reply(call) => reply(call, &mut line),
         Meaning::Unreadable(why) => {
-            line(format!("no message of a manager: {why}"));
-            line(escaped(payload(frame)));
+            line(format!("not shown as a message: {why}"));
+            line(escaped(frame.kind.bytes()));
         }
         Meaning::Foreign(_) => {
-            line(escaped(payload(frame)));
+            line(escaped(frame.kind.bytes()));
         }
         Meaning::Other => {}
     }
@@ -98,12 +94,9 @@ pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
 }
 
 fn challenge(sender: Sender, message: &[u8], line: &mut impl FnMut(String)) {
-    let other = match sender {
-        Sender::Client => "manager",
-        Sender::Manager => "client",
-    };
     line(format!(
-        "challenge: the {other} is to hash these {} bytes with the key (HMAC)",
+        "challenge: the {} is to hash these {} bytes with the key (HMAC)",
+        sender.other(),
         message.len()
     ));
     match message.strip_prefix(b"{sha256}") {
@@ -145,7 +138,7 @@ fn request(call: &Call, line: &mut impl FnMut(String)) {
 }
 
 fn reply(call: &Call, line: &mut impl FnMut(String)) {
-    line(format!("reply to {}, after {}", call.request(), took(call.took)));
+    line(format!("reply to {}, after {}", call.request(), duration(call.took)));
     let (tag, text) = match &call.outcome {
         Outcome::Returned(text) => ("#RETURN", text),
         Outcome::Proxy(text) => ("#PROXY: the object stays in the manager", text),
@@ -164,15 +157,9 @@ fn reply(call: &Call, line: &mut impl FnMut(String)) {
     }
 }
 
-fn payload(frame: &Frame) -> &[u8] {
-    match &frame.kind {
-        Kind::Payload { bytes, .. } | Kind::Foreign(bytes) => bytes,
-        _ => &[],
-    }
-}
-
-/// A duration as a person reads it.
-pub(crate) fn took(time: std::time::Duration) -> String {
+/// A duration as a person reads it: `0.06 ms`, `2.50 s`, `3 min 20 s`.
+#[must_use]
+pub fn duration(time: std::time::Duration) -> String {
     let micros = time.as_micros();
     match micros {
         0..100_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),

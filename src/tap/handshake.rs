@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Meaning, Sender};
+use super::{Meaning, Outcome, Sender};
 
 const CHALLENGE: &[u8] = b"#CHALLENGE#";
 
@@ -21,7 +21,11 @@ pub enum Handshake {
     /// Each side has proved to the other that it knows the key, with this digest.
     Proved(String),
     /// The manager did not accept the client's proof.
-    RejectedByManager,
+    RejectedByManager {
+        /// Whether the client proved the key with HMAC-MD5, as Python up to 3.11 does, although the manager asked for
+        /// another digest.
+        md5: bool,
+    },
     /// The client did not accept the manager's proof.
     RejectedByClient,
     /// It ended in another way.
@@ -32,9 +36,13 @@ impl fmt::Display for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Proved(digest) => write!(f, "key proved both ways, {digest}"),
-            Self::RejectedByManager => {
+            Self::RejectedByManager { md5: false } => {
                 f.write_str("key rejected by the manager: the client holds another key")
             }
+            Self::RejectedByManager { md5: true } => f.write_str(
+                "key rejected by the manager: it does not accept HMAC-MD5 (Python up to 3.11), or the client holds \
+                 another key",
+            ),
             Self::RejectedByClient => {
                 f.write_str("key rejected by the client: the manager holds another key")
             }
@@ -48,6 +56,8 @@ impl fmt::Display for Handshake {
 pub(crate) struct Tracker {
     /// The message of the last challenge.
     challenge: Vec<u8>,
+    /// Whether the manager's challenge named a digest.
+    named_digest: bool,
     /// How the client, and then the manager, proved the key.
     digests: [Option<String>; 2],
     /// What came last.
@@ -65,6 +75,7 @@ impl Tracker {
                     return Meaning::Unexpected("a challenge");
                 };
                 self.challenge = message.to_vec();
+                self.named_digest |= sender == Sender::Manager && message.starts_with(b"{");
                 Meaning::Challenge(message.to_vec())
             }
             (Sender::Client, 0) | (Sender::Manager, 2) => {
@@ -96,23 +107,29 @@ impl Tracker {
     ) -> Option<Handshake> {
         let end = match (sender, number, meaning) {
             (_, _, Meaning::Unexpected(expected)) => {
-                let side = name(sender);
-                Handshake::Failed(format!("the {side} sent something else instead of {expected}"))
+                Handshake::Failed(format!("the {sender} sent something else instead of {expected}"))
             }
             (Sender::Client, 2, Meaning::Verdict(true)) => Handshake::Proved(self.digest()),
             (Sender::Client, 2, Meaning::Verdict(false)) => Handshake::RejectedByClient,
-            (Sender::Manager, 1, Meaning::Verdict(false)) => Handshake::RejectedByManager,
+            (Sender::Manager, 1, Meaning::Verdict(false)) => {
+                let md5 = self.named_digest && self.digests[0].as_deref() == Some("md5");
+                Handshake::RejectedByManager { md5 }
+            }
             _ => return None,
         };
         self.once(end)
     }
 
+    /// The manager has replied with this, instead of its part of the handshake.
+    pub(crate) fn refused(&mut self, outcome: &Outcome) -> Option<Handshake> {
+        self.once(Handshake::Failed(format!("the manager says: {outcome}")))
+    }
+
     /// This side has closed the connection.
     pub(crate) fn closed(&mut self, sender: Sender) -> Option<Handshake> {
-        let side = name(sender);
         let why = match self.step {
-            "" => format!("the {side} closed the connection at once"),
-            last => format!("the {side} closed the connection after {last}"),
+            "" => format!("the {sender} closed the connection at once"),
+            last => format!("the {sender} closed the connection after {last}"),
         };
         self.once(Handshake::Failed(why))
     }
@@ -145,13 +162,6 @@ fn digest(response: &[u8]) -> String {
         }
         _ if response.len() == 16 => "md5".to_owned(),
         _ => "an unknown digest".to_owned(),
-    }
-}
-
-pub(crate) fn name(sender: Sender) -> &'static str {
-    match sender {
-        Sender::Client => "client",
-        Sender::Manager => "manager",
     }
 }
 
@@ -195,7 +205,9 @@ mod tests {
         );
         assert_eq!(proved(&response, failure), Some(Handshake::RejectedByClient));
         let rejected = run(&[(Manager, &challenge), (Client, &response), (Manager, failure)]);
-        assert_eq!(rejected, Some(Handshake::RejectedByManager));
+        assert_eq!(rejected, Some(Handshake::RejectedByManager { md5: false }));
+        let rejected = run(&[(Manager, &challenge), (Client, &[3; 16]), (Manager, failure)]);
+        assert_eq!(rejected, Some(Handshake::RejectedByManager { md5: true }));
         assert!(matches!(run(&[(Manager, b"hello")]), Some(Handshake::Failed(_))));
     }
 }

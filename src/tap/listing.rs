@@ -20,25 +20,26 @@ use crate::pickle::opcode::{self as op, Opcode, number};
 /// The bytes in a line.
 const WIDTH: usize = 12;
 /// The column of the remarks, counted from the operation.
-const REMARK: usize = 34;
+const REMARK: usize = 33;
 /// The most characters of an object in a remark.
 const TEXT: usize = 48;
 /// The most bars.
 const MAX_BARS: usize = 12;
 
 /// Lists a pickle, operation by operation: offset, bytes, the size of the stack afterwards, the operation, and a remark
-/// for a reader who is new to pickle. Bytes that cannot be read come last, with the reason.
+/// for a reader who is new to pickle. Bytes that cannot be read come last, with the reason. `length` is that of the whole
+/// pickle, of which only the beginning may be known.
 ///
 /// ```
-/// let text = basemanager::tap::listing(b"\x80\x04K\x07\x85.");
+/// let text = basemanager::tap::listing(b"\x80\x04K\x07\x85.", 6);
 /// assert!(text.contains("TUPLE1"));
 /// assert!(text.contains("makes the tuple (7,)"), "{text}");
 /// ```
 #[must_use]
-pub fn listing(pickle: &[u8]) -> String {
+pub fn listing(pickle: &[u8], length: u64) -> String {
     let mut list = Listing {
         bytes: pickle,
-        text: format!("offset  {:<36} stack  {:<REMARK$}remark\n", "bytes", "operation"),
+        text: format!("offset  {:<36} stack  {:<REMARK$} remark\n", "bytes", "operation"),
         end: 0,
         bars: 0,
         slots: 0,
@@ -52,6 +53,9 @@ pub fn listing(pickle: &[u8]) -> String {
             let remark = format!("ends; the object on the stack is the result: {result}");
             list.row(Span(end, end + 1), stack.slots.len(), "STOP", &remark);
             "comes after the end; pickle does not read it".to_owned()
+        }
+        Err(_) if length > pickle.len() as u64 => {
+            format!("the pickle has {length} bytes; the tap kept only the first {}", pickle.len())
         }
         Err(error) => {
             // The machine says more of an operation than that it stands here.
@@ -103,7 +107,7 @@ impl Listing<'_> {
                 let operation = format!("{bars}{operation}");
                 writeln!(
                     self.text,
-                    "{offset:>6}  {hex:<36} {stack:>5}  {operation:<REMARK$}{remark}"
+                    "{offset:>6}  {hex:<36} {stack:>5}  {operation:<REMARK$} {remark}"
                 )
             } else {
                 let text: String = chunk.iter().map(|byte| printable(*byte)).collect();
@@ -277,7 +281,7 @@ mod tests {
     fn request_is_listed_with_bars_memo_and_remarks() {
         let pickle =
             b"\x80\x04\x95\x13\0\0\0\0\0\0\0(\x8c\x02id\x94\x8c\x03put\x94K\x07\x85\x94}t.";
-        let text = listing(pickle);
+        let text = listing(pickle, 0);
         for part in [
             "PROTO 4",
             "FRAME 19",
@@ -300,7 +304,7 @@ mod tests {
             let length = usize::from(rng.next()) % 80;
             let mut bytes: Vec<u8> = (0..length).map(|_| rng.opcode()).collect();
             bytes.push(b'.');
-            let text = listing(&bytes);
+            let text = listing(&bytes, 0);
             let mut listed = Vec::new();
             for line in text.lines().skip(1) {
                 let hex = line.get(8..44).unwrap();
@@ -314,9 +318,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_comes_last_with_the_reason() {
-        let text = listing(b"\x80\x04N(I7\nt.");
+        let text = listing(b"\x80\x04N(I7\nt.", 0);
         assert!(text.contains("INT: protocol error: malformed pickle"), "{text}");
-        let text = listing(b"N.more");
+        let text = listing(b"\x80\x04B\0\0\0\x01", 0x100_0007);
+        assert!(text.contains("has 16777223 bytes; the tap kept only the first 7"), "{text}");
+        let text = listing(b"N.more", 0);
         assert!(text.contains("after the end") && text.contains("6d 6f 72 65"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Outcome;
 use crate::error::Result as CrateResult;
 use crate::limits::Limits;
 use crate::pickle::Index;
@@ -30,11 +31,9 @@ pub(crate) struct Request {
 }
 
 /// A reply, to be shown.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reply {
-    /// Such as `#RETURN`.
-    pub(crate) kind: String,
-    pub(crate) text: String,
+    pub(crate) outcome: Outcome,
     /// The first of two values, if that is a text: the id that `create` returns.
     pub(crate) created: Option<String>,
     /// The typeid and id of a new proxy.
@@ -54,10 +53,13 @@ pub(crate) fn request(bytes: &[u8], length: u64) -> Result<Request, String> {
         Err(_) if length > bytes.len() as u64 => return large_request(bytes, length),
         Err(error) => return Err(error.reason()),
     }
+    // Together, the arguments take no more memory and time than one value may.
+    let count = read.args.len() + read.kwargs.len();
+    let limits = limits().expansion((1 << 20) / count.max(1));
     let values: Vec<Value> =
-        read.args.iter().map(|pickle| pickle.clone().into_value(&limits())).collect();
+        read.args.iter().map(|pickle| pickle.clone().into_value(&limits)).collect();
     let keywords = read.kwargs.iter().map(|(name, pickle)| {
-        let value = pickle.clone().into_value(&limits());
+        let value = pickle.clone().into_value(&limits);
         (Some(name.as_str()), value)
     });
     let args = values.iter().cloned().map(|value| (None, value)).chain(keywords);
@@ -71,7 +73,8 @@ pub(crate) fn request(bytes: &[u8], length: u64) -> Result<Request, String> {
         }
         Ok(())
     });
-    let first = values.first().and_then(Value::as_str).map(str::to_owned);
+    let is_name = |text: &&str| text.len() <= NAME;
+    let first = values.first().and_then(Value::as_str).filter(is_name).map(str::to_owned);
     let id = Some(read.ident).filter(|ident| !ident.is_empty());
     Ok(Request { id, method: read.method, args, first })
 }
@@ -84,18 +87,18 @@ pub(crate) fn reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
         Err(_) if length > bytes.len() as u64 => return large_reply(bytes, length),
         Err(error) => return Err(error.reason()),
     };
-    let (kind, text) = match &reply {
-        message::Reply::Return(value) => ("#RETURN", short(|out| write!(out, "{value}"))),
-        message::Reply::Error(error) => ("#ERROR", short(|out| write!(out, "{error}"))),
+    let outcome = match &reply {
+        message::Reply::Return(value) => Outcome::Returned(short(|out| write!(out, "{value}"))),
+        message::Reply::Error(error) => Outcome::Raised(short(|out| write!(out, "{error}"))),
         message::Reply::Traceback(text) => {
-            ("#TRACEBACK", short(|out| out.write_str(text.trim_end())))
+            Outcome::Traceback(short(|out| out.write_str(text.trim_end())))
         }
         message::Reply::Unserializable(text) => {
-            ("#UNSERIALIZABLE", short(|out| out.write_str(text)))
+            Outcome::Unserializable(short(|out| out.write_str(text)))
         }
         message::Reply::Proxy(_, Token { typeid, id, .. }) => {
             let id = abridged(id);
-            ("#PROXY", short(|out| write!(out, "<proxy of {typeid}, id {id}…>")))
+            Outcome::Proxy(short(|out| write!(out, "<proxy of {typeid}, id {id}…>")))
         }
     };
     let created = match &reply {
@@ -109,7 +112,7 @@ pub(crate) fn reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
         message::Reply::Proxy(_, Token { typeid, id, .. }) => Some((typeid, id)),
         _ => None,
     };
-    Ok(Reply { kind: kind.to_owned(), text, created, proxy })
+    Ok(Reply { outcome, created, proxy })
 }
 
 /// What is written, up to a limit.
@@ -138,7 +141,14 @@ fn large_reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
         return Err("it does not begin like a reply".to_owned());
     };
     let text = large(bytes, end, length);
-    Ok(Reply { kind: kind.clone(), text, ..Reply::default() })
+    let outcome = match kind.as_str() {
+        "#RETURN" => Outcome::Returned(text),
+        "#ERROR" => Outcome::Raised(text),
+        "#TRACEBACK" => Outcome::Traceback(text),
+        "#UNSERIALIZABLE" => Outcome::Unserializable(text),
+        kind => return Err(format!("an unknown kind of reply, {kind:?}")),
+    };
+    Ok(Reply { outcome, created: None, proxy: None })
 }
 
 /// Stands for a large value: its size and first bytes, from the operation on that is incomplete.
@@ -251,10 +261,11 @@ mod tests {
     fn replies_are_values() {
         let bytes = b"\x80\x04\x8c\x07#RETURN\x8c\x01a](\x8c\x03get\x8c\x03pute\x86\x86.";
         let read = reply(bytes, bytes.len() as u64).unwrap();
-        assert_eq!((read.kind.as_str(), read.text.as_str()), ("#RETURN", "('a', ['get', 'put'])"));
+        assert_eq!(read.outcome, Outcome::Returned("('a', ['get', 'put'])".to_owned()));
         assert_eq!(read.created.as_deref(), Some("a"));
         let bytes = b"\x80\x04\x8c\x06#ERROR\x8c\x06_queue\x8c\x05Empty\x93)R\x86.";
-        assert_eq!(reply(bytes, bytes.len() as u64).unwrap().text, "_queue.Empty");
+        let raised = Outcome::Raised("_queue.Empty".to_owned());
+        assert_eq!(reply(bytes, bytes.len() as u64).unwrap().outcome, raised);
     }
 
     #[test]
@@ -266,7 +277,7 @@ mod tests {
         assert!(read.args.starts_with("<16.0 MiB, aaaa"), "{}", read.args);
         let mut bytes = b"\x80\x04\x8c\x07#RETURNB\0\0\0\x01".to_vec();
         bytes.resize(SHOWN, b'a');
-        assert_eq!(reply(&bytes, 1 << 20).unwrap().kind, "#RETURN");
+        assert!(matches!(reply(&bytes, 1 << 20).unwrap().outcome, Outcome::Returned(_)));
     }
 
     #[test]
@@ -274,7 +285,9 @@ mod tests {
         let mut bytes = b"\x80\x04\x8c\x07#RETURNX\x10\x27\0\0".to_vec();
         bytes.resize(bytes.len() + 10_000, b'a');
         bytes.extend(b"\x86.");
-        let text = reply(&bytes, bytes.len() as u64).unwrap().text;
+        let Outcome::Returned(text) = reply(&bytes, bytes.len() as u64).unwrap().outcome else {
+            unreachable!("it is a #RETURN");
+        };
         assert!(text.ends_with("a…") && text.chars().count() == TEXT + 1, "{}", text.len());
     }
 }

@@ -17,8 +17,7 @@
 //! - A client that connected to the relay makes proxies that name the relay. If it sends one to a manager of `CPython`, as an
 //!   item or argument, the manager does not recognize it as its own. It connects to itself, through the relay, with the key of its
 //!   process (`multiprocessing.current_process().authkey`), which must be the manager's.
-//! - A proxy that a method returns (`#PROXY`) names the manager. Calls to it do not pass the relay. With a guard, make
-//!   the manager's address one that its clients cannot reach.
+//! - Clients can connect to the manager itself, past a guard. Make the manager's address one that they cannot reach.
 //!
 //! If one side resets a connection, the other side sees it closed.
 
@@ -28,6 +27,7 @@ mod event;
 mod exchange;
 mod explain;
 mod frames;
+mod gate;
 mod guard;
 mod handshake;
 pub mod html;
@@ -38,12 +38,13 @@ mod record;
 mod relay;
 mod remarks;
 
+use std::fmt;
 use std::time::Duration;
 
 pub use channel::Frames;
-pub use event::{Call, Event, Exchange, Meaning, Outcome};
+pub use event::{Call, Event, Exchange, Meaning, Outcome, escape};
 pub use exchange::{Exchanges, Read};
-pub use explain::explain;
+pub use explain::{duration, explain};
 pub use frames::name_protocol;
 pub use guard::Guard;
 pub use handshake::Handshake;
@@ -76,6 +77,26 @@ pub enum Sender {
     Manager,
 }
 
+impl Sender {
+    /// The side that receives what this one sends.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Manager,
+            Self::Manager => Self::Client,
+        }
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Manager => "manager",
+        })
+    }
+}
+
 /// What a side sent.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -100,4 +121,15 @@ pub enum Kind {
     Note(String),
     /// The side has sent its last byte.
     Closed,
+}
+
+impl Kind {
+    /// The bytes that were kept: of a payload, or of other traffic.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Payload { bytes, .. } | Self::Foreign(bytes) => bytes,
+            _ => &[],
+        }
+    }
 }

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::Call;
 
+/// The most requests that wait for replies, on all connections. Further ones are only counted.
+const MAX_WAITING: usize = 50_000;
+/// The most bytes of their texts.
+const MAX_TEXT: usize = 16 << 20;
 /// The most ids whose typeids are known.
 const MAX_IDS: usize = 50_000;
 
@@ -22,6 +26,43 @@ pub(crate) enum Pending {
     Unseen(u64),
 }
 
+/// The requests that wait for replies on all connections, together.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Total {
+    requests: usize,
+    text: usize,
+}
+
+impl Total {
+    /// Counts a request, if there is room for it.
+    fn add(&mut self, request: &Pending) -> bool {
+        let has_room = self.requests < MAX_WAITING && self.text < MAX_TEXT;
+        if has_room {
+            self.requests += 1;
+            self.text += request.text();
+        }
+        has_room
+    }
+
+    /// These requests are answered, or will never be.
+    pub(crate) fn remove<'a>(&mut self, requests: impl IntoIterator<Item = &'a Pending>) {
+        for request in requests {
+            if let Pending::Call { .. } = request {
+                self.requests -= 1;
+                self.text -= request.text();
+            }
+        }
+    }
+}
+
+impl Pending {
+    fn text(&self) -> usize {
+        let Self::Call { call, first, .. } = self else { return 0 };
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        call.args.len() + call.method.len() + optional(&call.id) + optional(first)
+    }
+}
+
 /// The requests of a connection that have no reply yet, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -31,8 +72,13 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn push(&mut self, request: Pending) {
-        self.waiting.push_back(request);
+    /// Appends a request; without room for it, it is only counted.
+    pub(crate) fn push(&mut self, request: Pending, total: &mut Total) {
+        if total.add(&request) {
+            self.waiting.push_back(request);
+        } else {
+            self.add_unseen(1);
+        }
     }
 
     /// The one whose reply is next.
@@ -41,7 +87,7 @@ impl Requests {
     }
 
     /// Notes requests that are only counted.
-    pub(crate) fn add_unseen(&mut self, count: u64) {
+    fn add_unseen(&mut self, count: u64) {
         match self.waiting.back_mut() {
             _ if count == 0 => {}
             Some(Pending::Unseen(before)) => *before = before.saturating_add(count),

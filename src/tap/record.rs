@@ -87,6 +87,7 @@ pub struct Recording {
     start: SystemTime,
     file: BufReader<File>,
     done: bool,
+    truncated: bool,
 }
 
 impl Recording {
@@ -114,7 +115,7 @@ impl Recording {
         let start =
             Duration::from_micros(start.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
         let start = UNIX_EPOCH.checked_add(start).unwrap_or(UNIX_EPOCH);
-        Ok(Self { start, file, done: false })
+        Ok(Self { start, file, done: false, truncated: false })
     }
 
     /// When the tap was started.
@@ -123,11 +124,19 @@ impl Recording {
         self.start
     }
 
+    /// Whether the frames that were read end within one, which was left out, as when the tap was killed.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
     /// The next frame. A recording of a tap that was killed may end within a frame, which is left out.
     fn read(&mut self) -> Result<Option<Frame>> {
         let doing = || Error::io("read the recording");
         let mut fixed = [0; FIXED];
-        if !self.fill(&mut fixed).map_err(doing())? {
+        let read = self.fill(&mut fixed).map_err(doing())?;
+        if read < fixed.len() {
+            self.truncated = read > 0;
             return Ok(None);
         }
         let mut fixed = fixed.as_slice();
@@ -144,7 +153,8 @@ impl Recording {
         let size = usize::try_from(size).ok().filter(|size| *size <= SHOWN);
         let size = size.ok_or_else(|| invalid("a frame with more than 64 KiB".to_owned()))?;
         let mut bytes = vec![0; size];
-        if !self.fill(&mut bytes).map_err(doing())? {
+        if self.fill(&mut bytes).map_err(doing())? < size {
+            self.truncated = true;
             return Ok(None);
         }
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -160,13 +170,18 @@ impl Recording {
         Ok(Some(Frame { time, connection, sender, kind }))
     }
 
-    /// Fills a buffer; `false` at the end of the file.
-    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        match self.file.read_exact(buffer) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error),
+    /// Fills a buffer, or a part of it at the end of the file; returns how much.
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read(rest) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(filled)
     }
 }
 
@@ -233,7 +248,13 @@ mod tests {
         for length in 0..whole.len().min(200) {
             std::fs::write(&path, whole.get(..length).unwrap()).unwrap();
             match Recording::open(&path) {
-                Ok(recording) => assert!(recording.collect::<Result<Vec<_>>>().is_ok()),
+                Ok(mut recording) => {
+                    let read = recording.by_ref().collect::<Result<Vec<_>>>().unwrap();
+                    // After the start, and after the first frame.
+                    let ends = [MAGIC.len() + 8, MAGIC.len() + 8 + FIXED + 11];
+                    assert!(read.len() <= 1);
+                    assert_eq!(recording.is_truncated(), !ends.contains(&length), "{length}");
+                }
                 Err(error) => assert!(error.to_string().contains("does not begin"), "{error}"),
             }
         }

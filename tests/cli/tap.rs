@@ -1,7 +1,7 @@
 //! `tap`: programs do the same through it, and it tells what passed.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -159,6 +159,10 @@ show(l.append, Hostile(sys.argv[3]))
 show(l.append, decimal.Decimal('1.5'))
 show(l.append, 7)
 show(l._callmethod, '__len__')
+from multiprocessing.managers import dispatch
+m = connect()
+connection = m._Client(m._address, authkey=m._authkey)
+show(lambda: dispatch(connection, None, 'create', ('AsyncResult', 'a text'))[1])
 ";
         let ran = |address: &str, marker: &str| {
             let marker = dir.path(&format!("{marker}-{}", python.version[1]));
@@ -167,10 +171,14 @@ show(l._callmethod, '__len__')
             (ended.stdout, fs::exists(marker).unwrap())
         };
         let (said, ran_code) = ran(&address, "direct");
-        assert_eq!((said.last().map(String::as_str), ran_code), (Some("3"), true), "{python}");
+        assert_eq!((said[3].as_str(), ran_code), ("3", true), "{python}");
+        // A client has made the manager expose all methods of a text: `format` reads its memory.
+        assert_mentions(&said[4], &["'format'"]);
         let (said, ran_code) = ran(&tap.address, "guarded");
         assert_mentions(&said[0], &["RemoteError", "mkdir", "not allowed"]);
-        assert_eq!((&said[1..], ran_code), (&["None", "None", "2"].map(str::to_owned)[..], false));
+        let plain = ["None", "None", "2"].map(str::to_owned);
+        assert_eq!((&said[1..4], ran_code), (&plain[..], false));
+        assert_mentions(&said[4], &["RemoteError", "no AsyncResult"]);
         let lines = tap.end();
         assert_line(&lines, &["the guard refused a request", "mkdir"]);
         assert_line(&lines, &["append(", "← failed", "mkdir"]);
@@ -293,11 +301,17 @@ fn recording_is_private_and_replays_the_same_lines() {
     assert_mentions(&listed, &["SHORT_BINUNICODE \"it's\"", "│ │ ", "makes one tuple", "STOP"]);
 
     let page = dir.path("page.html");
-    fs::write(&page, "").unwrap();
-    fs::set_permissions(&page, fs::Permissions::from_mode(0o644)).unwrap();
-    run(basemanager(&["tap", "--replay", &file, "--html", &page]), b"").ok();
+    let write_page =
+        |file: &str| run(basemanager(&["tap", "--replay", file, "--html", &page]), b"");
+    write_page(&file).ok();
     assert_eq!(fs::metadata(&page).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fs::read_to_string(&page).unwrap().contains("task_queue"));
+    assert_mentions(&write_page(&file).failed(2), &["cannot create", "exists"]);
+
+    let length = fs::metadata(&file).unwrap().len();
+    fs::File::options().write(true).open(&file).unwrap().set_len(length - 1).unwrap();
+    let truncated = run(basemanager(&["tap", "--replay", &file]), b"");
+    assert_eq!((truncated.status, truncated.stderr.contains("ends within a frame")), (0, true));
 
     let again = ["tap", "127.0.0.1:0", &served.address, "--save", &file];
     assert_mentions(&run(basemanager(&again), b"").failed(2), &["cannot create", "exists"]);
@@ -314,6 +328,60 @@ fn play(serve: impl Fn(TcpStream) + Send + 'static) -> String {
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || listener.incoming().flatten().for_each(serve));
     address
+}
+
+/// A page of the same name as the recording would replace it.
+#[test]
+fn files_are_created_before_the_relay_listens_and_after_its_errors() {
+    let dir = TempDir::new();
+    let (file, page) = (dir.path("session"), dir.path("missing/page"));
+    for args in [
+        &["127.0.0.1:0", "127.0.0.1:1", "--save", &file, "--html", &file][..],
+        &["127.0.0.1:0", "127.0.0.1:1", "--html", &page],
+        &["127.0.0.1:0", ":5000", "--save", &page],
+        &["127.0.0.1:0", "nonsense", "--save", &page],
+    ] {
+        let said = run(basemanager(&[&["tap"], args].concat()), b"").failed(2);
+        assert!(said.contains("cannot create") || said.contains("expected host:port"), "{said}");
+    }
+}
+
+#[test]
+fn failed_housekeeping_is_shown_and_a_key_of_another_digest_explained() {
+    let served = Served::new(&["--no-md5"]);
+    let tap = Tap::new(&served.address, &["--calls"]);
+    let mut wire = Wire::accepted(&tap.address, KEY);
+    wire.request(None, "incref", &text("missing"));
+    assert_eq!(wire.reply().unwrap().0, "#TRACEBACK");
+    let old = pythons().iter().filter(|python| python.version < [3, 12, 0]);
+    for python in old.clone() {
+        python_client(python, "show(connect)\n", &tap.address, KEY).end(PATIENCE).well();
+    }
+    let lines = tap.end();
+    assert_line(&lines, &["incref('missing') ← failed: KeyError"]);
+    let md5 = lines.iter().filter(|line| line.contains("does not accept HMAC-MD5"));
+    assert_eq!(md5.count(), old.count());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn relay_goes_on_without_a_stdout() {
+    let served = Served::new(&[]);
+    let dir = TempDir::new();
+    let socket = dir.path("tap");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut tap = basemanager(&["tap", &socket, &served.address, "--json"]);
+    let child = tap.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Killed(child);
+    let mut stderr = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let mut line = || stderr.next().unwrap().unwrap();
+    assert!(line().starts_with("listening on"));
+    for _ in 0..2 {
+        run(basemanager(&["put", "task_queue", "1", "--address", &socket]), b"").ok();
+    }
+    assert_mentions(&line(), &["No space left on device", "the relay goes on"]);
+    std::process::Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
+    assert_eq!(child.0.wait().unwrap().code(), Some(2));
 }
 
 #[test]
@@ -617,7 +685,12 @@ fn checked_request_cannot_come_before_the_end_of_the_handshake() {
     let (address, handle, frames) = checked(&silent);
     let mut wire = Wire::unauthenticated(&address);
     wire.read().unwrap();
-    wire.send(&[framed(b"a"), framed(b"b"), framed(b"c"), framed(b"forbidden")].concat());
+    let handshake = [framed(b"a"), framed(b"b"), framed(b"c")].concat();
+    wire.send(&[&handshake[..], &framed(b"forbidden")].concat());
+    while wire.read().is_some() {}
+    // Not even a part of a request is held.
+    let mut wire = Wire::unauthenticated(&address);
+    wire.send(&[&handshake[..], &500_u32.to_be_bytes(), b"part"].concat());
     while wire.read().is_some() {}
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 1, 1, 0]] {
         let mut wire = Wire::unauthenticated(&address);
@@ -625,7 +698,8 @@ fn checked_request_cannot_come_before_the_end_of_the_handshake() {
         while wire.read().is_some() {}
     }
     let lines = stop(&handle, frames);
-    assert_line(&lines, &["a request came before the end of the handshake"]);
+    let early = lines.iter().filter(|line| line.contains("came before the end of the handshake"));
+    assert_eq!(early.count(), 2, "{lines:?}");
     assert_line(&lines, &["its bytes are no frames"]);
 }
 

@@ -11,7 +11,7 @@ use crate::print;
 /// Call a registered callable, or a method of its object
 #[derive(clap::Args)]
 #[command(after_help = "\
-ARGS are the method's arguments: JSON, or text if not valid JSON; NAME=VALUE is a keyword argument.
+ARGS are the method's arguments: JSON, or text if not valid JSON; NAME=VALUE is a keyword argument. \
 Arguments of the callable itself follow the typeid in parentheses, as JSON.
 
 Examples: basemanager call task_queue qsize

@@ -20,7 +20,7 @@ const PUT_BACK: Duration = Duration::from_secs(5);
 /// Take items from a queue, and print them
 #[derive(clap::Args)]
 #[command(after_help = "\
-Prints each item as JSON, or as the call that makes it if JSON cannot represent it. Waits while the queue is empty.
+Prints each item as JSON, or as the call that makes it if JSON cannot represent it. Waits while the queue is empty. \
 An item that cannot be written goes back to the queue; to the end of a plain one.
 
 Example: basemanager get task_queue --follow | while read -r item; do echo \"$item\"; done")]

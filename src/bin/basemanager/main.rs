@@ -40,7 +40,7 @@ Environment:
   BASEMANAGER_ADDRESS  the manager's address; 127.0.0.1:5000 if unset
   MANAGER_AUTHKEY      the key with which both sides authenticate
 
-Exit status: 0 success, 1 empty or timed out, 2 usage error, 3 no manager or connection lost,
+Exit status: 0 success, 1 empty or timed out, 2 usage error, 3 no manager or connection lost, \
 4 key rejected, 5 the manager raised an exception")]
 struct Cli {
     #[command(subcommand)]

@@ -20,12 +20,12 @@ use crate::{metrics, units};
 /// Run a manager
 #[derive(clap::Args)]
 #[command(after_help = "\
-Each --queue is a typeid. Clients reach it by that name, or any queue by `queue(NAME)`, which creates
+Each --queue is a typeid. Clients reach it by that name, or any queue by `queue(NAME)`, which creates \
 the queue if it is missing. In Python:
   BaseManager.register(\"task_queue\"); BaseManager.register(\"queue\")
   manager.task_queue().put(7); manager.queue(\"emails\").put(\"hello\")
 
---queue may be repeated. TIME is 500ms, 30s, 5m, 2h or 1d; SIZE is 65536, 64K, 64M or 2G. `lease` and `dead`
+--queue may be repeated. TIME is 500ms, 30s, 5m, 2h or 1d; SIZE is 65536, 64K, 64M or 2G. `lease` and `dead` \
 imply `at-least-once`. After `deliveries` (default 5) without success, an item moves to the queue `dead`.
 
 Example: basemanager serve :5000 --queue jobs,at-least-once,lease=60s,deliveries=5,dead=failed")]

@@ -23,9 +23,10 @@ const GUARDED: u64 = 64 << 20;
 /// Show what passes between clients and a manager
 #[derive(clap::Args)]
 #[command(after_help = "\
-Clients connect to LISTEN, and the relay to MANAGER. It needs no key, and passes all bytes unchanged; either side may be
-Python or Rust. Times are UTC. Ctrl-C ends it. A line is one call with its reply: \"waited\" marks a call that was
-blocked, and \"… waiting\" one that still is.
+Clients connect to LISTEN, and the relay to MANAGER. It needs no key, and passes all bytes unchanged; either side may be \
+Python or Rust. Times are UTC. Ctrl-C ends it. A line is one call with its reply: \"waited\" marks a call that was \
+blocked, and \"… waiting\" one that still is. If messages pass faster than they can be printed and recorded, a line \
+tells how many were left out.
 
 A recording, and a page, hold items in clear, and handshakes from which a weak key can be guessed.
 
@@ -40,7 +41,7 @@ pub(crate) struct Tap {
     #[arg(required_unless_present = "replay")]
     manager: Option<String>,
     /// Show only calls: no reference counting, and no handshakes that succeed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "verbose")]
     calls: bool,
     /// Explain each frame; twice: list every byte
     #[arg(short, action = ArgAction::Count)]
@@ -54,7 +55,7 @@ pub(crate) struct Tap {
     /// Show a recording, instead of relaying
     #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "manager", "guard"])]
     replay: Option<PathBuf>,
-    /// At the end, write a page that shows all frames in a browser
+    /// At the end, write a new file: a page that shows all frames in a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Refuse each request that would make a Python manager run code
@@ -79,7 +80,7 @@ impl Tap {
 
     fn replay(&self, file: &Path) -> Result<(), Failure> {
         let recording = Recording::open(file).map_err(usage)?;
-        let mut view = View::new(self, recording.start(), None);
+        let mut view = View::new(self, recording.start(), None)?;
         view.replay(recording)?;
         view.write_page()
     }
@@ -89,8 +90,15 @@ impl Tap {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let start =
             UNIX_EPOCH + Duration::from_micros(u64::try_from(start.as_micros()).unwrap_or(0));
+        let (relay, frames) = Relay::bind(listen, manager)?;
+        let (own, other) = (relay.address(), Address::from(manager));
+        if *own == other || local_names(own).contains(&other) {
+            return Err(Failure::usage(format!("LISTEN and MANAGER are both {manager}")));
+        }
+        let relay = self.guarded(relay, manager)?;
         let create = |file| Recorder::create(file, start).map_err(usage);
         let recorder = self.save.as_ref().map(create).transpose()?;
+        let mut view = View::new(self, start, recorder)?;
         if let Some(file) = &self.save {
             eprintln!(
                 "basemanager: {} will hold items in clear, and handshakes from which a weak key can be guessed; \
@@ -98,12 +106,6 @@ impl Tap {
                 file.display()
             );
         }
-        let (relay, frames) = Relay::bind(listen, manager)?;
-        let (own, other) = (relay.address(), Address::from(manager));
-        if *own == other || local_names(own).contains(&other) {
-            return Err(Failure::usage(format!("LISTEN and MANAGER are both {manager}")));
-        }
-        let relay = self.guarded(relay, manager)?;
         let listening = format!("listening on {}", relay.address());
         let handle = relay.handle();
         let stop = handle.clone();
@@ -118,7 +120,6 @@ impl Tap {
         } else {
             crate::print(format!("{listening}\n").as_bytes())?;
         }
-        let mut view = View::new(self, start, recorder);
         let thread = std::thread::Builder::new().name("tap".to_owned()).spawn(|| relay.run())?;
         let shown = view.follow(&frames, &handle);
         handle.stop();

@@ -29,9 +29,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Run a command for each item, with the item on its stdin
 #[derive(clap::Args)]
 #[command(after_help = "\
-If the command exits with status 0, the item is done; otherwise it returns to the queue after a pause, which
-grows from 100 ms to 5 s with each failure. The command is killed shortly before the item's lease expires.
-After SIGTERM, SIGINT or SIGHUP, `work` takes no more items and lets running commands finish; a second SIGTERM
+If the command exits with status 0, the item is done; otherwise it returns to the queue after a pause, which \
+grows from 100 ms to 5 s with each failure. The command is killed shortly before the item's lease expires. \
+After SIGTERM, SIGINT or SIGHUP, `work` takes no more items and lets running commands finish; a second SIGTERM \
 or SIGINT kills them. Commands do not inherit MANAGER_AUTHKEY.
 
 Example: basemanager work jobs -j 4 -- python3 handle.py")]

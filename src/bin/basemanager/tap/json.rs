@@ -1,9 +1,10 @@
 //! Exchanges as JSON, a line each, for programs.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use basemanager::tap::{Event, Exchange, Outcome, Sender};
+use basemanager::tap::{Event, Exchange, Outcome};
 use serde_json::{Map, Value, json};
 
 pub(super) fn event(
@@ -34,33 +35,33 @@ pub(super) fn event(
             add("method", json!(call.method));
             add("args", json!(call.args));
             let (outcome, text) = match &call.outcome {
-                Outcome::Waiting => ("waiting", None),
-                Outcome::Unanswered(side) => ("unanswered", Some(name(*side))),
-                Outcome::Returned(text) => ("return", Some(text.as_str())),
-                Outcome::Proxy(text) => ("proxy", Some(text.as_str())),
-                Outcome::Raised(text) => ("error", Some(text.as_str())),
-                Outcome::Traceback(text) => ("traceback", Some(text.as_str())),
-                Outcome::Unserializable(text) => ("unserializable", Some(text.as_str())),
-                Outcome::Unreadable(text) => ("unreadable", Some(text.as_str())),
-                _ => ("other", None),
+                Outcome::Waiting => ("waiting", Value::Null),
+                Outcome::Unanswered(side) => ("unanswered", json!(side.to_string())),
+                Outcome::Returned(text) => ("return", json!(text)),
+                Outcome::Proxy(text) => ("proxy", json!(text)),
+                Outcome::Raised(text) => ("error", json!(text)),
+                Outcome::Traceback(text) => ("traceback", json!(text)),
+                Outcome::Unserializable(text) => ("unserializable", json!(text)),
+                Outcome::Unreadable(text) => ("unreadable", json!(text)),
+                _ => ("other", Value::Null),
             };
             add("outcome", json!(outcome));
-            add("text", json!(text));
+            add("text", text);
             add("seconds", json!(call.took.as_secs_f64()));
         }
         Event::Foreign(side, what) => {
             add("event", json!("foreign"));
-            add("sender", json!(name(*side)));
+            add("sender", json!(side.to_string()));
             add("text", json!(what));
         }
         Event::Unreadable(side, why) => {
             add("event", json!("unreadable"));
-            add("sender", json!(name(*side)));
+            add("sender", json!(side.to_string()));
             add("text", json!(why));
         }
         Event::Lost(side, count) => {
             add("event", json!("lost"));
-            add("sender", json!(name(*side)));
+            add("sender", json!(side.to_string()));
             add("frames", json!(count));
         }
         Event::Note(text) => {
@@ -70,12 +71,14 @@ pub(super) fn event(
         Event::Closed => add("event", json!("closed")),
         _ => add("event", json!("other")),
     }
-    writeln!(out, "{}", Value::Object(object))
-}
-
-fn name(side: Sender) -> &'static str {
-    match side {
-        Sender::Client => "client",
-        Sender::Manager => "manager",
+    let mut line = String::new();
+    for char in Value::Object(object).to_string().chars() {
+        // JSON allows U+0080 to U+009F, but a terminal obeys them.
+        if char.is_control() {
+            let _ = write!(line, "\\u{:04x}", u32::from(char));
+        } else {
+            line.push(char);
+        }
     }
+    writeln!(out, "{line}")
 }

@@ -1,11 +1,11 @@
 //! Frames and exchanges as lines for a person.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use basemanager::tap::{
-    Call, Event, Exchange, Frame, Handshake, Kind, Meaning, Outcome, explain, listing,
+    Call, Event, Exchange, Frame, Handshake, Kind, Meaning, Outcome, duration, escape, explain,
+    listing,
 };
 
 /// A call that takes at least this long was blocked.
@@ -33,7 +33,10 @@ impl Lines {
     pub(super) fn event(&self, out: &mut impl Write, exchange: &Exchange) -> io::Result<()> {
         let (text, style) = match &exchange.event {
             Event::Opened(_) | Event::Closed => return Ok(()),
-            Event::Call(call) if self.verbose > 0 && call.outcome != Outcome::Waiting => {
+            Event::Call(call)
+                if self.verbose > 0
+                    && !matches!(call.outcome, Outcome::Waiting | Outcome::Unanswered(_)) =>
+            {
                 return Ok(());
             }
             Event::Lost(..) | Event::Note(_) | Event::Foreign(..) | Event::Unreadable(..)
@@ -44,7 +47,7 @@ impl Lines {
             Event::Call(call) => {
                 let style = match &call.outcome {
                     Outcome::Waiting => YELLOW,
-                    _ if call.is_housekeeping() => DIM,
+                    outcome if call.is_housekeeping() && !outcome.is_failure() => DIM,
                     Outcome::Raised(_) | Outcome::Returned(_) | Outcome::Proxy(_) => "",
                     _ => RED,
                 };
@@ -63,8 +66,8 @@ impl Lines {
     }
 
     fn call(&self, call: &Call) -> String {
-        let request = cut(&clean(&call.request()));
-        let outcome = cut(&clean(&call.reply()));
+        let request = cut(&escape(&call.request()));
+        let outcome = cut(&escape(&call.reply()));
         let took = duration(call.took);
         match &call.outcome {
             Outcome::Waiting => format!("{request} {outcome}  {took} so far"),
@@ -85,20 +88,21 @@ impl Lines {
     ) -> io::Result<()> {
         let text = explain(frame, meaning);
         let mut lines = text.lines();
-        let first = clean(lines.next().unwrap_or_default());
+        let first = lines.next().unwrap_or_default();
         let head = format!("{} #{} {first}", clock(self.start, frame.time), frame.connection);
         writeln!(out, "{}", self.styled(BOLD, &head))?;
         for line in lines {
-            writeln!(out, "    {}", clean(line))?;
+            writeln!(out, "    {line}")?;
         }
-        let bytes = match &frame.kind {
-            Kind::Payload { bytes, .. } | Kind::Foreign(bytes) if self.verbose > 1 => bytes,
-            _ => return Ok(()),
-        };
+        let bytes = frame.kind.bytes();
+        if self.verbose < 2 || bytes.is_empty() {
+            return Ok(());
+        }
         match meaning {
             Meaning::Request(_) | Meaning::Reply(_) | Meaning::Unreadable(_) => {
-                let listing = listing(bytes);
-                listing.lines().try_for_each(|line| writeln!(out, "    {}", clean(line)))
+                let length = if let Kind::Payload { length, .. } = frame.kind { length } else { 0 };
+                let listing = listing(bytes, length);
+                listing.lines().try_for_each(|line| writeln!(out, "    {}", escape(line)))
             }
             _ => dump(out, bytes),
         }
@@ -117,20 +121,7 @@ impl Lines {
 /// The exchange without the number of its connection.
 fn text_of(exchange: &Exchange) -> String {
     let text = exchange.to_string();
-    cut(&clean(text.split_once(' ').map_or("", |(_, text)| text)))
-}
-
-/// Text of a peer with control characters escaped: they could change the terminal.
-fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for char in text.chars() {
-        if char.is_control() {
-            let _ = write!(clean, "{}", char.escape_default());
-        } else {
-            clean.push(char);
-        }
-    }
-    clean
+    cut(&escape(text.split_once(' ').map_or("", |(_, text)| text)))
 }
 
 fn cut(text: &str) -> String {
@@ -158,12 +149,4 @@ fn clock(start: SystemTime, time: Duration) -> String {
     let seconds = since.as_secs() % 86_400;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{:03}", seconds % 60, since.subsec_millis())
-}
-
-fn duration(time: Duration) -> String {
-    let micros = time.as_micros();
-    match micros {
-        0..100_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),
-        _ => format!("{}.{:02} s", micros / 1_000_000, micros % 1_000_000 / 10_000),
-    }
 }

@@ -1,13 +1,14 @@
 //! What `tap` shows of the frames that pass, and what it keeps of them.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
 
 use basemanager::tap::{
-    Event, Exchange, Exchanges, Frame, Frames, Handshake, Kind, Recorder, Recording, RelayHandle,
+    Event, Exchange, Exchanges, Frame, Frames, Handshake, Kind, Read, Recorder, Recording,
+    RelayHandle,
 };
 
 use super::Tap;
@@ -30,6 +31,8 @@ pub(super) struct View {
     exchanges: Exchanges,
     recorder: Option<Recorder>,
     page: Option<Page>,
+    /// Whether stdout failed. The relay goes on without it.
+    is_silent: bool,
 }
 
 enum Style {
@@ -39,7 +42,7 @@ enum Style {
 
 /// The frames for a page.
 struct Page {
-    file: PathBuf,
+    file: File,
     frames: Vec<Frame>,
     bytes: usize,
     /// How many frames there was no room for.
@@ -47,7 +50,11 @@ struct Page {
 }
 
 impl View {
-    pub(super) fn new(tap: &Tap, start: SystemTime, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(
+        tap: &Tap,
+        start: SystemTime,
+        recorder: Option<Recorder>,
+    ) -> Result<Self, Failure> {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let color = io::stdout().is_terminal() && !is_set("NO_COLOR");
         let style = if tap.json {
@@ -55,23 +62,22 @@ impl View {
         } else {
             Style::Lines(Lines { start, color, verbose: tap.verbose })
         };
-        let page =
-            |file: &PathBuf| Page { file: file.clone(), frames: Vec::new(), bytes: 0, left_out: 0 };
-        Self {
+        Ok(Self {
             out: BufWriter::new(io::stdout()),
             style,
             calls_only: tap.calls,
             exchanges: Exchanges::new(),
             recorder,
-            page: tap.html.as_ref().map(page),
-        }
+            page: tap.html.as_deref().map(Page::create).transpose()?,
+            is_silent: false,
+        })
     }
 
     /// Shows the frames of a recording.
-    pub(super) fn replay(&mut self, recording: Recording) -> Result<(), Failure> {
+    pub(super) fn replay(&mut self, mut recording: Recording) -> Result<(), Failure> {
         let mut last = Duration::ZERO;
         let shown = (|| {
-            for frame in recording {
+            for frame in recording.by_ref() {
                 let frame = frame?;
                 last = last.max(frame.time);
                 self.waiting(frame.time, WAITING)?;
@@ -80,12 +86,25 @@ impl View {
             self.waiting(last, Duration::ZERO)?;
             self.flush()
         })();
+        if recording.is_truncated() {
+            eprintln!("basemanager: the recording ends within a frame");
+        }
         ended(shown)
     }
 
     /// Shows frames as they come, until the relay stops.
     pub(super) fn follow(&mut self, frames: &Frames, relay: &RelayHandle) -> Result<(), Failure> {
-        ended(self.show_all(frames, relay))
+        let mut failed = Ok(());
+        loop {
+            match self.show_all(frames, relay) {
+                Err(failure) if failure.message != BROKEN_PIPE && !self.is_silent => {
+                    eprintln!("basemanager: {}; the relay goes on", failure.message);
+                    self.is_silent = true;
+                    failed = Err(failure);
+                }
+                shown => return ended(shown).and(failed),
+            }
+        }
     }
 
     fn show_all(&mut self, frames: &Frames, relay: &RelayHandle) -> Result<(), Failure> {
@@ -111,18 +130,21 @@ impl View {
             self.stop_recording(&error.into());
         }
         let read = self.exchanges.read(&frame);
-        if let Style::Lines(lines) = &self.style
-            && lines.verbose > 0
-        {
-            written(lines.frame(&mut self.out, &frame, &read.meaning))?;
-        }
-        for exchange in &read.exchanges {
-            self.event(exchange)?;
-        }
+        let shown = self.show_read(&frame, &read);
         if let Some(page) = &mut self.page {
             page.add(frame);
         }
-        Ok(())
+        shown
+    }
+
+    fn show_read(&mut self, frame: &Frame, read: &Read) -> Result<(), Failure> {
+        if let Style::Lines(lines) = &self.style
+            && lines.verbose > 0
+            && !self.is_silent
+        {
+            written(lines.frame(&mut self.out, frame, &read.meaning))?;
+        }
+        read.exchanges.iter().try_for_each(|exchange| self.event(exchange))
     }
 
     /// Shows the calls that have waited for so long.
@@ -135,11 +157,11 @@ impl View {
 
     fn event(&mut self, exchange: &Exchange) -> Result<(), Failure> {
         let is_hidden = match &exchange.event {
-            Event::Call(call) => call.is_housekeeping(),
+            Event::Call(call) => call.is_housekeeping() && !call.outcome.is_failure(),
             Event::Handshake(Handshake::Proved(_), _) | Event::Opened(_) | Event::Closed => true,
             _ => false,
         };
-        if self.calls_only && is_hidden {
+        if self.is_silent || self.calls_only && is_hidden {
             return Ok(());
         }
         written(match &self.style {
@@ -152,7 +174,7 @@ impl View {
         if let Some(Err(error)) = self.recorder.as_mut().map(Recorder::flush) {
             self.stop_recording(&error.into());
         }
-        written(self.out.flush())
+        if self.is_silent { Ok(()) } else { written(self.out.flush()) }
     }
 
     /// The clients need the relay more than anybody needs the recording.
@@ -173,28 +195,24 @@ impl View {
             page.frames.push(Frame { kind: Kind::Note(text), ..last.clone() });
         }
         let text = basemanager::tap::html::page(&page.frames);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&page.file).and_then(|mut file| {
-            // Of a file that existed, too.
-            #[cfg(unix)]
-            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-            file.write_all(text.as_bytes())
-        });
-        written.map_err(|error| {
-            Failure::usage(format!("cannot write {}: {error}", page.file.display()))
-        })
+        page.file.write_all(text.as_bytes()).map_err(Failure::stream("cannot write the page"))
     }
 }
 
 impl Page {
+    /// Creates the file, which only its owner can read.
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path);
+        let file = file.map_err(Failure::stream(&format!("cannot create {}", path.display())))?;
+        Ok(Self { file, frames: Vec::new(), bytes: 0, left_out: 0 })
+    }
+
     fn add(&mut self, frame: Frame) {
-        let size = match &frame.kind {
-            Kind::Payload { bytes, .. } | Kind::Foreign(bytes) => bytes.len(),
-            _ => 0,
-        };
+        let size = frame.kind.bytes().len();
         if self.frames.len() >= PAGE.0 || self.bytes + size > PAGE.1 {
             self.left_out += 1;
             return;
@@ -207,7 +225,7 @@ impl Page {
 fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::unmet(BROKEN_PIPE)),
-        result => Ok(result?),
+        result => result.map_err(Failure::stream("cannot write to standard output")),
     }
 }
 

@@ -8,10 +8,10 @@ mod support;
 
 mod doctor;
 mod guard;
+mod guide;
 mod items;
 mod metrics;
 mod packaging;
-mod readme;
 mod serve;
 mod stat;
 mod statuses;

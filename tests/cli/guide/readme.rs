@@ -1,34 +1,20 @@
-//! The commands of the README's section on the program, as they stand there.
+//! The README. It uses port 5000, as no other test does.
 
-use std::path::Path;
 use std::process::Command;
 
+use super::{Page, shell};
 use crate::support::{PATIENCE, Process, pythons};
-
-const README: &str = include_str!("../../README.md");
-
-/// The code blocks of the section, with their languages.
-fn blocks() -> Vec<(&'static str, &'static str)> {
-    let section = README.split("\n## The program\n").nth(1).unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    section.split("```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap()).collect()
-}
-
-/// A shell that finds the program.
-fn shell(command: &str) -> Command {
-    let program = Path::new(env!("CARGO_BIN_EXE_basemanager"));
-    let path = std::env::var("PATH").unwrap();
-    let path = format!("{}:{path}", program.parent().unwrap().display());
-    let mut shell = Command::new("sh");
-    shell.args(["-ec", command]).env("PATH", path).env_remove("BASEMANAGER_ADDRESS");
-    shell
-}
 
 #[test]
 fn commands_of_the_readme_work() {
-    let [("sh", first), ("python", python), ("sh", second)] = blocks()[..] else {
-        panic!("{:?}", blocks());
-    };
+    let mut readme = Page::open("README.md");
+    // These two are what CI runs first and last.
+    let begin = readme.next("sh");
+    assert!(begin.contains("--example demo ") && begin.contains("cargo test --all-features "));
+    let (first, python, second) = (readme.next("sh"), readme.next("python"), readme.next("sh"));
+    // `restart::readme_consumer_survives_kills_and_restarts_of_the_manager` runs this loop.
+    assert!(readme.next("python").starts_with("while True:"));
+    readme.end();
     let [install, export, serve] = first.lines().collect::<Vec<_>>()[..] else { panic!("{first}") };
     assert_eq!(install, "cargo install basemanager --features cli");
     let mut server = Process::start(serve, &mut shell(&format!("{export}\nexec {serve}")));
@@ -36,7 +22,7 @@ fn commands_of_the_readme_work() {
 
     for interpreter in pythons() {
         let mut client = Command::new(&interpreter.path);
-        let mut client = Process::start("Python", client.args(["-c", python]));
+        let mut client = Process::start("Python", client.args(["-c", &python]));
         client.end(PATIENCE).well();
     }
     let lines: Vec<&str> = second.lines().collect();

@@ -2,6 +2,18 @@
 
 #![allow(clippy::doc_markdown)]
 
+#[doc = include_str!("one_put.md")]
+pub mod one_put {}
+
+#[doc = include_str!("handshake.md")]
+pub mod handshake {}
+
+#[doc = include_str!("pickle.md")]
+pub mod pickle {}
+
+#[doc = include_str!("wire.md")]
+pub mod wire {}
+
 #[doc = include_str!("walk.md")]
 pub mod walk {}
 

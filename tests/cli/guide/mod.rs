@@ -1,8 +1,10 @@
 //! The pages of the guide, and the README: each block of code in them is compiled, run, or compared with what a program
 //! prints. A module for each page takes the blocks in their order; rustdoc compiles those in Rust.
 
+mod one_put;
 mod readme;
 mod reference;
+mod tapped;
 
 use std::collections::VecDeque;
 use std::fs;

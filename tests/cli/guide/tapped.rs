@@ -14,10 +14,18 @@ pub(super) fn free_address() -> String {
     TcpListener::bind(own_address()).unwrap().local_addr().unwrap().to_string()
 }
 
-/// Uses free ports in place of the ports that the pages show: the manager's, and the tap's.
-pub(super) fn replace_addresses(page: &mut Page) {
-    page.replace_address("127.0.0.1:5000", &free_address());
-    page.replace_address("127.0.0.1:6000", &free_address());
+/// Uses free ports in place of the ports that the pages show. Returns the addresses of the manager and the tap.
+pub(super) fn replace_addresses(page: &mut Page) -> (String, String) {
+    let (manager, tap) = (free_address(), free_address());
+    page.replace_address("127.0.0.1:5000", &manager);
+    page.replace_address("127.0.0.1:6000", &tap);
+    (manager, tap)
+}
+
+/// An address in Python's notation.
+pub(super) fn in_python(address: &str) -> String {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    format!("('{host}', {port})")
 }
 
 /// Starts a server with a block of a page, whose last line is its command.

@@ -1,0 +1,159 @@
+//! "The handshake": computed by hand, and refused.
+
+use super::Page;
+use super::one_put::{LEGACY, RECORDING};
+use super::tapped::{
+    by_client, by_manager, frames, free_address, hex, in_python, replace_addresses, replay, run,
+    serve, start,
+};
+use crate::support::{PATIENCE, Process, Python, newest_python, pythons};
+
+/// A manager of the program.
+fn manager(address: &str, options: &str) -> Process {
+    serve(&format!("export MANAGER_AUTHKEY=producer\nbasemanager serve {address} {options}"))
+}
+
+/// A manager of `CPython`'s.
+pub(super) fn cpython(python: &Python, address: &str) -> Process {
+    let mut manager = start(python, &CPYTHON.replace("ADDRESS", &in_python(address)));
+    assert_eq!(manager.line(), "listening");
+    manager
+}
+
+const CPYTHON: &str = "
+from multiprocessing.managers import BaseManager
+from queue import Queue
+tasks = Queue()
+BaseManager.register('task_queue', lambda: tasks)
+server = BaseManager(ADDRESS, b'producer').get_server()
+print('listening', flush=True)
+server.serve_forever()
+";
+
+/// Connects as soon as somebody listens.
+const CLIENT: &str = "
+import time
+from multiprocessing.managers import BaseManager
+while True:
+    try:
+        BaseManager(ADDRESS, b'producer').connect()
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.01)
+    except Exception as error:
+        print(type(error).__name__)
+        break
+";
+
+/// Two attacks without the key, and one with it. Each line is what comes back last.
+const ATTACKS: &str = "
+import hmac
+from multiprocessing.connection import Client
+
+def connect():
+    connection = Client(ADDRESS)
+    return connection, connection.recv_bytes()[11:]
+
+# Replay.
+connection, message = connect()
+connection.send_bytes(bytes.fromhex('RECORDED'))
+print(connection.recv_bytes())
+# Reflection, before the key is proved: there is no answer but the verdict.
+connection, message = connect()
+connection.send_bytes(b'#CHALLENGE#' + message)
+print(connection.recv_bytes())
+# Reflection, after it.
+connection, message = connect()
+response = b'{sha256}' + hmac.digest(b'producer', message, 'sha256')
+connection.send_bytes(response)
+print(connection.recv_bytes())
+connection.send_bytes(b'#CHALLENGE#' + message)
+try:
+    print(connection.recv_bytes() == response)
+except EOFError:
+    print('closed')
+";
+
+#[test]
+fn page_computes_and_refuses_what_it_says() {
+    let Some(newest) = newest_python() else { return };
+    let mut page = Page::open("handshake.md");
+    let (address, tap) = replace_addresses(&mut page);
+    page.diagram();
+    let shown = replay(RECORDING, "-v");
+    page.excerpt(shown.iter().map(String::as_str));
+    let recorded = frames(RECORDING);
+    let (challenge, response) = (&recorded[&by_manager(1)][0], &recorded[&by_client(1)][0]);
+
+    let by_hand = page.next("python");
+    for part in [&challenge[19..], &response[8..]] {
+        assert!(by_hand.contains(&format!("\"{}\")", hex(part).replace(' ', ""))), "{by_hand}");
+    }
+    let (live, printed) = (page.next("python"), page.next("text"));
+    let printed: Vec<&str> = printed.lines().collect();
+    let impostor = page.next("python");
+    // The relay.
+    page.diagram();
+    let legacy = replay(LEGACY, "-v");
+    page.excerpt(legacy.iter().map(String::as_str));
+    let guess = page.next("python");
+    page.end();
+    assert_eq!(run(newest, &(by_hand.clone() + &guess)), ["True", "the key is producer"]);
+
+    let serving = manager(&address, "");
+    for python in pythons() {
+        assert_eq!(run(python, &by_hand), ["True"], "{python}");
+        assert_eq!(run(python, &live), printed, "{python}");
+    }
+    let recorded = hex(response).replace(' ', "");
+    let attacks = ATTACKS.replace("ADDRESS", &in_python(&address)).replace("RECORDED", &recorded);
+    let failure = "b'#FAILURE#'";
+    assert_eq!(run(newest, &attacks), [failure, failure, "b'#WELCOME#'", "closed"]);
+    drop(serving);
+
+    let client = CLIENT.replace("ADDRESS", &in_python(&tap));
+    for python in pythons() {
+        if python.version >= [3, 12, 0] {
+            let _serving = cpython(python, &address);
+            assert_eq!(run(newest, &live), printed, "a manager of {python}");
+            let answers = run(newest, &attacks);
+            assert_eq!(answers, [failure, failure, "b'#WELCOME#'", "True"], "{python}");
+        }
+        let mut impostor = start(newest, &impostor);
+        assert_eq!(run(python, &client), ["AuthenticationError"], "{python}");
+        assert_eq!(impostor.end(PATIENCE).well().stdout, [failure], "{python}");
+    }
+}
+
+#[test]
+fn old_and_new_programs_understand_each_other() {
+    let digest = |python: &Python| if python.version < [3, 12, 0] { "md5" } else { "sha256" };
+    let connect = |python: &Python, address: &str, digest: &str| {
+        let tap_address = free_address();
+        let mut tap = serve(&format!("basemanager tap {tap_address} {address}"));
+        let proved = run(python, &CLIENT.replace("ADDRESS", &in_python(&tap_address)));
+        assert_eq!(proved, [""; 0], "{python}");
+        tap.signal("TERM");
+        let lines = tap.end(PATIENCE).well().stdout;
+        let expected = format!("key proved both ways, {digest}");
+        assert!(lines.iter().any(|line| line.contains(&expected)), "{python}: {lines:?}");
+    };
+    let [Some(oldest), Some(newest)] = [pythons().first(), pythons().last()] else { return };
+    let address = free_address();
+    let serving = manager(&address, "");
+    for python in pythons() {
+        connect(python, &address, digest(python));
+    }
+    drop(serving);
+    for (one, other) in [(oldest, newest), (newest, oldest)] {
+        let _serving = cpython(one, &address);
+        connect(other, &address, digest(oldest));
+    }
+    let _serving = manager(&address, "--no-md5");
+    let client = CLIENT.replace("ADDRESS", &in_python(&address));
+    for python in pythons() {
+        let expected: &[&str] =
+            if digest(python) == "md5" { &["AuthenticationError"] } else { &[] };
+        assert_eq!(run(python, &client), expected, "{python}");
+    }
+}

@@ -1,15 +1,7 @@
 //! Takes one object out of a message, as a pickle of its own that can be put into any other.
 //!
-//! Some things tie an object's bytes to their place, and are mended on the way out:
-//!
-//! ```text
-//!  FRAME, PROTO             dropped
-//!  GLOBAL under PROTO 2     PROTO 2, GLOBAL, PROTO 5: its name may be one of Python 2
-//!  BINPUT 7                 MEMOIZE: its key is the number of puts before it
-//!  BINGET 7, put inside     BINGET with the new key
-//!  BINGET 7, put before     the object itself, once; from then on BINGET, in larger objects too
-//! ```
-//! An object without any of them, which is the common case, is copied as it is.
+//! Some operations tie an object's bytes to their place, and are mended on the way out: the guide lists them, with an
+//! example (`guide::pickle`). An object without any of them, which is the common case, is copied as it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,12 +1,4 @@
 //! What the frames of a connection mean together: one handshake, and then requests with their replies.
-//!
-//! ```text
-//!  frame       number from each side     meaning
-//!  Payload     0, 1, 2                   Challenge, Response, Verdict       ─► one Handshake
-//!              from 3 on                 Request (client), Reply (manager)  ─► one Call for each pair
-//!  Lost(n)     counts like n frames
-//! ```
-//! Replies come in the order of their requests, which may be pipelined.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +23,14 @@ pub struct Read {
 }
 
 /// Turns frames into exchanges. Its memory is bounded.
+///
+/// ```text
+///  frame       number from each side     meaning
+///  Payload     0, 1, 2                   Challenge, Response, Verdict       ─► one Handshake
+///              from 3 on                 Request (client), Reply (manager)  ─► one Call for each pair
+///  Lost(n)     counts like n frames
+/// ```
+/// Replies come in the order of their requests, which may be pipelined.
 #[derive(Debug, Default)]
 pub struct Exchanges {
     connections: BTreeMap<u64, Connection>,

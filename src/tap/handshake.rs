@@ -6,15 +6,7 @@ use super::{Meaning, Outcome, Sender};
 
 const CHALLENGE: &[u8] = b"#CHALLENGE#";
 
-/// How a handshake ended.
-///
-/// ```text
-///    manager                                client
-/// 1. "#CHALLENGE#" message         ──►
-/// 2.                               ◄──      the HMAC of the message: the client knows the key
-/// 3. "#WELCOME#" or "#FAILURE#"    ──►
-/// 4.                                        1 to 3 with the sides exchanged
-/// ```
+/// How a [handshake](crate::guide::handshake) ended.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Handshake {

@@ -1,10 +1,7 @@
-//! The length prefix that cuts a byte stream into messages.
+//! The length prefix that cuts a byte stream into messages: an `i32`, or −1 and a `u64`, both big-endian. The guide
+//! draws it (`guide::wire`).
 //!
-//! ```text
-//!   0x00000000 ..= 0x7fffffff   that many bytes follow
-//!   0xffffffff  u64             that many bytes follow (CPython uses it above 0x7fffffff)
-//! ```
-//! All numbers are big-endian. CPython: `multiprocessing.connection.Connection._send_bytes`.
+//! CPython: `multiprocessing.connection.Connection._send_bytes`.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;

@@ -1,18 +1,11 @@
-//! Both sides prove that they hold the authkey, and neither sends it.
+//! Both sides prove that they hold the authkey, and neither sends it. The guide draws the frames, and tells what they
+//! prove (`guide::handshake`).
 //!
-//! ```text
-//!    listener: accept                             client: connect
-//! 1. "#CHALLENGE#" "{sha256}" nonce[40]    ──►
-//! 2.                                       ◄──    "{sha256}" HMAC-SHA256(authkey, message)
-//! 3. "#WELCOME#" or "#FAILURE#"            ──►
-//! 4.                                              1 to 3 with the sides exchanged
-//! ```
-//! The message is everything after `#CHALLENGE#`, including the name of the digest, so that an answer made with one digest
-//! is not valid for another. Python up to 3.11 speaks an older dialect: see `legacy_mac`. CPython: `deliver_challenge`
-//! and `answer_challenge` in `multiprocessing.connection`.
+//! The manager challenges the client first ([`accept`]), and the client answers first ([`connect`]). The message that is
+//! authenticated is everything after `#CHALLENGE#`, including the name of the digest, so that an answer made with one
+//! digest is not valid for another. Python up to 3.11 speaks an older dialect: see `legacy_mac`.
 //!
-//! The handshake proves the key and nothing else. The messages after it are neither encrypted nor signed. An attacker
-//! that relays a handshake between a client and a manager stays between them.
+//! CPython: `deliver_challenge` and `answer_challenge` in `multiprocessing.connection`.
 
 use std::fmt;
 use std::io::Write;
@@ -244,13 +237,9 @@ fn unexpected(wanted: &str, got: &[u8]) -> Error {
     Error::protocol(format!("expected a {wanted}, got \"{}\"", got.escape_ascii()))
 }
 
-/// The MAC of the older dialect: bare HMAC-MD5, recognized by its length.
+/// The MAC of the older dialect: bare HMAC-MD5, recognized by its length. The message is 20 random bytes; that of a newer
+/// peer, `{sha256}` and a nonce, is one long nonce to a client of this dialect.
 ///
-/// ```text
-/// "#CHALLENGE#" nonce[20]   ──►
-///                           ◄──   HMAC-MD5(authkey, message)[16]
-/// ```
-/// The message of a newer peer, `{sha256}` and a nonce, is one long nonce to such a client. It answers with HMAC-MD5.
 /// The last parameter, the peer's side, is for the error of a build without this feature.
 #[cfg(feature = "legacy-md5")]
 fn legacy_mac(authkey: &[u8], message: &[u8], _: &str) -> Result<Hmac<md5::Md5>> {

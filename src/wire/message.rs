@@ -1,14 +1,6 @@
-//! What a frame means.
+//! What a frame means: a request `(id, method, args, kwargs)`, or a reply `(kind, result)`. The guide lists them all
+//! (`guide::wire`).
 //!
-//! ```text
-//!  request   (None, function, args, kwargs)        to the manager itself, first on a connection
-//!            (object id, method, args, kwargs)     to an object, after accept_connection
-//!  reply     ('#RETURN', value)
-//!            ('#PROXY', (exposed methods, Token))  the result stays in the manager
-//!            ('#ERROR', exception)                 the method raised
-//!            ('#TRACEBACK', text)                  the manager could not make the call
-//!            ('#UNSERIALIZABLE', text)             the result cannot be sent
-//! ```
 //! Each is one pickle in one frame. CPython: `multiprocessing.managers`, `dispatch` and `Server`.
 
 use crate::error::{Error, Result};
@@ -121,9 +113,13 @@ impl Request {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Return(Value),
+    /// The exposed methods of a result that stays in the manager.
     Proxy(Vec<String>, Token),
+    /// The method raised this.
     Error(Exception),
+    /// The manager could not make the call.
     Traceback(String),
+    /// The result cannot be sent.
     Unserializable(String),
 }
 

@@ -74,6 +74,23 @@ except EOFError:
     print('closed')
 ";
 
+/// A false manager that two clients connect to: the challenge of one is answered by the other. Prints the verdict.
+const REFLECTION: &str = "
+import os
+from multiprocessing.connection import Listener
+listener = Listener(ADDRESS)
+print('listening', flush=True)
+one = listener.accept()
+one.send_bytes(b'#CHALLENGE#{sha256}' + os.urandom(40))
+one.recv_bytes()
+one.send_bytes(b'#WELCOME#')
+challenge = one.recv_bytes()
+other = listener.accept()
+other.send_bytes(challenge)
+one.send_bytes(other.recv_bytes())
+print(one.recv_bytes())
+";
+
 #[test]
 fn page_computes_and_refuses_what_it_says() {
     let Some(newest) = newest_python() else { return };
@@ -122,6 +139,11 @@ fn page_computes_and_refuses_what_it_says() {
         let mut impostor = start(newest, &impostor);
         assert_eq!(run(python, &client), ["AuthenticationError"], "{python}");
         assert_eq!(impostor.end(PATIENCE).well().stdout, [failure], "{python}");
+
+        let mut impostor = start(newest, &REFLECTION.replace("ADDRESS", &in_python(&tap)));
+        assert_eq!(impostor.line(), "listening");
+        let _clients = [start(python, &client), start(python, &client)];
+        assert_eq!(impostor.end(PATIENCE).well().stdout, ["b'#WELCOME#'"], "{python}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Page, shell};
 use crate::support::{PATIENCE, Process, newest_python, pythons};
 
 pub(super) const RECORDING: &str = "tests/data/one_put.tap";
-/// The same with Python 3.11.
+/// The same with Python 3.11, in the MD5 dialect.
 pub(super) const LEGACY: &str = "tests/data/legacy.tap";
 
 #[test]

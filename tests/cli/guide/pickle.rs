@@ -10,7 +10,7 @@ use super::tapped::{
 };
 use crate::support::{PATIENCE, Process, Python, TempDir, newest_python, pythons};
 
-/// The splice: a recording of Python 3.13.
+/// A recording of the page's program with two puts, with Python 3.13.
 const RECORDING: &str = "tests/data/splice.tap";
 
 /// Gets an item, whatever it is.

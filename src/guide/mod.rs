@@ -17,6 +17,9 @@ pub mod wire {}
 #[doc = include_str!("walk.md")]
 pub mod walk {}
 
+#[doc = include_str!("troubleshooting.md")]
+pub mod troubleshooting {}
+
 #[doc = include_str!("promises.md")]
 pub mod promises {}
 

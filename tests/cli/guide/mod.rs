@@ -7,6 +7,7 @@ mod pickle;
 mod readme;
 mod reference;
 mod tapped;
+mod troubleshooting;
 mod wire;
 
 use std::collections::VecDeque;

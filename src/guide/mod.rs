@@ -20,6 +20,9 @@ pub mod walk {}
 #[doc = include_str!("troubleshooting.md")]
 pub mod troubleshooting {}
 
+#[doc = include_str!("production.md")]
+pub mod production {}
+
 #[doc = include_str!("promises.md")]
 pub mod promises {}
 

@@ -4,6 +4,7 @@
 mod handshake;
 mod one_put;
 mod pickle;
+mod production;
 mod readme;
 mod reference;
 mod tapped;

@@ -1,5 +1,6 @@
 //! The README. It uses port 5000, as no other test does.
 
+use std::fs;
 use std::process::Command;
 
 use super::{Page, shell};
@@ -46,4 +47,23 @@ fn commands_of_the_readme_work() {
     worker.end(PATIENCE).well();
     server.signal("TERM");
     server.end(PATIENCE).well();
+}
+
+/// A reader copies a block as it stands in the rendered page, where rustdoc's hidden lines are missing. rustdoc compiles
+/// the blocks.
+#[test]
+fn rust_blocks_are_complete_programs() {
+    let text = fs::read_to_string("README.md").unwrap();
+    let blocks: Vec<&str> = text
+        .split("\n```rust")
+        .skip(1)
+        .map(|block| block.split_once('\n').unwrap().1.split("\n```").next().unwrap())
+        .collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let hidden = |line: &&str| line.trim_start() == "#" || line.trim_start().starts_with("# ");
+        assert_eq!(block.lines().find(hidden), None, "{block}");
+        assert!(block.contains("\nfn main() -> Result<(), basemanager::Error> {\n"), "{block}");
+    }
+    assert!(text.lines().count() <= 150);
 }

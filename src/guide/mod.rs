@@ -1,4 +1,30 @@
-//! Pages beyond the reference: how the code works, what it promises, and what it costs.
+//! A course about managers, and reference pages.
+//!
+//! # The course
+//!
+//! For readers who know Python. Each page builds on those before it, shows real bytes or real output, and ends with an
+//! exercise.
+//!
+//! 1. [`one_put`]: one `put`, from the first byte to the last.
+//! 2. [`handshake`]: how both sides prove that they know the key, and what this does not protect.
+//! 3. [`pickle`]: how values become bytes, and why this manager never runs them.
+//! 4. [`waiting`]: how a call waits, and how it notices that its client is gone.
+//! 5. [`proxies`]: what keeps a shared object alive, and when it is freed.
+//! 6. [`delivery`]: queues that deliver again what was not acknowledged.
+//! 7. [`build_one`]: a manager with one queue, in four steps.
+//! 8. [`troubleshooting`]: errors by the text that you see, with cause and fix.
+//! 9. [`production`]: running a manager as a service, and building it into a program.
+//!
+//! # Reference
+//!
+//! - [`wire`]: each message, byte for byte.
+//! - [`limits`]: what a client may use, and what happens beyond.
+//! - [`security`]: what the key protects, and what it does not.
+//! - [`promises`]: what is promised, with the tests that check it.
+//! - [`speed`]: figures, next to Redis and CPython.
+//! - [`differences`]: where the types of `SyncManager` differ from CPython's.
+//! - [`python`]: Python's names, and their equivalents in Rust.
+//! - [`walk`]: one `put` and one blocked `get`, through the code.
 
 #![allow(clippy::doc_markdown)]
 

@@ -1,6 +1,9 @@
 //! The reference pages.
 
+use std::process::Command;
+
 use super::Page;
+use crate::support::{PATIENCE, Process, example, own_address, pythons};
 
 #[test]
 fn pages_without_code() {
@@ -20,8 +23,28 @@ fn commands_of_the_reference_pages() {
     let mut speed = Page::open("speed.md");
     assert!(speed.next("sh").contains("--example benchmark"));
     speed.end();
-    let mut python = Page::open("python.md");
-    // `sync_manager` is an example, which CI runs.
-    assert!(python.next("sh").contains("--example sync_manager"));
-    python.end();
+}
+
+#[test]
+fn sync_manager_of_the_page_serves_every_python() {
+    let mut page = Page::open("python.md");
+    let commands = page.next("sh");
+    page.end();
+    let (serve, client) = commands.split_once('\n').unwrap();
+    // Debug builds are tested.
+    assert_eq!(serve, "cargo run --release --features sync --example sync_manager");
+    // The comment is the output.
+    let (client, output) = client.rsplit_once("   # ").unwrap();
+    let mut server =
+        Process::start("sync_manager", Command::new(example("sync_manager")).arg(own_address()));
+    let address = server.address();
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let client = client.replace("(\"127.0.0.1\", 5000)", &format!("(\"{host}\", {port})"));
+    for python in pythons() {
+        let command = client.replace("python3", "\"$PYTHON\"");
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-ec", &command]).env("PYTHON", &python.path);
+        let ended = Process::start("client", shell).end(PATIENCE).well();
+        assert_eq!(ended.stdout, [output.trim_end()], "{python}");
+    }
 }

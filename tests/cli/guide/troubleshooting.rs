@@ -295,7 +295,7 @@ fn errors_of_the_program() {
     let (_, error, stderr) = run(python, &["too_large", &served.address], "");
     assert_eq!(error, "multiprocessing.managers.RemoteError: ");
     let (_, text) = stderr.split_once(&error).unwrap();
-    entries.check(heading, &[], text.trim_matches(&['-', '\n']));
+    entries.check(heading, &[], text.trim_matches(['-', '\n']));
     let directory = TempDir::new();
     let file = directory.path("large");
     fs::write(&file, "a".repeat((256 << 20) + 1)).unwrap();

@@ -8,9 +8,9 @@
 //! 1. [`one_put`]: one `put`, from the first byte to the last.
 //! 2. [`handshake`]: how both sides prove that they know the key, and what this does not protect.
 //! 3. [`pickle`]: how values become bytes, and why this manager never runs them.
-//! 4. `waiting`: how a call waits, and how it notices that its client is gone.
-//! 5. `proxies`: what keeps a shared object alive, and when it is freed.
-//! 6. `delivery`: queues that deliver again what was not acknowledged.
+//! 4. [`waiting`]: how a call waits, and how it notices that its client is gone.
+//! 5. [`proxies`]: what keeps a shared object alive, and when it is freed.
+//! 6. [`delivery`]: queues that deliver again what was not acknowledged.
 //! 7. `build_one`: a manager with one queue, in four steps.
 //! 8. [`troubleshooting`]: errors by the text that you see, with cause and fix.
 //! 9. [`production`]: running a manager as a service, and building it into a program.
@@ -36,6 +36,15 @@ pub mod handshake {}
 
 #[doc = include_str!("pickle.md")]
 pub mod pickle {}
+
+#[doc = include_str!("waiting.md")]
+pub mod waiting {}
+
+#[doc = include_str!("proxies.md")]
+pub mod proxies {}
+
+#[doc = include_str!("delivery.md")]
+pub mod delivery {}
 
 #[doc = include_str!("wire.md")]
 pub mod wire {}

@@ -1,12 +1,6 @@
-//! At-least-once delivery: an item that was taken stays the queue's until it is acknowledged.
+//! At-least-once delivery: an item that was taken stays the queue's until it is acknowledged. The guide draws the life of
+//! an item (`guide::delivery`).
 //!
-//! ```text
-//!  items ── get ──► unacknowledged ── task_done ──────────────────────────────────► gone
-//!             ▲           │
-//!             │           │ nack, lease expired, consumer disconnected
-//!             │           ▼
-//!          requeued ◄─────┴── after the last delivery that dead_letters allows ───► dead-letter queue
-//! ```
 //! Requeued items are taken before all others, in the order in which they were put.
 
 use std::collections::hash_map::Entry;

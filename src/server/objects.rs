@@ -1,10 +1,6 @@
-//! The manager's objects, each under its id, with the number of references that clients hold.
+//! The manager's objects, each under its id, with the number of references that clients hold. The guide draws their
+//! lives (`guide::proxies`). References to shared objects are counted for `number_of_objects`.
 //!
-//! ```text
-//!  create ──► 1 reference, its creator's ──► incref, decref … ──► 0: removed, and dropped unless
-//!                                                                 this process holds the object too
-//!  share  ──► in the table until the manager ends; references are counted for number_of_objects
-//! ```
 //! A client that knows an object's id can call the object and drop its references, so ids must be hard to guess. The
 //! id of a created object is derived from a random secret of this manager. The id of a shared object is derived from
 //! the authkey, so that it is the same after a restart.

@@ -1,18 +1,5 @@
-//! The one place where threads block, for a change of some state.
+//! The one place where threads block, for a change of some state. The guide draws the loop (`guide::waiting`).
 //!
-//! ```text
-//!   lock ──► ready? ── yes ──► return the locked state
-//!              │ no                                ▲
-//!              ▼                                   │ yes
-//!         send replies ──► connected? (1) ─ yes ─► ready? ── no ──► stopping, or timeout?
-//!                           ▲      │                                    │ no     │ yes
-//!                           │      └─ no ──► give up (2) ◄──────────────┼────────┘
-//!                           └──────── park on the condition (3) ◄───────┘
-//!
-//!  (1) checked only if the state looks ready, and every 2 s
-//!  (2) pass on the notification that this thread may have consumed
-//!  (3) the first time, yield instead
-//! ```
 //! A call that waited checks its client's connection before it takes anything, so no item is handed to a
 //! client that left in the meantime. A call that finds the state ready at once does not check: that would
 //! cost three system calls.

@@ -1,14 +1,18 @@
 //! The pages of the guide, and the README: each block of code in them is compiled, run, or compared with what a program
 //! prints. A module for each page takes the blocks in their order; rustdoc compiles those in Rust.
 
+mod delivery;
 mod handshake;
 mod one_put;
 mod pickle;
 mod production;
+mod proxies;
+mod reader;
 mod readme;
 mod reference;
 mod tapped;
 mod troubleshooting;
+mod waiting;
 mod wire;
 
 use std::collections::VecDeque;

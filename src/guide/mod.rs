@@ -11,7 +11,7 @@
 //! 4. [`waiting`]: how a call waits, and how it notices that its client is gone.
 //! 5. [`proxies`]: what keeps a shared object alive, and when it is freed.
 //! 6. [`delivery`]: queues that deliver again what was not acknowledged.
-//! 7. `build_one`: a manager with one queue, in four steps.
+//! 7. [`build_one`]: a manager with one queue, in four steps.
 //! 8. [`troubleshooting`]: errors by the text that you see, with cause and fix.
 //! 9. [`production`]: running a manager as a service, and building it into a program.
 //!
@@ -45,6 +45,9 @@ pub mod proxies {}
 
 #[doc = include_str!("delivery.md")]
 pub mod delivery {}
+
+#[doc = include_str!("build_one.md")]
+pub mod build_one {}
 
 #[doc = include_str!("wire.md")]
 pub mod wire {}

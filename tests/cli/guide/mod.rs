@@ -1,6 +1,8 @@
 //! The pages of the guide, and the README: each block of code in them is compiled, run, or compared with what a program
-//! prints. A module for each page takes the blocks in their order; rustdoc compiles those in Rust.
+//! prints. A module for each page takes the blocks in their order; rustdoc compiles those in Rust, except quotes from a
+//! source file, which are compared with it.
 
+mod build_one;
 mod delivery;
 mod handshake;
 mod one_put;
@@ -19,6 +21,9 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+/// The language of a quote from a source file.
+const QUOTE: &str = "rust,ignore";
 
 /// A page, and its blocks of code that were not taken yet.
 pub(crate) struct Page {
@@ -43,7 +48,7 @@ impl Page {
                 block.push_str(line.get(indent..).unwrap_or_default());
                 block.push('\n');
             }
-            if !language.starts_with("rust") {
+            if language == QUOTE || !language.starts_with("rust") {
                 blocks.push_back((language.to_owned(), block));
             }
         }
@@ -78,11 +83,22 @@ impl Page {
     /// Takes the next block, whose lines stand together in this output.
     #[track_caller]
     pub(crate) fn excerpt<'a>(&mut self, output: impl IntoIterator<Item = &'a str>) {
-        let text = self.next("text");
+        self.part_of("text", output);
+    }
+
+    /// Takes the next block, whose lines stand together in this source file.
+    #[track_caller]
+    pub(crate) fn quote(&mut self, file: &str) {
+        self.part_of(QUOTE, fs::read_to_string(file).unwrap().lines());
+    }
+
+    #[track_caller]
+    fn part_of<'a>(&mut self, language: &str, whole: impl IntoIterator<Item = &'a str>) {
+        let text = self.next(language);
         let shown: Vec<&str> = text.lines().map(str::trim_end).collect();
-        let output: Vec<&str> = output.into_iter().map(str::trim_end).collect();
-        let found = output.windows(shown.len()).any(|lines| lines == shown);
-        assert!(found, "{}: {text}\nis no part of\n{}", self.name, output.join("\n"));
+        let whole: Vec<&str> = whole.into_iter().map(str::trim_end).collect();
+        let found = whole.windows(shown.len()).any(|lines| lines == shown);
+        assert!(found, "{}: {text}\nis no part of\n{}", self.name, whole.join("\n"));
     }
 
     /// Asserts that all blocks were taken.

@@ -1,4 +1,5 @@
 //! Lesson 1: frames. Sends each client a challenge, and prints the response.
+//! `basemanager::guide::build_one` explains it.
 //!
 //! `cargo run --example lesson1 [ADDRESS]`
 

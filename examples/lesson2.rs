@@ -1,4 +1,5 @@
 //! Lesson 2: the handshake. Prints the first request of each client that knows the key.
+//! `basemanager::guide::build_one` explains it.
 //!
 //! `cargo run --example lesson2 [ADDRESS]`
 

@@ -1,4 +1,5 @@
 //! Lesson 3: requests. Shares a queue, whose `get` does not wait.
+//! `basemanager::guide::build_one` explains it.
 //!
 //! `cargo run --example lesson3 [ADDRESS]`
 

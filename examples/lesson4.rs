@@ -1,4 +1,5 @@
 //! Lesson 4: a FIFO that waits, in a manager that can be closed.
+//! `basemanager::guide::build_one` explains it.
 //!
 //! `cargo run --example lesson4 [ADDRESS]`
 

@@ -49,20 +49,14 @@ pub mod delivery {}
 #[doc = include_str!("build_one.md")]
 pub mod build_one {}
 
-#[doc = include_str!("wire.md")]
-pub mod wire {}
-
-#[doc = include_str!("walk.md")]
-pub mod walk {}
-
 #[doc = include_str!("troubleshooting.md")]
 pub mod troubleshooting {}
 
 #[doc = include_str!("production.md")]
 pub mod production {}
 
-#[doc = include_str!("promises.md")]
-pub mod promises {}
+#[doc = include_str!("wire.md")]
+pub mod wire {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}
@@ -70,11 +64,17 @@ pub mod limits {}
 #[doc = include_str!("security.md")]
 pub mod security {}
 
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
 #[doc = include_str!("speed.md")]
 pub mod speed {}
+
+#[doc = include_str!("differences.md")]
+pub mod differences {}
 
 #[doc = include_str!("python.md")]
 pub mod python {}
 
-#[doc = include_str!("differences.md")]
-pub mod differences {}
+#[doc = include_str!("walk.md")]
+pub mod walk {}

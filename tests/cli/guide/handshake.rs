@@ -91,6 +91,19 @@ one.send_bytes(other.recv_bytes())
 print(one.recv_bytes())
 ";
 
+/// A relay that sends the client a challenge of 20 bytes in place of the manager's. Prints the length of the response,
+/// and the manager's verdict.
+const DOWNGRADE: &str = "
+from multiprocessing.connection import Client, Listener
+listener = Listener(ADDRESS)
+print('listening', flush=True)
+client, manager = listener.accept(), Client(MANAGER)
+client.send_bytes(b'#CHALLENGE#' + manager.recv_bytes()[-20:])
+response = client.recv_bytes()
+manager.send_bytes(response)
+print(len(response), manager.recv_bytes())
+";
+
 #[test]
 fn page_computes_and_refuses_what_it_says() {
     let Some(newest) = newest_python() else { return };
@@ -109,7 +122,8 @@ fn page_computes_and_refuses_what_it_says() {
     let (live, printed) = (page.next("python"), page.next("text"));
     let printed: Vec<&str> = printed.lines().collect();
     let impostor = page.next("python");
-    // The relay.
+    // Reflection, and the relay.
+    page.diagram();
     page.diagram();
     let legacy = replay(LEGACY, "-v");
     page.excerpt(legacy.iter().map(String::as_str));
@@ -126,12 +140,22 @@ fn page_computes_and_refuses_what_it_says() {
     let attacks = ATTACKS.replace("ADDRESS", &in_python(&address)).replace("RECORDED", &recorded);
     let failure = "b'#FAILURE#'";
     assert_eq!(run(newest, &attacks), [failure, failure, "b'#WELCOME#'", "closed"]);
+    let client = CLIENT.replace("ADDRESS", &in_python(&tap));
+    let downgrade = DOWNGRADE.replace("ADDRESS", &in_python(&tap));
+    let downgrade = downgrade.replace("MANAGER", &in_python(&address));
+    let cannot_force_md5 = || {
+        let mut relay = start(newest, &downgrade);
+        assert_eq!(relay.line(), "listening");
+        let _client = start(newest, &client);
+        assert_eq!(relay.end(PATIENCE).well().stdout, [format!("16 {failure}")]);
+    };
+    cannot_force_md5();
     drop(serving);
 
-    let client = CLIENT.replace("ADDRESS", &in_python(&tap));
     for python in pythons() {
         if python.version >= [3, 12, 0] {
             let _serving = cpython(python, &address);
+            cannot_force_md5();
             assert_eq!(run(newest, &live), printed, "a manager of {python}");
             let answers = run(newest, &attacks);
             assert_eq!(answers, [failure, failure, "b'#WELCOME#'", "True"], "{python}");

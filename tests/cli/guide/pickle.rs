@@ -13,13 +13,16 @@ use crate::support::{PATIENCE, Process, Python, TempDir, newest_python, pythons}
 /// A recording of the page's program with two puts, with Python 3.13.
 const RECORDING: &str = "tests/data/splice.tap";
 
-/// Gets an item, whatever it is.
-const GET: &str = "
-from multiprocessing.managers import BaseManager
-BaseManager.register('task_queue')
-manager = BaseManager(ADDRESS, b'producer')
-manager.connect()
-manager.task_queue().get()
+/// Lists the operations of an item in a request, without `MEMOIZE`.
+const OPERATIONS: &str = "
+import pickle, pickletools
+message = pickle.dumps((Item(),), protocol=4)
+for operation, argument, _ in pickletools.genops(message):
+    name, code = operation.name, ord(operation.code)
+    if name == 'SHORT_BINUNICODE':
+        print(f' {code:x} {len(argument):02x} …   {name} {argument!r}')
+    elif name != 'MEMOIZE':
+        print(f' {code:x}        {name}')
 ";
 
 /// Puts an item, and shows the reply with it.
@@ -60,14 +63,24 @@ fn pickles_run_and_move_as_the_page_says() {
     page.excerpt(run(newest, &dumps).iter().map(String::as_str));
     // The stack.
     page.diagram();
-    let machine = dumps + &page.next("python");
+    let machine = page.next("python");
     let count = "import pickletools; print(len(pickletools.opcodes))";
     for python in pythons() {
-        assert_eq!(run(python, &machine)[1..], ["['ann', 'ann', 7]"], "{python}");
+        assert_eq!(run(python, &machine), ["['ann', 'ann', 7]"], "{python}");
         assert_eq!(run(python, count), ["68"], "{python}");
     }
 
-    let (cpython, put, manager) = (page.next("python"), page.next("python"), page.next("sh"));
+    let (cpython, put) = (page.next("python"), page.next("python"));
+    let class = &put[put.find("class Item").unwrap()..put.find("BaseManager.register").unwrap()];
+    let operations = run(newest, &format!("{class}{OPERATIONS}"));
+    let shown = page.next("text");
+    assert_eq!(shown.lines().count(), 7);
+    // `PROTO` and `FRAME` come before the item, and the rest of the message after it.
+    for (row, operation) in shown.lines().zip(&operations[2..]) {
+        assert!(row.starts_with(&format!("{operation} ")), "{row}: {operations:#?}");
+    }
+    let (manager, get) = (page.next("sh"), page.next("python"));
+    let get = format!("{}\n{get}", put.trim_end().rsplit_once('\n').unwrap().0);
     for python in pythons() {
         let dir = TempDir::new();
         let mut command = Command::new(&python.path);
@@ -82,7 +95,6 @@ fn pickles_run_and_move_as_the_page_says() {
     let serving = serve(&in_dir);
     for python in pythons() {
         assert!(!creates_file(python, &put), "{python}");
-        let get = GET.replace("ADDRESS", &in_python(&address));
         assert!(creates_file(python, &get), "{python}");
         assert!(!has_file(&dir), "{python}");
     }

@@ -3,8 +3,26 @@
 use std::fs;
 use std::process::Command;
 
+use super::tapped::{free_address, serve, start};
 use super::{Page, shell};
 use crate::support::{PATIENCE, Process, pythons};
+
+/// Puts an object that no consumer can unpickle, and two other items.
+const PRODUCER: &str = "
+class Job:
+    pass
+for item in [Job(), 'bad', 'good']:
+    tasks.put(item)
+";
+
+/// What the consumer does with an item.
+const WORK: &str = "
+import queue
+def work(item):
+    print(item, flush=True)
+    if item == 'bad':
+        raise ValueError(item)
+";
 
 #[test]
 fn commands_of_the_readme_work() {
@@ -13,7 +31,7 @@ fn commands_of_the_readme_work() {
     let begin = readme.next("sh");
     assert!(begin.contains("--example demo ") && begin.contains("cargo test --all-features "));
     let (first, python, second) = (readme.next("sh"), readme.next("python"), readme.next("sh"));
-    // `restart::readme_consumer_survives_kills_and_restarts_of_the_manager` runs this loop.
+    // `loop_handles_every_item` runs it.
     assert!(readme.next("python").starts_with("while True:"));
     readme.end();
     let [install, export, serve] = first.lines().collect::<Vec<_>>()[..] else { panic!("{first}") };
@@ -47,6 +65,36 @@ fn commands_of_the_readme_work() {
     worker.end(PATIENCE).well();
     server.signal("TERM");
     server.end(PATIENCE).well();
+}
+
+#[test]
+fn loop_handles_every_item() {
+    let mut readme = Page::open("README.md");
+    let address = free_address();
+    readme.replace_address("127.0.0.1:5000", &address);
+    let [_, _, client, _, forever] =
+        ["sh", "sh", "python", "sh", "python"].map(|language| readme.next(language));
+    let (connect, _) = client.split_once("manager.task_queue()").unwrap();
+    let connect = format!("{connect}tasks = manager.task_queue()\n");
+    for python in pythons().iter().filter(|python| python.version >= [3, 13, 0]) {
+        let _manager = serve(&format!(
+            "export MANAGER_AUTHKEY=producer\n\
+             basemanager serve {address} --queue task_queue,deliveries=2,dead=failed"
+        ));
+        let manage = |command: &str| {
+            let command = format!("basemanager {command} --address {address}");
+            let mut shell = shell(&command);
+            let mut process = Process::start(&command, shell.env("MANAGER_AUTHKEY", "producer"));
+            process.end(PATIENCE).well().stdout
+        };
+        start(python, &format!("{connect}{PRODUCER}")).end(PATIENCE).well();
+        let mut consumer = start(python, &format!("{connect}{WORK}{forever}"));
+        assert_eq!(consumer.lines(3), ["bad", "bad", "good"], "{python}");
+        manage("call task_queue shutdown");
+        consumer.end(PATIENCE).well();
+        let failed = manage("peek failed -n 3");
+        assert_eq!((failed.len(), failed[1].as_str()), (2, "\"bad\""), "{python}: {failed:?}");
+    }
 }
 
 /// A reader copies a block as it stands in the rendered page, where rustdoc's hidden lines are missing. rustdoc compiles

@@ -101,6 +101,17 @@ def no_guard():
     BaseManager(ctx=multiprocessing.get_context("spawn")).start()
 
 
+def exposed():
+    class Manager(BaseManager):
+        pass
+
+    Manager.register("task_queue", queue.Queue, exposed=["_qsize"])
+    server = Manager(ADDRESS, KEY).get_server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tasks = connect(address=server.address, cls=Manager).task_queue()
+    print(tasks._qsize(), hasattr(tasks, "put"), flush=True)
+
+
 # Connecting.
 
 

@@ -3,7 +3,7 @@
 use super::Page;
 use super::reader::{Reader, untimed};
 use super::tapped::{in_python, replace_addresses};
-use crate::support::{PATIENCE, Process, Python, newest_python, pythons};
+use crate::support::{PATIENCE, Process, Python, newest_python, pythons, until};
 
 /// A producer of an object that no consumer can unpickle, and of two other items.
 const PRODUCER: &str = "
@@ -20,6 +20,16 @@ def work(job):
     print(job, flush=True)
     if job == 'bad':
         raise ValueError(job)
+";
+
+/// The same; the first time, it takes longer than the lease.
+const LATE: &str = "
+times = []
+def work(job):
+    print(job, flush=True)
+    times.append(job)
+    while len(times) == 1 and jobs.qsize() == 0:
+        pass
 ";
 
 struct Delivery {
@@ -74,6 +84,23 @@ impl Delivery {
         (reader, manager)
     }
 
+    /// A consumer with the loop of the page, as this version runs it.
+    fn consumer(&self, reader: &Reader, python: &Python, work: &str) -> Process {
+        let (connect, _) = self.consumer.split_once("job = ").unwrap();
+        let shut_down =
+            "    except queue.ShutDown:          # there will be no more items\n        break\n";
+        assert!(self.forever.contains(shut_down));
+        let removed = if has_shut_down(python) { "" } else { shut_down };
+        let forever = self.forever.replacen(removed, "", 1);
+        reader.python(&format!("{connect}{work}{forever}"))
+    }
+
+    /// Waits until the consumer waits for an item.
+    fn until_waiting(&self, reader: &Reader) {
+        let stat = || self.basemanager(reader, "stat jobs --json").join("\n");
+        until("the consumer waits", PATIENCE, || stat().contains("\"waiting\": 1"));
+    }
+
     /// Runs `basemanager` with these arguments.
     #[track_caller]
     fn basemanager(&self, reader: &Reader, args: &str) -> Vec<String> {
@@ -89,6 +116,10 @@ impl Delivery {
         let stats = self.basemanager(reader, "stat jobs --json").join("\n");
         assert!(stats.contains("\"items\": 0") && stats.contains("\"unacked\": 0"), "{stats}");
     }
+}
+
+fn has_shut_down(python: &Python) -> bool {
+    python.version >= [3, 13, 0]
 }
 
 fn lines(text: &str) -> Vec<&str> {
@@ -132,22 +163,50 @@ fn loop_of_the_page_handles_every_item() {
         let (reader, _manager) = page.reader(python);
         let (connect, _) = page.consumer.split_once("job = ").unwrap();
         reader.python(&format!("{connect}{PRODUCER}")).end(PATIENCE).well();
-        let has_shutdown = python.version >= [3, 13, 0];
-        let shut_down = |line: &str| line.contains("queue.ShutDown") || line.contains("break");
-        let lines = page.forever.lines().filter(|line| has_shutdown || !shut_down(line));
-        let forever = lines.collect::<Vec<_>>().join("\n");
-        assert_eq!(forever.lines().count(), if has_shutdown { 11 } else { 9 });
-        let mut consumer = reader.python(&format!("{connect}{WORK}{forever}"));
+        let mut consumer = page.consumer(&reader, python, WORK);
         assert_eq!(consumer.lines(4), ["bad", "bad", "bad", "good"], "{python}");
-        if has_shutdown {
-            page.basemanager(&reader, "call jobs shutdown");
+        page.until_waiting(&reader);
+        page.basemanager(&reader, "call jobs shutdown");
+        if has_shut_down(python) {
             consumer.end(PATIENCE).well();
-            page.assert_done(&reader);
+        } else {
+            let error = consumer.end(PATIENCE).with(1).stderr;
+            let last = error.lines().last().unwrap_or_default();
+            assert!(last.starts_with("ValueError: nack() called too many times"), "{error}");
         }
+        page.assert_done(&reader);
         let failed = page.basemanager(&reader, "peek failed -n 3");
         assert_eq!(failed.len(), 2, "{failed:?}");
         assert_eq!(failed[1], "\"bad\"");
     }
+}
+
+#[test]
+fn loop_of_the_page_ends_with_the_manager() {
+    for python in pythons() {
+        for signal in ["TERM", "KILL"] {
+            let page = Delivery::read();
+            let (reader, manager) = page.reader(python);
+            let mut consumer = page.consumer(&reader, python, WORK);
+            page.until_waiting(&reader);
+            manager.signal(signal);
+            consumer.end(PATIENCE).well();
+        }
+    }
+}
+
+#[test]
+fn loop_of_the_page_goes_on_after_an_expired_lease() {
+    let Some(python) = newest_python() else { return };
+    let mut page = Delivery::read();
+    page.serve = page.serve.replace("lease=60s", "lease=3s");
+    let (reader, _manager) = page.reader(python);
+    page.basemanager(&reader, "put jobs ann");
+    let mut consumer = page.consumer(&reader, python, LATE);
+    let error = "task_done() called too late: the item's lease expired";
+    assert_eq!(consumer.lines(3), ["ann", error, "ann"]);
+    page.until_waiting(&reader);
+    page.assert_done(&reader);
 }
 
 #[test]
@@ -161,7 +220,8 @@ fn work_moves_an_item_to_the_dead_letters_and_back() {
     // It waits for the last failure.
     page.basemanager(&reader, "get failed --timeout 25s");
     work.signal("INT");
-    work.end(PATIENCE).well();
+    let failures = work.end(PATIENCE).well().stderr;
+    assert_eq!(failures, "basemanager: sh: exit status: 1\n".repeat(3));
     let item = "{\"to\": \"eve\"}";
     page.basemanager(&reader, &format!("put failed '{item}'"));
     assert_eq!(reader.run(&page.dead_letters), [item, item]);

@@ -11,7 +11,7 @@ outer, inner = manager.list(), manager.list(['x'])
 data = pickle.dumps(inner)
 outer.append(inner)
 del outer[:], outer, inner
-print(manager._number_of_objects())
+print(manager._number_of_objects(), repr(manager._debug_info()))
 try:
     print(pickle.loads(data))
 except RemoteError:
@@ -78,7 +78,7 @@ fn program_prints_what_the_page_shows() {
         let _manager = reader.serve(&page.serve);
         let program = format!("{}{STORED_ONCE}", page.program);
         let printed = reader.python(&program).end(PATIENCE).well().stdout.join("\n");
-        let shown = format!("{}\n0\nfreed", page.printed.trim_end());
+        let shown = format!("{}\n0 ''\nfreed", page.printed.trim_end());
         assert_eq!(numbered(&printed), numbered(&shown), "{python}");
     }
 }
@@ -92,7 +92,7 @@ fn pythons_manager_does_not_count_what_containers_hold_and_never_frees_it() {
         let program = page.program.replace(&quoted(&shown), &quoted(&address));
         let program = format!("{program}{STORED_ONCE}");
         let printed = Reader::new(python).python(&program).end(PATIENCE).well().stdout;
-        let end = ["1 ['x']", "2 ['x']", "1", "0", "['x']"];
+        let end = ["1 ['x']", "2 ['x']", "1", "0 ''", "['x']"];
         assert_eq!(printed[printed.len() - end.len()..], end, "{python}");
         let count = page.printed.lines().count() + 2;
         // The traceback of its `KeyError` has a line of that name, too.

@@ -182,6 +182,8 @@ fn errors_without_a_manager() {
         }
         let (output, ..) = run(python, &["empty_key"], "");
         assert_eq!(output, ["connected"], "{python}");
+        let (output, error, _) = run(python, &["exposed"], "");
+        assert_eq!(output, ["0 False"], "{python}: {error}");
 
         let (_, error, stderr) = run(python, &["no_guard"], "");
         let (heading, _) = entries.entry("RuntimeError");

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use basemanager::{Client, QueueProxy};
 
@@ -84,6 +85,32 @@ fn units_with_the_settings_of_the_page_are_valid() {
     let errors = String::from_utf8_lossy(&output.stderr);
     let ours: Vec<&str> = errors.lines().filter(|line| line.contains("basemanager")).collect();
     assert!(ours.is_empty(), "{errors}");
+}
+
+/// This test starts the manager at the first connection, as systemd does.
+#[test]
+fn doctor_starts_the_manager_that_creates_the_key() {
+    let mut page = Page::open("production.md");
+    page.diagram();
+    let install = page.next("sh");
+    let doctor = install.lines().last().unwrap();
+    let directory = TempDir::new();
+    let key = directory.path("key");
+    let doctor = doctor.replace("/var/lib/basemanager/key", &key);
+    assert!(doctor.contains(&key), "{doctor}");
+
+    let listener = TcpListener::bind(own_address()).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut doctor = Process::start("doctor", shell(&doctor).env("BASEMANAGER_ADDRESS", address));
+    while !doctor.line().starts_with("connect ") {}
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_basemanager"));
+    serve.args(["serve", "--listen-stdin", "--key-file", &key, "--quiet"]);
+    serve.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null());
+    let mut serve = serve.spawn().unwrap();
+    let ended = doctor.end(PATIENCE);
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    assert_eq!(ended.well().stdout.last().unwrap(), "all is well");
 }
 
 #[test]

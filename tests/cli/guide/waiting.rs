@@ -2,13 +2,36 @@
 
 use super::Page;
 use super::reader::{Reader, untimed};
-use super::tapped::replace_addresses;
-use crate::support::{PATIENCE, Python, newest_python, pythons, say};
+use super::tapped::{in_python, replace_addresses};
+use crate::support::{PATIENCE, Process, Python, newest_python, pythons, say, until};
+
+/// A consumer of the queue `tasks`, which prints the class of an error.
+const WAITS: &str = "
+tasks.qsize()
+try:
+    tasks.get()
+except Exception as error:
+    print(type(error).__name__)
+";
+
+/// A consumer that dies before the manager has read its request, and another consumer.
+const DIES: &str = "
+tasks._callmethod('qsize')
+tasks._tls.connection.send((tasks._id, 'get', (), {}))
+os._exit(0)
+";
 
 /// How often an experiment is repeated that a busy machine can spoil.
 const ATTEMPTS: usize = 5;
 
+/// An address in a program.
+fn quoted(address: &str) -> String {
+    in_python(address).replace('\'', "\"")
+}
+
 struct Waiting {
+    address: String,
+    tap_address: String,
     lost: String,
     python_manager: String,
     run_python_manager: String,
@@ -27,7 +50,7 @@ struct Waiting {
 impl Waiting {
     fn read() -> Self {
         let mut page = Page::open("waiting.md");
-        replace_addresses(&mut page);
+        let (address, tap_address) = replace_addresses(&mut page);
         let (lost, python_manager) = (page.next("python"), page.next("python"));
         let (run_python_manager, run, one_lost) =
             (page.next("sh"), page.next("sh"), page.next("text"));
@@ -39,6 +62,8 @@ impl Waiting {
         let (ended, put, answered) = (page.next("text"), page.next("sh"), page.next("text"));
         page.end();
         Self {
+            address,
+            tap_address,
             lost,
             python_manager,
             run_python_manager,
@@ -60,6 +85,21 @@ impl Waiting {
         reader.save("lost.py", &self.lost);
         reader.save("python_manager.py", &self.python_manager);
         reader
+    }
+
+    /// Starts a client of the manager: the beginning of the exercise's consumer, and this.
+    fn client(&self, reader: &Reader, program: &str) -> Process {
+        let (connect, _) = self.consumer.split_once("threading.Timer").unwrap();
+        let connect = connect.replace(&quoted(&self.tap_address), &quoted(&self.address));
+        reader.python(&format!("{connect}{program}"))
+    }
+
+    /// Runs `basemanager` with these arguments.
+    #[track_caller]
+    fn basemanager(&self, reader: &Reader, args: &str) -> String {
+        let address = &self.address;
+        let key = "export MANAGER_AUTHKEY=producer";
+        reader.run(&format!("{key}\nbasemanager {args} --address {address}")).join("\n")
     }
 }
 
@@ -90,6 +130,47 @@ fn killed_consumer_takes_an_item_of_pythons_manager_only() {
         let _manager = reader.serve(&page.serve);
         assert_eq!(reader.run(&page.run), [page.none_lost.trim_end()], "{python}");
     }
+}
+
+/// Starts the manager of the page with these options, and ends it while a consumer waits; returns what `get()` raises.
+#[track_caller]
+fn raised_at_the_end(python: &Python, options: &str, signal: &str) -> String {
+    let page = Waiting::read();
+    let reader = page.reader(python);
+    let manager = reader.serve(&format!("{} {options}", page.serve.trim_end()));
+    let mut consumer = page.client(&reader, WAITS);
+    until("the consumer waits", PATIENCE, || {
+        page.basemanager(&reader, "stat task_queue --json").contains("\"waiting\": 1")
+    });
+    manager.signal(signal);
+    consumer.end(PATIENCE).well().stdout.join("\n")
+}
+
+#[test]
+fn waiting_get_raises_shutdown_or_eof_error_when_the_manager_ends() {
+    for python in pythons() {
+        let shut_down = if python.version >= [3, 13, 0] { "ShutDown" } else { "AttributeError" };
+        assert_eq!(raised_at_the_end(python, "--drain 30s", "TERM"), shut_down, "{python}");
+        let raised = raised_at_the_end(python, "", "TERM");
+        assert!([shut_down, "EOFError"].contains(&raised.as_str()), "{python}: {raised}");
+        assert_eq!(raised_at_the_end(python, "", "KILL"), "EOFError", "{python}");
+    }
+}
+
+#[test]
+fn get_that_does_not_wait_takes_the_item_of_a_dead_consumer() {
+    let Some(python) = newest_python() else { return };
+    let page = Waiting::read();
+    let reader = page.reader(python);
+    soon("the item is lost", || {
+        let _manager = reader.serve(&page.serve);
+        page.basemanager(&reader, "put task_queue a");
+        page.client(&reader, DIES).end(PATIENCE).well();
+        until("the call has ended", PATIENCE, || {
+            page.basemanager(&reader, "stat task_queue --json").contains("\"gets\": 1")
+        });
+        page.basemanager(&reader, "stat task_queue --json").contains("\"items\": 0")
+    });
 }
 
 #[test]

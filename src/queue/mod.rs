@@ -114,10 +114,10 @@ impl QueueOptions {
     /// while True:
     ///     try:
     ///         work(tasks.get())
-    ///     except queue.ShutDown:   # since Python 3.13; nothing was taken
+    ///     except (queue.ShutDown, EOFError):   # the end; ShutDown is new in Python 3.13
     ///         break
     ///     except Exception:
-    ///         tasks.nack()         # again, or to the dead letters; raises if the manager is gone
+    ///         tasks.nack()         # again, or to the dead letters
     ///     else:
     ///         tasks.task_done()
     /// ```

@@ -95,8 +95,12 @@ impl Serve {
             max_queues: self.max_queues,
         });
         let signalled = state.clone();
+        // Without a drain, calls that wait end with the manager (EOFError), and not with their queue (ShutDown).
+        let drains = !self.drain.is_zero();
         signals::handle(move |request| {
-            signalled.refuse_puts();
+            if drains || request == Request::RefusePuts {
+                signalled.refuse_puts();
+            }
             match (request, signalled.handle.get()) {
                 (Request::RefusePuts, _) => {}
                 (Request::End, Some(handle)) => handle.shutdown(),

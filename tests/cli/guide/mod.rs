@@ -12,6 +12,7 @@ mod proxies;
 mod reader;
 mod readme;
 mod reference;
+mod security;
 mod tapped;
 mod troubleshooting;
 mod waiting;

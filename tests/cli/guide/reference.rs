@@ -15,11 +15,6 @@ fn pages_without_code() {
 
 #[test]
 fn commands_of_the_reference_pages() {
-    let mut security = Page::open("security.md");
-    security.diagram();
-    // Tunnels to other hosts.
-    assert!(security.next("sh").contains("ssh -N -L"));
-    security.end();
     let mut speed = Page::open("speed.md");
     assert!(speed.next("sh").contains("--example benchmark"));
     speed.end();

@@ -8,6 +8,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ pub(crate) struct Link {
     pub(super) manager: Stream,
     check: Option<Arc<Check>>,
     replies: Mutex<Replies>,
+    stopped: AtomicBool,
 }
 
 impl Link {
@@ -42,7 +44,13 @@ impl Link {
         manager: Stream,
         check: Option<Arc<Check>>,
     ) -> Self {
-        Self { number, client, manager, check, replies: Mutex::default() }
+        let (replies, stopped) = (Mutex::default(), AtomicBool::new(false));
+        Self { number, client, manager, check, replies, stopped }
+    }
+
+    /// Notes that the relay was stopped; `true` the first time.
+    pub(crate) fn stop(&self) -> bool {
+        !self.stopped.swap(true, Ordering::SeqCst)
     }
 
     /// Ends both directions.

@@ -1,13 +1,14 @@
-//! What a reader of the tap sees, a line each.
+//! Events, each of which the tap prints as one line.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::Sender;
+use super::frames::Foreign;
 use super::handshake::Handshake;
+use super::{Sender, UNDECODED};
 use crate::wire::message::abridged;
 
-/// Something that a reader wants to see on a line of its own.
+/// One event to print: a call with its reply, a handshake, a remark.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exchange {
     /// When it was complete, since the tap was started.
@@ -28,13 +29,13 @@ pub enum Event {
     Handshake(Handshake, Duration),
     /// A request, with its reply.
     Call(Call),
-    /// This side sends bytes that are no frames. The name of their protocol, or what is wrong with them.
-    Foreign(Sender, String),
-    /// A frame that is no message of a manager, by this side, and why.
+    /// This side sent bytes that are not frames.
+    Foreign(Sender, Foreign),
+    /// This side sent a frame that could not be decoded; the reason.
     Unreadable(Sender, String),
-    /// This many frames of one side passed unseen.
+    /// This many frames of one side were relayed but not recorded.
     Lost(Sender, u64),
-    /// The relay has something to say.
+    /// A remark by the relay.
     Note(String),
     /// Both sides have sent their last byte.
     Closed,
@@ -48,7 +49,10 @@ pub struct Call {
     /// The typeid that the object was created for, if that was seen. Of a call to the manager itself, that of the object
     /// whose id is its argument (`incref`, `decref`).
     pub typeid: Option<String>,
-    /// The method.
+    /// The same object as lines name it: its typeid, and the other arguments of its `create` if they are short, such as
+    /// `queue('a')`.
+    pub object: Option<String>,
+    /// The method; empty if the request was not recorded, `?` if it could not be decoded.
     pub method: String,
     /// The arguments, as Python would print them between the parentheses of the call.
     pub args: String,
@@ -66,6 +70,8 @@ pub enum Outcome {
     Waiting,
     /// There will be no reply: this side has closed the connection.
     Unanswered(Sender),
+    /// There will be no reply: the relay was stopped.
+    Stopped,
     /// The method returned this.
     Returned(String),
     /// The method returned an object that stays in the manager.
@@ -76,7 +82,7 @@ pub enum Outcome {
     Traceback(String),
     /// The method returned something that cannot be sent.
     Unserializable(String),
-    /// The reply is none that a manager sends; why.
+    /// The reply could not be decoded; the reason.
     Unreadable(String),
 }
 
@@ -95,16 +101,18 @@ pub enum Meaning {
     },
     /// Whether the response is accepted.
     Verdict(bool),
-    /// Something else than the handshake needs: this.
+    /// The handshake expected this, and the frame is something else.
     Unexpected(&'static str),
+    /// A reply in place of the rest of the handshake, such as the reason why the manager refuses the client.
+    Refusal(Outcome),
     /// A request. It has no outcome yet.
     Request(Call),
     /// The reply to a request. Without a request, or if that was not seen, the method is empty.
     Reply(Call),
-    /// No message of a manager, and why.
+    /// The message could not be decoded; the reason.
     Unreadable(String),
-    /// No frame: the name of the protocol, or what is wrong; of later bytes of the same side, `continued`.
-    Foreign(String),
+    /// Bytes that are not frames. `None` after the first piece from the same side.
+    Foreign(Option<Foreign>),
     /// The connection was made or closed, or something about it.
     Other,
 }
@@ -114,6 +122,7 @@ impl Call {
         Self {
             id: None,
             typeid: None,
+            object: None,
             method: String::new(),
             args: String::new(),
             outcome: Outcome::Waiting,
@@ -128,12 +137,12 @@ impl Call {
         self.id.is_none() && NAMES.contains(&self.method.as_str())
     }
 
-    /// Who is called: a typeid with a dot, such as `task_queue.`; nothing for the manager itself.
+    /// The object that is called, with a dot, such as `task_queue.`; nothing for the manager itself.
     #[must_use]
     pub fn target(&self) -> String {
-        match (&self.id, &self.typeid) {
+        match (&self.id, &self.object) {
             (None, _) => String::new(),
-            (_, Some(typeid)) => format!("{typeid}."),
+            (_, Some(object)) => format!("{object}."),
             (Some(id), None) => format!("<id {}…>.", abridged(id)),
         }
     }
@@ -141,10 +150,11 @@ impl Call {
     /// The request, as Python would print it: `task_queue.put(7)`.
     #[must_use]
     pub fn request(&self) -> String {
-        match &self.typeid {
+        match &self.object {
             _ if self.method.is_empty() => "(no request)".to_owned(),
+            _ if self.method == UNDECODED && self.id.is_none() => "(undecoded request)".to_owned(),
             // An id says less than the typeid.
-            Some(typeid) if self.id.is_none() => format!("{}({typeid})", self.method),
+            Some(object) if self.id.is_none() => format!("{}({object})", self.method),
             _ => format!("{}{}({})", self.target(), self.method, self.args),
         }
     }
@@ -179,6 +189,7 @@ impl fmt::Display for Outcome {
             Self::Unanswered(side) => {
                 write!(f, "no reply: the {side} closed the connection")
             }
+            Self::Stopped => f.write_str("no reply: the tap was stopped"),
             Self::Returned(text) | Self::Proxy(text) => f.write_str(text),
             Self::Raised(text) => write!(f, "raised {text}"),
             Self::Traceback(text) => {
@@ -186,7 +197,7 @@ impl fmt::Display for Outcome {
                 write!(f, "failed: {}", last.unwrap_or_default())
             }
             Self::Unserializable(text) => write!(f, "cannot be sent: {text}"),
-            Self::Unreadable(why) => write!(f, "unreadable: {why}"),
+            Self::Unreadable(why) => write!(f, "a reply that cannot be decoded: {why}"),
         }
     }
 }
@@ -224,12 +235,25 @@ impl fmt::Display for Exchange {
                 write!(f, "{} {}", call.request(), call.outcome)
             }
             Event::Call(call) => write!(f, "{} ← {}", call.request(), call.reply()),
-            Event::Foreign(side, what) => write!(f, "the {side} sends {what}"),
+            Event::Foreign(side, Foreign::Protocol(name)) => {
+                write!(f, "the {side} speaks {name}, not the manager protocol")
+            }
+            Event::Foreign(side, Foreign::Text(start, length)) => write!(
+                f,
+                "the {side} does not speak the manager protocol: it began with \"{start}\", which would be a frame \
+                 length of {length} bytes"
+            ),
+            Event::Foreign(side, Foreign::Broken(what)) => write!(f, "the {side} sent {what}"),
             Event::Unreadable(side, why) => {
-                write!(f, "the {side} sent a frame that is not shown as a message: {why}")
+                let what = if *side == Sender::Client { "request" } else { "reply" };
+                write!(f, "cannot decode the {side}'s {what}: {why}")
             }
             Event::Lost(side, count) => {
-                write!(f, "{} of the {side} passed too fast to be shown", frames(*count))
+                write!(
+                    f,
+                    "{} of the {side} were relayed but not recorded: too many at a time",
+                    frames(*count)
+                )
             }
             Event::Note(text) => f.write_str(text),
             Event::Closed => f.write_str("closed"),

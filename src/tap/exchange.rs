@@ -8,7 +8,7 @@ use super::frames::{HANDSHAKE, name_protocol};
 use super::handshake::Tracker;
 use super::message::{self, Reply, Request};
 use super::pending::{Pending, Requests, Total, Typeids};
-use super::{Frame, Kind, Sender};
+use super::{Frame, Kind, Sender, UNDECODED};
 
 /// The most connections that are followed at a time.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -47,7 +47,9 @@ struct Connection {
     closed: [bool; 2],
     /// Who closed first.
     closer: Option<Sender>,
-    /// Which sides have sent bytes that are no frames.
+    /// Whether the relay was stopped before that.
+    stopped: bool,
+    /// Which sides have sent bytes that are not frames.
     foreign: [bool; 2],
     /// Whether it is known why no handshake was seen.
     explained: bool,
@@ -79,11 +81,10 @@ impl Exchanges {
                     .then(|| message::reply(bytes, *length).ok())
                     .flatten();
                 if let Some(Reply { outcome, .. }) = refused {
-                    // Instead of its part of the handshake, the manager says why there is none.
                     let end = connection.handshake.refused(&outcome);
                     let took = time.saturating_sub(connection.opened);
                     events.extend(end.map(|end| Event::Handshake(end, took)));
-                    Meaning::Reply(Call { outcome, ..Call::empty() })
+                    Meaning::Refusal(outcome)
                 } else if at < HANDSHAKE {
                     let meaning = connection.handshake.read(*sender, at, bytes);
                     let end = connection.handshake.end(*sender, at, &meaning);
@@ -104,11 +105,11 @@ impl Exchanges {
             Kind::Foreign(bytes) => {
                 let known = connection.foreign.get_mut(side);
                 if known.is_some_and(|known| std::mem::replace(known, true)) {
-                    Meaning::Foreign("continued".to_owned())
+                    Meaning::Foreign(None)
                 } else {
-                    let name = name_protocol(bytes);
-                    events.push(Event::Foreign(*sender, name.clone()));
-                    Meaning::Foreign(name)
+                    let what = name_protocol(bytes);
+                    events.push(Event::Foreign(*sender, what.clone()));
+                    Meaning::Foreign(Some(what))
                 }
             }
             Kind::Lost(count) => {
@@ -122,6 +123,10 @@ impl Exchanges {
             Kind::Note(text) => {
                 connection.explained = true;
                 events.push(Event::Note(text.clone()));
+                Meaning::Other
+            }
+            Kind::Stopped => {
+                connection.stopped = connection.closer.is_none();
                 Meaning::Other
             }
             Kind::Closed => {
@@ -153,7 +158,7 @@ impl Exchanges {
                 *told = true;
                 // Of a recording, `now` is when the next frame passed.
                 let time = if at_least.is_zero() { now } else { *since + at_least };
-                let call = Call { took: time.saturating_sub(*since), ..call.clone() };
+                let call = Call { took: time.saturating_sub(*since), ..Call::clone(call) };
                 found.push(Exchange { time, connection: *number, event: Event::Call(call) });
             }
         }
@@ -171,16 +176,17 @@ impl Exchanges {
             Ok(request) => request,
             Err(why) => {
                 events.push(Event::Unreadable(Sender::Client, why.clone()));
-                let call = Call { method: "?".to_owned(), ..Call::empty() };
+                let call = Call { method: UNDECODED.to_owned(), ..Call::empty() };
                 self.wait_for(connection, time, call, None);
                 return Meaning::Unreadable(why);
             }
         };
-        let Request { id, method, args, first } = request;
+        let Request { id, method, args, first, created } = request;
         let named = id.as_ref().or(first.as_ref().filter(|_| takes_id(&method)));
-        let typeid = named.and_then(|id| self.typeids.of(id));
-        let call = Call { id, typeid, method, args, ..Call::empty() };
-        self.wait_for(connection, time, call.clone(), first);
+        let (typeid, object) = named.and_then(|id| self.typeids.of(id)).unzip();
+        let call = Call { id, typeid, object, method, args, ..Call::empty() };
+        let created = first.zip(created).filter(|_| call.method == "create" && call.id.is_none());
+        self.wait_for(connection, time, call.clone(), created);
         Meaning::Request(call)
     }
 
@@ -189,9 +195,9 @@ impl Exchanges {
         connection: &mut Connection,
         time: Duration,
         call: Call,
-        first: Option<String>,
+        created: Option<(String, String)>,
     ) {
-        let request = Pending::Call { call, first, since: time, told: false };
+        let request = Pending::Call { call: Box::new(call), created, since: time, told: false };
         connection.pending.push(request, &mut self.total);
     }
 
@@ -204,20 +210,20 @@ impl Exchanges {
     ) -> Meaning {
         let request = connection.pending.take();
         self.total.remove(&request);
-        let (mut call, first) = match request {
-            Some(Pending::Call { call, first, since, .. }) => {
-                (Call { took: time.saturating_sub(since), ..call }, first)
+        let (mut call, created) = match request {
+            Some(Pending::Call { call, created, since, .. }) => {
+                (Call { took: time.saturating_sub(since), ..*call }, created)
             }
             _ => (Call::empty(), None),
         };
         call.outcome = match reply {
             Ok(reply) => {
-                if call.id.is_none() && call.method == "create" {
-                    if let (Some(id), Some(typeid)) = (&reply.created, &first) {
-                        self.typeids.add(id, typeid);
+                if let Some((typeid, object)) = &created {
+                    if let Some(id) = &reply.created {
+                        self.typeids.add(id, typeid, object);
                     }
                 } else if let Some((typeid, id)) = &reply.proxy {
-                    self.typeids.add(id, typeid);
+                    self.typeids.add(id, typeid, typeid);
                 }
                 reply.outcome
             }
@@ -249,7 +255,9 @@ impl Exchanges {
         }
         // A manager that is gone replies no more. A client that is gone may still get replies.
         let both = connection.closed.iter().all(|closed| *closed);
-        let closer = *connection.closer.get_or_insert(sender);
+        // Nobody, if the tap was stopped: that closes both sides.
+        let closer =
+            if connection.stopped { None } else { Some(*connection.closer.get_or_insert(sender)) };
         if sender == Sender::Manager || both {
             let is_explained = connection.explained || connection.foreign.contains(&true);
             let failed = connection.handshake.closed(closer).filter(|_| !is_explained);
@@ -259,8 +267,9 @@ impl Exchanges {
             self.total.remove(&unanswered);
             for pending in unanswered {
                 if let Pending::Call { call, since, .. } = pending {
-                    let (took, outcome) = (time.saturating_sub(since), Outcome::Unanswered(closer));
-                    events.push(Event::Call(Call { outcome, took, ..call }));
+                    let took = time.saturating_sub(since);
+                    let outcome = closer.map_or(Outcome::Stopped, Outcome::Unanswered);
+                    events.push(Event::Call(Call { outcome, took, ..*call }));
                 }
             }
         }
@@ -318,6 +327,47 @@ mod tests {
         assert_eq!(read(&mut exchanges, Client, request("b")), [""; 0]);
         assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.a() ← 7"]);
         assert_eq!(read(&mut exchanges, Manager, payload(REPLY)), ["#1 <id id…>.b() ← 7"]);
+    }
+
+    #[test]
+    fn stopped_tap_is_not_blamed_on_a_side() {
+        use Sender::{Client, Manager};
+        let mut exchanges = exchanges();
+        read(&mut exchanges, Client, request("a"));
+        assert_eq!(read(&mut exchanges, Manager, Kind::Stopped), [""; 0]);
+        read(&mut exchanges, Client, Kind::Closed);
+        let told = read(&mut exchanges, Manager, Kind::Closed);
+        assert_eq!(told, ["#1 <id id…>.a() ← no reply: the tap was stopped", "#1 closed"]);
+    }
+
+    #[test]
+    fn client_that_closed_before_the_tap_was_stopped_is_named() {
+        use Sender::{Client, Manager};
+        let mut exchanges = exchanges();
+        read(&mut exchanges, Client, request("a"));
+        read(&mut exchanges, Client, Kind::Closed);
+        read(&mut exchanges, Manager, Kind::Stopped);
+        let told = read(&mut exchanges, Manager, Kind::Closed);
+        assert_eq!(told[0], "#1 <id id…>.a() ← no reply: the client closed the connection");
+    }
+
+    #[test]
+    fn object_is_named_with_the_other_arguments_of_its_create() {
+        use Sender::{Client, Manager};
+        let mut exchanges = exchanges();
+        let long = "x".repeat(100);
+        for (arg, name) in [("a", "queue('a')"), (&long, "queue")] {
+            let length = u8::try_from(arg.len()).unwrap_or_default();
+            let create =
+                [b"\x80\x04(N\x8c\x06create\x8c\x05queue\x8c", &[length][..], arg.as_bytes()];
+            read(&mut exchanges, Client, payload(&[&create.concat()[..], b"\x86}t."].concat()));
+            read(&mut exchanges, Manager, payload(b"\x80\x04\x8c\x07#RETURN\x8c\x02id)\x86\x86."));
+            read(&mut exchanges, Client, request("a"));
+            assert_eq!(
+                read(&mut exchanges, Manager, payload(REPLY)),
+                [format!("#1 {name}.a() ← 7")]
+            );
+        }
     }
 
     #[test]
@@ -399,6 +449,7 @@ mod tests {
                 2 => Kind::Lost(u64::from(rng.next())),
                 3 => Kind::Foreign(bytes),
                 4 => Kind::Note("note".to_owned()),
+                6 => Kind::Stopped,
                 5 => Kind::Payload { header: 12, length: u64::MAX, bytes },
                 _ => payload(&bytes),
             };

@@ -6,7 +6,7 @@ use super::event::{escape, frames};
 use super::message::size;
 use super::{Call, Frame, Kind, Meaning, Outcome, SHOWN, Sender};
 
-/// The bytes of other protocols that are shown.
+/// The most bytes of another protocol that are shown.
 const FOREIGN: usize = 64;
 
 /// Explains a frame to a reader who is new to the protocol, in one or more lines. `meaning` is what
@@ -19,7 +19,7 @@ const FOREIGN: usize = 64;
 /// let kind = Kind::Payload { header: 4, length: bytes.len() as u64, bytes };
 /// let frame = Frame { time: Duration::ZERO, connection: 1, sender: Sender::Manager, kind };
 /// let text = explain(&frame, &Exchanges::new().read(&frame).meaning);
-/// assert!(text.starts_with("manager → client, 59 bytes"));
+/// assert!(text.starts_with("manager → client, 59 bytes, after the 4-byte length 0000003b"));
 /// assert!(text.contains("HMAC"));
 /// ```
 #[must_use]
@@ -29,24 +29,32 @@ pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
         Kind::Payload { header, length, bytes } => {
             let mut text = format!("{from} → {to}, {length} bytes");
             let _ = match header {
-                4 => write!(text, " behind a header of 4: {length:08x}"),
-                _ => write!(text, " behind a long header of 12: ffffffff {length:016x}"),
+                4 => write!(text, ", after the 4-byte length {length:08x}"),
+                _ => write!(text, ", after the 12-byte length ffffffff {length:016x}"),
             };
             if *length > bytes.len() as u64 {
-                let _ = write!(text, " ({}, the first {} kept)", size(*length), size(SHOWN as u64));
+                let _ =
+                    write!(text, " ({}, the first {} recorded)", size(*length), size(SHOWN as u64));
             }
             text
         }
         Kind::Opened(address) => format!("client connected from {address}"),
         Kind::Foreign(bytes) => {
-            let name = if let Meaning::Foreign(name) = meaning { name } else { "?" };
-            format!("{from} → {to}, no frame: {name}; {} bytes of it kept", bytes.len())
+            let what = match meaning {
+                Meaning::Foreign(Some(what)) => what.to_string(),
+                _ => "continued".to_owned(),
+            };
+            format!("{from} → {to}, not a frame: {what} ({} bytes recorded)", bytes.len())
         }
         Kind::Lost(count) => {
-            format!("{from} → {to}, {} passed too fast to be shown", frames(*count))
+            format!(
+                "{from} → {to}, {} relayed but not recorded: too many at a time",
+                frames(*count)
+            )
         }
         Kind::Note(note) => note.clone(),
-        Kind::Closed => format!("{from} closed its direction"),
+        Kind::Stopped => "the tap was stopped".to_owned(),
+        Kind::Closed => format!("the {from} shut down its sending side (EOF)"),
     };
     let mut text = escape(&head);
     let mut line = |line: String| {
@@ -60,29 +68,40 @@ pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
             line(format!("response: the {from} proves the key without sending it"));
             line(match digest.as_str() {
                 "md5" => {
-                    format!("HMAC-MD5(key, the {count} bytes above), as Python up to 3.11 makes it")
+                    format!(
+                        "HMAC-MD5(authkey, the {count} bytes above), as Python 3.11 and older compute it"
+                    )
                 }
-                digest => format!("{{{digest}}}, and HMAC-{digest}(key, the {count} bytes above)"),
+                digest => {
+                    format!("{{{digest}}}, and HMAC-{digest}(authkey, the {count} bytes above)")
+                }
             });
             line(format!("hashed:   {}", hex(challenge)));
             line(format!("response: {}", hex(frame.kind.bytes())));
         }
         Meaning::Verdict(true) => {
-            line(format!("verdict #WELCOME#: the {to} knows the key"));
+            line(format!("verdict #WELCOME#: the {to} has the same authkey"));
         }
         Meaning::Verdict(false) => {
             line(format!(
-                "verdict #FAILURE#: the {from} does not accept the response: the {to} holds another key, or used another \
-                 digest. The connection ends"
+                "verdict #FAILURE#: the {from} does not accept the response; the {to} has a different authkey, or used \
+                 another digest. The connection ends"
             ));
         }
         Meaning::Unexpected(expected) => {
-            line(format!("{expected} belongs here. Instead: {}", escaped(frame.kind.bytes())));
+            line(format!("expected {expected}, got {}", escaped(frame.kind.bytes())));
         }
         Meaning::Request(call) => request(call, &mut line),
-        Meaning::Reply(call) => reply(call, &mut line),
+        Meaning::Reply(call) => {
+            line(format!("reply to {}, after {}", call.request(), duration(call.took)));
+            outcome(&call.outcome, &mut line);
+        }
+        Meaning::Refusal(refusal) => {
+            line("message in place of the rest of the handshake".to_owned());
+            outcome(refusal, &mut line);
+        }
         Meaning::Unreadable(why) => {
-            line(format!("not shown as a message: {why}"));
+            line(format!("cannot decode this message: {why}"));
             line(escaped(frame.kind.bytes()));
         }
         Meaning::Foreign(_) => {
@@ -95,7 +114,7 @@ pub fn explain(frame: &Frame, meaning: &Meaning) -> String {
 
 fn challenge(sender: Sender, message: &[u8], line: &mut impl FnMut(String)) {
     line(format!(
-        "challenge: the {} is to hash these {} bytes with the key (HMAC)",
+        "challenge: the {} must return the HMAC of these {} bytes, with the authkey as the HMAC key",
         sender.other(),
         message.len()
     ));
@@ -104,7 +123,7 @@ fn challenge(sender: Sender, message: &[u8], line: &mut impl FnMut(String)) {
             line(format!("{{sha256}} names the digest; {} random bytes follow", random.len()));
         }
         None if message.len() == 20 => {
-            line("20 random bytes: the dialect of Python up to 3.11, HMAC-MD5".to_owned());
+            line("20 random bytes: the handshake of Python 3.11 and older, HMAC-MD5".to_owned());
         }
         None => {}
     }
@@ -118,40 +137,41 @@ fn request(call: &Call, line: &mut impl FnMut(String)) {
     };
     let to = match (&call.id, &call.typeid) {
         (None, _) => "to the manager itself".to_owned(),
-        (_, Some(typeid)) => format!("to the object that was created as {typeid}"),
-        _ => "to an object; its creation was not seen".to_owned(),
+        (_, Some(typeid)) => format!("to an object of typeid {typeid}"),
+        _ => "to an object whose creation was not recorded".to_owned(),
     };
     line(format!("request {to}: {}", call.request()));
     line(format!("pickled tuple (id, method, args, kwargs): ({id}, '{}', …)", call.method));
     let purpose = match (&call.id, call.method.as_str()) {
         (Some(_), _) => return,
-        (_, "dummy") => "does nothing: connect() checks the key with it",
-        (_, "create") => "calls what is registered under this typeid, and keeps the result",
-        (_, "incref") => "the client has a proxy for this object: one reference more",
-        (_, "decref") => "a proxy is gone: one reference less; with the last one the object goes",
-        (_, "accept_connection") => "from now on this connection carries calls of objects",
-        (_, "get_methods") => "asks for the names of an object's methods",
+        (_, "dummy") => "does nothing; connect() checks the authkey with it",
+        (_, "create") => {
+            "calls the callable registered under this typeid, and keeps the returned object"
+        }
+        (_, "incref") => "increments the reference count: the client has one more proxy",
+        (_, "decref") => "decrements the reference count; at 0 the manager deletes the object",
+        (_, "accept_connection") => "from now on this connection serves method calls",
+        (_, "get_methods") => "returns the names of an object's methods",
         (_, "shutdown") => "ends the manager",
         _ => return,
     };
     line(format!("{}: {purpose}", call.method));
 }
 
-fn reply(call: &Call, line: &mut impl FnMut(String)) {
-    line(format!("reply to {}, after {}", call.request(), duration(call.took)));
-    let (tag, text) = match &call.outcome {
+fn outcome(outcome: &Outcome, line: &mut impl FnMut(String)) {
+    let (tag, text) = match outcome {
         Outcome::Returned(text) => ("#RETURN", text),
-        Outcome::Proxy(text) => ("#PROXY: the object stays in the manager", text),
-        Outcome::Raised(text) => ("#ERROR: the method raised", text),
-        Outcome::Traceback(text) => ("#TRACEBACK: the manager could not make the call", text),
-        Outcome::Unserializable(text) => ("#UNSERIALIZABLE: the result cannot be sent", text),
-        Outcome::Unreadable(why) => ("unreadable", why),
-        Outcome::Waiting | Outcome::Unanswered(_) => return,
+        Outcome::Proxy(text) => ("#PROXY, the object stays in the manager", text),
+        Outcome::Raised(text) => ("#ERROR, the method raised", text),
+        Outcome::Traceback(text) => ("#TRACEBACK, the manager could not make the call", text),
+        Outcome::Unserializable(text) => ("#UNSERIALIZABLE, the result cannot be sent", text),
+        Outcome::Unreadable(why) => ("cannot decode this reply", why),
+        Outcome::Waiting | Outcome::Unanswered(_) | Outcome::Stopped => return,
     };
     match text.lines().count() {
-        0 | 1 => line(format!("{tag} {text}")),
+        0 | 1 => line(format!("{tag}: {text}")),
         _ => {
-            line(tag.to_owned());
+            line(format!("{tag}:"));
             text.lines().for_each(|text| line(format!("  {text}")));
         }
     }

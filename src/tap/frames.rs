@@ -7,7 +7,7 @@
 //! ```
 //! A large payload is counted, not stored: only its first 64 KiB are kept.
 
-use std::fmt::Write;
+use std::fmt;
 
 use byteorder::{BigEndian, ByteOrder};
 
@@ -151,18 +151,42 @@ impl Parser {
     }
 }
 
-/// Names what bytes are that are no frame: a protocol, a wrong length, or a frame that ends too early.
+/// Bytes that are not frames.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// Another protocol, by its name.
+    Protocol(&'static str),
+    /// Text, by its first four characters. They would be this frame length.
+    Text(String, u64),
+    /// A frame with an invalid length, or an incomplete one: a description.
+    Broken(String),
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol(name) => f.write_str(name),
+            Self::Text(start, length) => {
+                write!(f, "text; \"{start}\" would be a frame length of {length} bytes")
+            }
+            Self::Broken(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Names the protocol of bytes that are not frames, or describes what is wrong with their length.
 ///
 /// ```
-/// use basemanager::tap::name_protocol;
-/// assert_eq!(name_protocol(b"GET / HTTP/1.1\r\n"), "HTTP");
-/// assert_eq!(name_protocol(b"\x80\0\0\0"), "a wrong length: -2147483648");
+/// use basemanager::tap::{Foreign, name_protocol};
+/// assert_eq!(name_protocol(b"GET / HTTP/1.1\r\n"), Foreign::Protocol("HTTP"));
+/// assert_eq!(name_protocol(b"\x80\0\0\0").to_string(), "an invalid frame length, -2147483648");
 /// ```
 #[must_use]
-pub fn name_protocol(bytes: &[u8]) -> String {
+pub fn name_protocol(bytes: &[u8]) -> Foreign {
     const HTTP: [&[u8]; 10] =
         [b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"HTTP"];
-    const BEGINNINGS: [(&[u8], &str); 10] = [
+    const BEGINNINGS: [(&[u8], &str); 9] = [
         (b"SSH-", "SSH"),
         (b"PRI * HTTP/2", "HTTP/2"),
         (b"PROXY ", "the PROXY protocol"),
@@ -172,41 +196,44 @@ pub fn name_protocol(bytes: &[u8]) -> String {
         (b"EHLO", "SMTP"),
         (b"PING", "Redis"),
         (b"+PONG", "Redis"),
-        (b"\x80\x04\x95", "a pickle without the length before it"),
     ];
     match bytes {
-        [0x14..=0x17, 3, 0..=4, ..] => return "TLS".to_owned(),
+        [0x14..=0x17, 3, 0..=4, ..] => return Foreign::Protocol("TLS"),
         [b'*' | b'$' | b'+' | b'-', rest @ ..] if rest.windows(2).any(|end| end == b"\r\n") => {
-            return "Redis".to_owned();
+            return Foreign::Protocol("Redis");
+        }
+        [0x80, 2..=5, 0x95 | b'(' | b']' | b'}', ..] => {
+            return Foreign::Broken("a pickle without the length before it".to_owned());
         }
         _ => {}
     }
     if HTTP.iter().any(|method| bytes.starts_with(method)) {
-        return "HTTP".to_owned();
+        return Foreign::Protocol("HTTP");
     }
     if let Some((_, name)) = BEGINNINGS.iter().find(|(start, _)| bytes.starts_with(start)) {
-        return (*name).to_owned();
+        return Foreign::Protocol(name);
     }
     let Some(header) = bytes.get(..4) else {
-        return format!("a header that ends after {} of 4 bytes", bytes.len());
+        return Foreign::Broken(format!("only {} of the 4 bytes of a length", bytes.len()));
     };
     let length = BigEndian::read_i32(header);
     let (length, size) = match (length, bytes.get(4..12)) {
-        (-1, None) => return "a long header that ends too early".to_owned(),
+        (-1, None) => return Foreign::Broken("only a part of a 12-byte length".to_owned()),
         (-1, Some(long)) => (BigEndian::read_u64(long), 12),
-        (..=-2, _) => return format!("a wrong length: {length}"),
+        (..=-2, _) => return Foreign::Broken(format!("an invalid frame length, {length}")),
         _ => (u64::from(length.unsigned_abs()), 4),
     };
+    if header.iter().all(u8::is_ascii_graphic) {
+        return Foreign::Text(header.escape_ascii().to_string(), length);
+    }
     let came = (bytes.len() - size) as u64;
-    let mut text = if length > LONGEST {
-        format!("a frame of {length} bytes that ends too early, or that is no part of a handshake")
+    Foreign::Broken(if length > LONGEST {
+        format!(
+            "a frame of {length} bytes that is incomplete, or too long for a handshake ({LONGEST})"
+        )
     } else {
         format!("a frame that ends after {came} of {length} bytes")
-    };
-    if header.iter().all(u8::is_ascii_graphic) {
-        let _ = write!(text, "; the length reads \"{}\"", header.escape_ascii());
-    }
-    text
+    })
 }
 
 #[cfg(test)]
@@ -290,13 +317,14 @@ mod tests {
             (b"\x16\x03\x01\x02\0\x01", "TLS"),
             (b"SSH-2.0-x\r\n", "SSH"),
             (b"*1\r\n$4\r\nPING\r\n", "Redis"),
-            (b"\xff\xff\xff\xfe", "a wrong length: -2"),
+            (b"\xff\xff\xff\xfe", "an invalid frame length, -2"),
+            (b"\x80\x04\x95\0", "a pickle without the length before it"),
             (b"\0\0\0\x05ab", "a frame that ends after 2 of 5 bytes"),
-            (b"\0\0", "a header that ends after 2 of 4 bytes"),
-            (b"\xff\xff\xff\xff\0", "a long header that ends too early"),
+            (b"\0\0", "only 2 of the 4 bytes of a length"),
+            (b"\xff\xff\xff\xff\0", "only a part of a 12-byte length"),
+            (b"hello", "text; \"hell\" would be a frame length of 1751477356 bytes"),
         ] {
-            assert_eq!(name_protocol(bytes), name);
+            assert_eq!(name_protocol(bytes).to_string(), name);
         }
-        assert!(name_protocol(b"abcdefgh").contains("reads \"abcd\""));
     }
 }

@@ -1,10 +1,10 @@
-//! The check of requests: each is held until it is complete, and then passed on, or refused.
+//! The check of requests: each is held until it is complete, and then forwarded or refused.
 //!
 //! ```text
 //!  client ──► held ──► check ── allowed ──► manager
 //!                        └──── refused ──► waits for the replies before it ──► client
 //! ```
-//! The client's first three frames are its part of the handshake, which a manager never unpickles: they pass unchecked.
+//! The client's first three frames are its part of the handshake, which a manager never unpickles: they are not checked.
 //! Only a client that the manager has welcomed can have a request held.
 
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ use crate::wire::message::Reply;
 /// The most refusals that wait for the replies before them.
 const MAX_REFUSALS: usize = 1000;
 
-/// What the guard says to a request, and the most memory for requests.
+/// The function that checks requests, and the most memory for them.
 pub(crate) struct Check {
     pub(crate) allows: Box<CheckFn>,
     /// The longest request.
@@ -124,7 +124,7 @@ impl Gate<'_> {
                 }
                 Some(kind) => {
                     tee.show(kind);
-                    return Self::close(tee, "its bytes are no frames of a manager's client");
+                    return Self::close(tee, "the client does not speak the manager protocol");
                 }
             }
         }
@@ -142,10 +142,11 @@ impl Gate<'_> {
         let held = self.check.held.fetch_add(piece.len(), Ordering::Relaxed) as u64;
         self.held.extend_from_slice(piece);
         if let Some(length) = length.filter(|length| *length > limit) {
-            self.too_large = Some(format!("it has {length} bytes; at most {limit} are checked"));
+            self.too_large =
+                Some(format!("it has {length} bytes; the guard accepts at most {limit}"));
         } else if held > limit.saturating_mul(4) && self.held.len() > SHOWN {
             // A small request is never refused for the large ones of others.
-            let busy = "too many large requests arrive at the same time; try again later";
+            let busy = "too many large requests are arriving at the same time; try again later";
             self.too_large.get_or_insert_with(|| busy.to_owned());
         }
         if self.too_large.is_some() {
@@ -184,7 +185,10 @@ impl Gate<'_> {
         written.map_err(|_| io::Error::from(ErrorKind::InvalidData))?;
         let mut replies = self.link.replies();
         if replies.refusals.len() >= MAX_REFUSALS {
-            return Self::close(tee, "too many refused requests wait for the replies before them");
+            return Self::close(
+                tee,
+                "too many refused requests are waiting for the replies before them",
+            );
         }
         let before = replies.forwarded;
         replies.refusals.push_back((before, refusal));

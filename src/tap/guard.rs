@@ -1,8 +1,7 @@
-//! Decides whether a request could make a manager run code, before the manager unpickles it.
+//! Decides whether a request consists of plain data and proxies of this manager, before the manager unpickles it.
 //!
-//! A pickle names classes and functions, and calls them. Python's own manager does all of that for everyone who has
-//! its key. The guard follows a request as `CPython`'s unpickler would, without doing anything, and passes
-//! only what it understands:
+//! A pickle names classes and functions, and calls them. `CPython`'s manager unpickles the requests of every client that has
+//! its key. The guard simulates `CPython`'s unpickler without importing or calling anything, and allows only known-safe forms:
 //!
 //! ```text
 //!   plain data        set([..]), frozenset([..]), bytes(), bytearray(b'..'), slice(1, 2, None), range(0, 9, 1),
@@ -15,8 +14,9 @@
 //! A list of names is not enough: `multiprocessing.managers` reaches `os.system` through a dotted name, `CPython` passes the
 //! names in `exposed` to `exec`, and a token makes the manager connect to the address in it.
 //!
-//! A request is a tuple `(id, method, args, kwargs)`, in protocol 2 to 5. Everything else is refused, also what is well-formed but written by no pickler of `CPython`: a second
-//! `PROTO`, a memo key that is put twice or out of order, a frame that ends within an operation, bytes after `STOP`.
+//! A request is a tuple `(id, method, args, kwargs)`, in protocol 2 to 5. Everything else is refused, including valid
+//! pickles that `CPython`'s pickler would not write: a second `PROTO`, a memo key that is put twice or out of order, a frame
+//! that ends within an operation, bytes after `STOP`.
 
 mod forms;
 mod pattern;
@@ -36,7 +36,8 @@ use pattern::Pattern;
 use reader::Reader;
 use slot::Slot;
 
-/// Refuses requests that could make a `CPython` manager run code.
+/// Checks that requests are made of plain data and proxies of this manager only. Replies are not checked: clients still
+/// unpickle what other clients stored.
 ///
 /// ```
 /// use basemanager::tap::Guard;
@@ -73,9 +74,9 @@ impl Guard {
 
     /// Adds an address that tokens may name: the guard's own, and the manager's.
     ///
-    /// A token has the address by which its client reached the manager, and the manager connects to it. So add every
-    /// name by which clients know the guard, such as `localhost:5000` next to `127.0.0.1:5000`: they are compared as text, and
-    /// never resolved. The manager must be able to connect to each of them. Proxies of other managers are refused.
+    /// A token contains the address that its client connected to, and the manager connects to it. So add every name by
+    /// which clients reach the guard, such as `localhost:5000` next to `127.0.0.1:5000`: they are compared as text, and never
+    /// resolved. The manager must be able to connect to each of them. Proxies of other managers are refused.
     #[must_use]
     pub fn address(mut self, address: impl Into<Address>) -> Self {
         let address = address.into();
@@ -88,14 +89,18 @@ impl Guard {
 
     /// Allows the classes and functions of a pattern `MODULE.NAME`, such as `decimal.Decimal` or `numpy.*`.
     ///
-    /// `*` stands for any characters of a name. It does not match names that begin with an underscore, nor the
-    /// name of a module of Python's standard library, such as `numpy.sys`. The module is compared as it is: `numpy.*` does not
-    /// allow `numpy.linalg.norm`. No pattern matches a dotted attribute (module `numpy`, name `os.system`), nor the name of a
-    /// protocol of Python 2.
+    /// A pattern matches the name in the pickle, which is that of the defining module: `os.system` is pickled as
+    /// `posix.system` (`nt.system` on Windows).
     ///
-    /// The guard does not know what an allowed name does: a client may call it with any arguments, set the state of the
-    /// objects that it makes, and call their methods if the manager has a typeid without a callable. Prefer exact names. `numpy.*` includes `numpy.load`, which opens files on
-    /// the manager's host.
+    /// `*` stands for any characters of a name. It does not match names that begin with an underscore, nor the
+    /// name of a module of Python's standard library, such as `numpy.sys`. The module is compared exactly: `numpy.*` does not
+    /// allow `numpy.linalg.norm`. No pattern matches a dotted attribute (module `numpy`, name `os.system`), nor a name in
+    /// a pickle of protocol 2 or older, where Python may translate it to another one.
+    ///
+    /// The guard does not know what an allowed name does: a client may call it with any arguments, and set the state of
+    /// the objects that it makes. Where the manager has a typeid that is registered without a callable, `create` with that
+    /// typeid returns a proxy of its argument, and so a client may also call the methods of these objects. Prefer exact names.
+    /// `numpy.*` includes `numpy.load`, which opens files on the manager's host.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the pattern has no module or no name, has a `*` in its module, or has one in
@@ -115,7 +120,7 @@ impl Guard {
     /// Checks one request: a whole pickle, as it stands in a frame after the handshake.
     ///
     /// # Errors
-    /// The reason why it must not reach the manager, in plain words.
+    /// Returns why the request is refused.
     pub fn check(&self, payload: &[u8]) -> std::result::Result<(), String> {
         let checked = self.read(payload).and_then(|(reader, root)| reader.check_request(root));
         checked.map_err(reason)
@@ -156,7 +161,7 @@ impl Guard {
         self.places.iter().any(|place| matches!(place, Place::Unix(own) if own.as_bytes() == path))
     }
 
-    /// The allowed addresses, for a reason.
+    /// The addresses of this manager, for a reason.
     fn places(&self) -> String {
         let places = self.places.iter().map(|place| match place {
             Place::Tcp(host, port) => format!("{host}:{port}"),

@@ -14,8 +14,8 @@ pub enum Handshake {
     Proved(String),
     /// The manager did not accept the client's proof.
     RejectedByManager {
-        /// Whether the client proved the key with HMAC-MD5, as Python up to 3.11 does, although the manager asked for
-        /// another digest.
+        /// Whether the client used HMAC-MD5, as Python 3.11 and older do, although the manager asked for another
+        /// digest.
         md5: bool,
     },
     /// The client did not accept the manager's proof.
@@ -29,16 +29,16 @@ impl fmt::Display for Handshake {
         match self {
             Self::Proved(digest) => write!(f, "key proved both ways, {digest}"),
             Self::RejectedByManager { md5: false } => {
-                f.write_str("key rejected by the manager: the client holds another key")
+                f.write_str("key rejected by the manager: the client has a different authkey")
             }
             Self::RejectedByManager { md5: true } => f.write_str(
-                "key rejected by the manager: it does not accept HMAC-MD5 (Python up to 3.11), or the client holds \
-                 another key",
+                "key rejected by the manager: the client has a different authkey, or the manager does not accept HMAC-MD5 \
+                 (Python 3.11 and older)",
             ),
             Self::RejectedByClient => {
-                f.write_str("key rejected by the client: the manager holds another key")
+                f.write_str("key rejected by the client: the manager has a different authkey")
             }
-            Self::Failed(why) => write!(f, "no handshake: {why}"),
+            Self::Failed(why) => write!(f, "handshake not completed: {why}"),
         }
     }
 }
@@ -52,8 +52,8 @@ pub(crate) struct Tracker {
     named_digest: bool,
     /// How the client, and then the manager, proved the key.
     digests: [Option<String>; 2],
-    /// What came last.
-    step: &'static str,
+    /// What came last, and from which side.
+    step: Option<(Sender, &'static str)>,
     done: bool,
 }
 
@@ -62,7 +62,7 @@ impl Tracker {
     pub(crate) fn read(&mut self, sender: Sender, number: u64, bytes: &[u8]) -> Meaning {
         match (sender, number) {
             (Sender::Manager, 0) | (Sender::Client, 1) => {
-                self.step = "a challenge";
+                self.step = Some((sender, "challenge"));
                 let Some(message) = bytes.strip_prefix(CHALLENGE) else {
                     return Meaning::Unexpected("a challenge");
                 };
@@ -71,7 +71,7 @@ impl Tracker {
                 Meaning::Challenge(message.to_vec())
             }
             (Sender::Client, 0) | (Sender::Manager, 2) => {
-                self.step = "a response";
+                self.step = Some((sender, "response"));
                 let digest = digest(bytes);
                 let side = usize::from(sender == Sender::Manager);
                 if let Some(known) = self.digests.get_mut(side) {
@@ -80,11 +80,11 @@ impl Tracker {
                 Meaning::Response { digest, challenge: std::mem::take(&mut self.challenge) }
             }
             _ => {
-                self.step = "a verdict";
+                self.step = Some((sender, "verdict"));
                 match bytes {
                     b"#WELCOME#" => Meaning::Verdict(true),
                     b"#FAILURE#" => Meaning::Verdict(false),
-                    _ => Meaning::Unexpected("a verdict"),
+                    _ => Meaning::Unexpected("#WELCOME# or #FAILURE#"),
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Tracker {
     ) -> Option<Handshake> {
         let end = match (sender, number, meaning) {
             (_, _, Meaning::Unexpected(expected)) => {
-                Handshake::Failed(format!("the {sender} sent something else instead of {expected}"))
+                Handshake::Failed(format!("expected {expected} from the {sender}"))
             }
             (Sender::Client, 2, Meaning::Verdict(true)) => Handshake::Proved(self.digest()),
             (Sender::Client, 2, Meaning::Verdict(false)) => Handshake::RejectedByClient,
@@ -117,11 +117,17 @@ impl Tracker {
         self.once(Handshake::Failed(format!("the manager says: {outcome}")))
     }
 
-    /// This side has closed the connection.
-    pub(crate) fn closed(&mut self, sender: Sender) -> Option<Handshake> {
-        let why = match self.step {
-            "" => format!("the {sender} closed the connection at once"),
-            last => format!("the {sender} closed the connection after {last}"),
+    /// This side has closed the connection; `None` if the tap was stopped.
+    pub(crate) fn closed(&mut self, closer: Option<Sender>) -> Option<Handshake> {
+        let why = match (closer, self.step) {
+            (None, _) => "the tap was stopped".to_owned(),
+            (Some(closer), None) => format!("the {closer} closed the connection at once"),
+            (Some(closer), Some((side, last))) if side == closer => {
+                format!("the {closer} closed the connection after its {last}")
+            }
+            (Some(closer), Some((side, last))) => {
+                format!("the {closer} closed the connection after the {side}'s {last}")
+            }
         };
         self.once(Handshake::Failed(why))
     }
@@ -200,6 +206,26 @@ mod tests {
         assert_eq!(rejected, Some(Handshake::RejectedByManager { md5: false }));
         let rejected = run(&[(Manager, &challenge), (Client, &[3; 16]), (Manager, failure)]);
         assert_eq!(rejected, Some(Handshake::RejectedByManager { md5: true }));
-        assert!(matches!(run(&[(Manager, b"hello")]), Some(Handshake::Failed(_))));
+        let failed = run(&[(Manager, b"hello")]).map(|failed| failed.to_string());
+        let expected = "handshake not completed: expected a challenge from the manager";
+        assert_eq!(failed.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn side_that_closes_is_told_apart_from_a_stopped_tap() {
+        use Sender::{Client, Manager};
+        let closed = |closer| {
+            let mut tracker = Tracker::default();
+            tracker.read(Manager, 0, b"#CHALLENGE#0123");
+            tracker.closed(closer).map(|failed| failed.to_string())
+        };
+        let start = "handshake not completed: the ";
+        for (closer, end) in [
+            (Some(Client), "client closed the connection after the manager's challenge"),
+            (Some(Manager), "manager closed the connection after its challenge"),
+            (None, "tap was stopped"),
+        ] {
+            assert_eq!(closed(closer), Some(format!("{start}{end}")));
+        }
     }
 }

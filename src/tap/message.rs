@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Outcome;
-use crate::error::Result as CrateResult;
+use crate::error::{Error, Result as CrateResult};
 use crate::limits::Limits;
 use crate::pickle::Index;
 use crate::pickle::machine::{Builder, Machine, Op, Parts, Span, Stack};
@@ -13,6 +13,8 @@ use crate::wire::message::{self, Token, abridged};
 
 /// The most characters of a text. A longer one ends with `…`.
 const TEXT: usize = 4000;
+/// The most characters of the arguments in an object's name.
+const OBJECT: usize = 40;
 /// The most bytes of a name or an id that is taken from a message which cannot be read as a whole.
 const NAME: usize = 1000;
 /// The bytes of a large value that are shown.
@@ -28,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) args: String,
     /// The first argument, if that is a text: a typeid, or an id.
     pub(crate) first: Option<String>,
+    /// The name of the object that a `create` makes: its typeid, and the other arguments if they are short.
+    pub(crate) created: Option<String>,
 }
 
 /// A reply, to be shown.
@@ -51,7 +55,7 @@ pub(crate) fn request(bytes: &[u8], length: u64) -> Result<Request, String> {
     match read.read(&mut index, bytes.into(), &limits()) {
         Ok(()) => {}
         Err(_) if length > bytes.len() as u64 => return large_request(bytes, length),
-        Err(error) => return Err(error.reason()),
+        Err(error) => return Err(why(&error)),
     }
     // Together, the arguments take no more memory and time than one value may.
     let count = read.args.len() + read.kwargs.len();
@@ -62,21 +66,47 @@ pub(crate) fn request(bytes: &[u8], length: u64) -> Result<Request, String> {
         let value = pickle.clone().into_value(&limits);
         (Some(name.as_str()), value)
     });
-    let args = values.iter().cloned().map(|value| (None, value)).chain(keywords);
-    let args = short(|out| {
-        for (at, (name, value)) in args.enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            match name {
-                Some(name) => write!(out, "{comma}{name}={value}")?,
-                None => write!(out, "{comma}{value}")?,
-            }
-        }
-        Ok(())
-    });
+    let args: Vec<_> = values.iter().cloned().map(|value| (None, value)).chain(keywords).collect();
     let is_name = |text: &&str| text.len() <= NAME;
     let first = values.first().and_then(Value::as_str).filter(is_name).map(str::to_owned);
+    let created =
+        first.as_ref().filter(|_| read.method == "create").map(|typeid| {
+            match beginning(OBJECT + 1, |out| write_args(out, args.get(1..).unwrap_or_default())) {
+                rest if rest.is_empty() || rest.chars().count() > OBJECT => typeid.clone(),
+                rest => format!("{typeid}({rest})"),
+            }
+        });
+    let args = short(|out| write_args(out, &args));
     let id = Some(read.ident).filter(|ident| !ident.is_empty());
-    Ok(Request { id, method: read.method, args, first })
+    Ok(Request { id, method: read.method, args, first, created })
+}
+
+fn write_args(out: &mut dyn fmt::Write, args: &[(Option<&str>, Value)]) -> fmt::Result {
+    for (at, (name, value)) in args.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        match name {
+            Some(name) => write!(out, "{comma}{name}={value}")?,
+            None => write!(out, "{comma}{value}")?,
+        }
+    }
+    Ok(())
+}
+
+/// Why a message cannot be decoded, without the prefixes of errors.
+pub(crate) fn why(error: &Error) -> String {
+    const OLD: &str = "protocols 2 to 5 are read";
+    let reason = match error {
+        Error::Protocol { reason } => reason.clone(),
+        error => error.reason(),
+    };
+    let Some(pickle) = reason.strip_prefix("malformed pickle: ") else { return reason };
+    match pickle.split_once(" is refused: ") {
+        Some((name, OLD)) => format!(
+            "it uses pickle opcode {name} (protocol 0 or 1); the tap decodes protocols 2 to 5"
+        ),
+        Some((name, refusal)) => format!("it uses pickle opcode {name}; {refusal}"),
+        None => format!("{pickle} (malformed pickle)"),
+    }
 }
 
 /// The reply in a payload.
@@ -85,7 +115,7 @@ pub(crate) fn reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
     let reply = match read {
         Ok(reply) => reply,
         Err(_) if length > bytes.len() as u64 => return large_reply(bytes, length),
-        Err(error) => return Err(error.reason()),
+        Err(error) => return Err(why(&error)),
     };
     let outcome = match &reply {
         message::Reply::Return(value) => Outcome::Returned(short(|out| write!(out, "{value}"))),
@@ -132,7 +162,7 @@ fn large_request(bytes: &[u8], length: u64) -> Result<Request, String> {
         return Err("it does not begin like a request".to_owned());
     };
     let args = large(bytes, end, length);
-    Ok(Request { id: id.clone(), method: method.clone(), args, first: None })
+    Ok(Request { id: id.clone(), method: method.clone(), args, first: None, created: None })
 }
 
 fn large_reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
@@ -255,6 +285,12 @@ mod tests {
         let read = request(bytes, bytes.len() as u64).unwrap();
         assert_eq!((read.id, read.first.as_deref()), (None, Some("tasks")));
         assert!(request(b"\x80\x04K\x01.", 5).unwrap_err().contains("4-tuple"));
+        let why = |bytes: &[u8]| request(bytes, bytes.len() as u64).unwrap_err();
+        assert_eq!(
+            why(b"\x80\x04(NVput\n)}t."),
+            "it uses pickle opcode UNICODE (protocol 0 or 1); the tap decodes protocols 2 to 5"
+        );
+        assert_eq!(why(b"\x80\x04(N"), "it ends too early (malformed pickle)");
     }
 
     #[test]

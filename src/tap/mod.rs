@@ -1,7 +1,7 @@
-//! Shows what passes between clients and a manager: a relay that prints every frame.
+//! A relay that shows every frame between clients and a manager.
 //!
 //! ```text
-//!  client ──► relay ──► manager          bytes pass unchanged
+//!  client ──► relay ──► manager          bytes are forwarded unchanged
 //!               │
 //!               └─ Frame ──► Exchanges ──► lines, explanations, JSON, a recording, an HTML page
 //! ```
@@ -14,9 +14,10 @@
 //!
 //! A proxy names the address of its manager, and Python connects there. So:
 //!
-//! - A client that connected to the relay makes proxies that name the relay. If it sends one to a manager of `CPython`, as an
-//!   item or argument, the manager does not recognize it as its own. It connects to itself, through the relay, with the key of its
-//!   process (`multiprocessing.current_process().authkey`), which must be the manager's.
+//! - A proxy that a client made through the relay names the relay's address. If the client sends that proxy to a `CPython`
+//!   manager, the manager does not recognize it as its own object. It connects back through the relay and authenticates
+//!   with `multiprocessing.current_process().authkey`. That key must equal the manager's authkey, or the request fails
+//!   with `AuthenticationError`.
 //! - Clients can connect to the manager itself, past a guard. Make the manager's address one that they cannot reach.
 //!
 //! If one side resets a connection, the other side sees it closed.
@@ -45,12 +46,15 @@ pub use channel::Frames;
 pub use event::{Call, Event, Exchange, Meaning, Outcome, escape};
 pub use exchange::{Exchanges, Read};
 pub use explain::{duration, explain};
-pub use frames::name_protocol;
+pub use frames::{Foreign, name_protocol};
 pub use guard::Guard;
 pub use handshake::Handshake;
 pub use listing::listing;
 pub use record::{Recorder, Recording};
 pub use relay::{Relay, RelayHandle};
+
+/// The method of a request that could not be decoded.
+const UNDECODED: &str = "?";
 
 /// The most bytes of a frame's payload that are kept to be shown.
 pub(crate) const SHOWN: usize = 64 * 1024;
@@ -112,13 +116,15 @@ pub enum Kind {
         /// The payload, or its first 64 KiB.
         bytes: Vec<u8>,
     },
-    /// Bytes that are no frame: of another protocol, after a wrong length, or of a frame that ends too early. They come
+    /// Bytes that are not frames: of another protocol, after an invalid length, or of a frame that ends too early. They come
     /// in pieces, as they passed, up to 64 KiB.
     Foreign(Vec<u8>),
-    /// This many frames passed unseen, because whatever shows them was too slow.
+    /// This many frames were relayed but not recorded, because the consumer of [`Frames`] was too slow.
     Lost(u64),
-    /// The relay has something to say: it could not reach the manager, or the guard refused a request.
+    /// A remark by the relay: it could not reach the manager, or the guard refused a request.
     Note(String),
+    /// The relay was stopped, and closes the connection.
+    Stopped,
     /// The side has sent its last byte.
     Closed,
 }

@@ -16,8 +16,9 @@ const MAX_IDS: usize = 50_000;
 #[derive(Debug)]
 pub(crate) enum Pending {
     Call {
-        call: Call,
-        first: Option<String>,
+        call: Box<Call>,
+        /// Of a `create`, the typeid, and the name of the object.
+        created: Option<(String, String)>,
         since: Duration,
         /// Whether it was shown that it waits.
         told: bool,
@@ -57,9 +58,10 @@ impl Total {
 
 impl Pending {
     fn text(&self) -> usize {
-        let Self::Call { call, first, .. } = self else { return 0 };
-        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        call.args.len() + call.method.len() + optional(&call.id) + optional(first)
+        let Self::Call { call, created, .. } = self else { return 0 };
+        let id = call.id.as_ref().map_or(0, String::len);
+        let created = created.as_ref().map_or(0, |(typeid, object)| typeid.len() + object.len());
+        call.args.len() + call.method.len() + id + created
     }
 }
 
@@ -152,19 +154,19 @@ impl Requests {
     }
 }
 
-/// The typeids of ids. The oldest are forgotten.
+/// The typeids of ids, and the names of their objects. The oldest are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Typeids {
-    known: HashMap<String, String>,
+    known: HashMap<String, (String, String)>,
     order: VecDeque<String>,
 }
 
 impl Typeids {
-    pub(crate) fn add(&mut self, id: &str, typeid: &str) {
+    pub(crate) fn add(&mut self, id: &str, typeid: &str, object: &str) {
         if id.len() > 200 || typeid.len() > 1000 {
             return;
         }
-        if self.known.insert(id.to_owned(), typeid.to_owned()).is_none() {
+        if self.known.insert(id.to_owned(), (typeid.to_owned(), object.to_owned())).is_none() {
             self.order.push_back(id.to_owned());
         }
         if self.order.len() > MAX_IDS
@@ -174,7 +176,7 @@ impl Typeids {
         }
     }
 
-    pub(crate) fn of(&self, id: &str) -> Option<String> {
+    pub(crate) fn of(&self, id: &str) -> Option<(String, String)> {
         self.known.get(id).cloned()
     }
 }

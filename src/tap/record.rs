@@ -58,6 +58,7 @@ impl Recorder {
             Kind::Lost(count) => (3, 0, *count, &[][..]),
             Kind::Note(text) => (4, 0, 0, text.as_bytes()),
             Kind::Closed => (5, 0, 0, &[][..]),
+            Kind::Stopped => (6, 0, 0, &[][..]),
         };
         let bytes = bytes.get(..SHOWN).unwrap_or(bytes);
         let size = u32::try_from(bytes.len()).unwrap_or_default();
@@ -165,6 +166,7 @@ impl Recording {
             3 => Kind::Lost(length),
             4 => Kind::Note(text(&bytes)),
             5 => Kind::Closed,
+            6 => Kind::Stopped,
             code => return Err(invalid(format!("an unknown kind of frame, {code}"))),
         };
         Ok(Some(Frame { time, connection, sender, kind }))
@@ -218,6 +220,7 @@ mod tests {
             Kind::Foreign(b"GET".to_vec()),
             Kind::Lost(u64::MAX),
             Kind::Note("ü".to_owned()),
+            Kind::Stopped,
             Kind::Closed,
         ];
         let frames: Vec<Frame> = kinds

@@ -117,13 +117,13 @@ impl Relay {
         self
     }
 
-    /// Stops the relay from another thread.
+    /// Returns a handle that can stop the relay from another thread.
     #[must_use]
     pub fn handle(&self) -> RelayHandle {
         RelayHandle(self.state.clone())
     }
 
-    /// Relays until [`RelayHandle::stop`] is called. Then all connections have ended.
+    /// Relays until [`RelayHandle::stop`] is called. On return, all connections are closed.
     pub fn run(self) {
         let mut last = 0;
         while !self.state.stopped.load(Ordering::SeqCst) {
@@ -165,11 +165,13 @@ impl Relay {
                 }
             };
             let link = Arc::new(Link::new(number, client, manager, check));
-            state.links().insert(number, link.clone());
+            let mut links = state.links();
+            links.insert(number, link.clone());
             // Stopped before it was in the list.
             if state.stopped.load(Ordering::SeqCst) {
-                link.close();
+                state.stop(number, &link);
             }
+            drop(links);
             connection::relay(&link, &state.sink, state.started);
             state.links().remove(&number);
         };
@@ -197,6 +199,14 @@ impl State {
         self.sink.push(Frame { time, connection, sender, kind }, &mut 0);
     }
 
+    /// Closes a connection because the relay was stopped, and shows that first. Called with the list of links locked.
+    fn stop(&self, number: u64, link: &Link) {
+        if link.stop() {
+            self.show(number, Sender::Manager, Kind::Stopped);
+        }
+        link.close();
+    }
+
     /// Ends all connections, and then the stream of frames.
     fn close(&self) {
         loop {
@@ -204,7 +214,7 @@ impl State {
             if links.is_empty() {
                 break;
             }
-            links.values().for_each(|link| link.close());
+            links.iter().for_each(|(number, link)| self.stop(*number, link));
             drop(links);
             // Their threads wait for nothing else any more.
             thread::sleep(Duration::from_millis(1));

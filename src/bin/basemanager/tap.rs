@@ -1,5 +1,6 @@
-//! `tap`: what passes between clients and a manager.
+//! `tap`: shows the calls between clients and a manager.
 
+mod help;
 mod json;
 mod lines;
 mod view;
@@ -13,6 +14,7 @@ use clap::ArgAction;
 
 use crate::failure::Failure;
 use crate::signals::{self, Request};
+use help::HELP;
 use view::View;
 
 /// How long the relay may take to end.
@@ -20,51 +22,50 @@ const GRACE: Duration = Duration::from_millis(250);
 /// The longest request that the guard checks.
 const GUARDED: u64 = 64 << 20;
 
-/// Show what passes between clients and a manager
+/// Show the calls between clients and a manager
 #[derive(clap::Args)]
-#[command(after_help = "\
-Clients connect to LISTEN, and the relay to MANAGER. It needs no key, and passes all bytes unchanged; either side may be \
-Python or Rust. Times are UTC. Ctrl-C ends it. A line is one call with its reply: \"waited\" marks a call that was \
-blocked, and \"… waiting\" one that still is. If messages pass faster than they can be printed and recorded, a line \
-tells how many were left out.
+#[command(
+    after_help = "\
+See --help for what the lines mean, and for the fields of --json.
 
-A recording, and a page, hold items in clear, and handshakes from which a weak key can be guessed.
-
-Examples: basemanager tap 127.0.0.1:6000 127.0.0.1:5000
-          basemanager tap 127.0.0.1:6000 127.0.0.1:5000 --calls --save session.tap
-          basemanager tap --replay session.tap -vv | less")]
+Example: basemanager tap 127.0.0.1:6000 127.0.0.1:5000",
+    after_long_help = HELP
+)]
 pub(crate) struct Tap {
-    /// Address for clients: host:port, or the path of a Unix socket
+    /// Address to listen on: host:port, :port for all interfaces, or the path of a Unix socket
     #[arg(required_unless_present = "replay")]
     listen: Option<String>,
     /// Address of the manager
     #[arg(required_unless_present = "replay")]
     manager: Option<String>,
-    /// Show only calls: no reference counting, and no handshakes that succeed
+    /// Hide reference counting, connection setup and successful handshakes
     #[arg(long, conflicts_with = "verbose")]
     calls: bool,
-    /// Explain each frame; twice: list every byte
+    /// Explain each frame; -vv also disassembles each pickle
     #[arg(short, action = ArgAction::Count)]
     verbose: u8,
-    /// Print a line of JSON for each event
+    /// Print a line of JSON for each event: see below
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
-    /// Record all frames in a new file, which only you can read
+    /// Also save all frames to FILE (mode 0600), which must not exist
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     save: Option<PathBuf>,
-    /// Show a recording, instead of relaying
+    /// Show a saved recording; no LISTEN or MANAGER
     #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "manager", "guard"])]
     replay: Option<PathBuf>,
-    /// At the end, write a new file: a page that shows all frames in a browser
+    /// On exit, write an HTML page of all frames to FILE, which must not exist
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Refuse each request that would make a Python manager run code
+    /// Forward only requests made of plain data and proxies of this manager. Replies are not checked: clients still
+    /// unpickle what other clients stored
     #[arg(long)]
     guard: bool,
-    /// Let the guard allow a class or function, such as decimal.Decimal
+    /// Let --guard pass a class or function: MODULE.NAME, or MODULE.* for all public names. May be repeated; prefer exact
+    /// names, because clients may call them with any arguments
     #[arg(long, value_name = "PATTERN", requires = "guard")]
     allow: Vec<String>,
-    /// Further address by which clients know the guard, such as localhost:6000
+    /// Also accept proxies that name this address: another name by which clients reach LISTEN, such as localhost:6000. May
+    /// be repeated
     #[arg(long, value_name = "ADDRESS", requires = "guard")]
     known_as: Vec<String>,
 }
@@ -93,7 +94,9 @@ impl Tap {
         let (relay, frames) = Relay::bind(listen, manager)?;
         let (own, other) = (relay.address(), Address::from(manager));
         if *own == other || local_names(own).contains(&other) {
-            return Err(Failure::usage(format!("LISTEN and MANAGER are both {manager}")));
+            return Err(Failure::usage(format!(
+                "LISTEN and MANAGER are both {manager}; the tap would connect to itself"
+            )));
         }
         let relay = self.guarded(relay, manager)?;
         let create = |file| Recorder::create(file, start).map_err(usage);
@@ -101,8 +104,8 @@ impl Tap {
         let mut view = View::new(self, start, recorder)?;
         if let Some(file) = &self.save {
             eprintln!(
-                "basemanager: {} will hold items in clear, and handshakes from which a weak key can be guessed; \
-                 only you can read it",
+                "basemanager: {} will contain all items unencrypted, and handshakes that allow an offline guess of a \
+                 weak authkey; its mode is 0600",
                 file.display()
             );
         }

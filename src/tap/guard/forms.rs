@@ -1,4 +1,4 @@
-//! The calls that a request may make, each in the form in which `CPython` pickles it.
+//! The calls that a request may contain, each in the form in which `CPython` pickles it.
 
 use super::reader::{Reader, describe};
 use super::refused;
@@ -89,7 +89,11 @@ pub(super) fn call(reader: &mut Reader<'_>, callable: Slot, args: Slot) -> Resul
     let name = match callable {
         Slot::Allowed => return instance(args),
         Slot::Global(name) => name,
-        _ => return Err(refused("an object is called that is no allowed class or function")),
+        _ => {
+            return Err(refused(
+                "the pickle calls an object that is not an allowed class or function",
+            ));
+        }
     };
     if name == Name::RebuildProxy {
         return rebuild_proxy(reader, args);
@@ -115,7 +119,7 @@ pub(super) fn call(reader: &mut Reader<'_>, callable: Slot, args: Slot) -> Resul
         _ => {}
     }
     let name = name.shown();
-    Err(refused(format!("{name} is called in another form than that of plain data")))
+    Err(refused(format!("{name} is called in a form that plain data does not need")))
 }
 
 /// `NEWOBJ`: calls `__new__` of a class.
@@ -144,9 +148,7 @@ fn rebuild_proxy(reader: &mut Reader<'_>, args: Slot) -> Result<Slot> {
     let Some([class, Slot::Token(token), Slot::Str(serializer), keywords]) =
         reader.proxy_args(args)
     else {
-        return Err(refused(
-            "RebuildProxy is called in another form than (type, token, 'pickle', keywords)",
-        ));
+        return Err(refused("RebuildProxy must be called with (type, token, 'pickle', keywords)"));
     };
     let (class, token, serializer, keywords) = (*class, *token, *serializer, *keywords);
     if !reader.is_built(token) {
@@ -190,10 +192,18 @@ pub(super) fn check_token_state(reader: &Reader<'_>, state: Slot) -> Result<()> 
     if is_allowed {
         return Ok(());
     }
-    let (address, allowed) = (describe(reader, *address), reader.guard.places());
-    Err(refused(format!(
-        "a token has the address {address}, which is not this manager's; allowed: {allowed} (see --known-as)"
-    )))
+    let Some(address) = describe(reader, *address) else {
+        return Err(refused("the token of a proxy contains no address of a manager"));
+    };
+    Err(refused(match reader.guard.places() {
+        known if known.is_empty() => {
+            format!("the proxy belongs to the manager at {address}; no proxies pass")
+        }
+        known => format!(
+            "the proxy belongs to the manager at {address}; only proxies of this manager pass (known as {known}). If clients \
+             reach this tap by that address, add --known-as"
+        ),
+    }))
 }
 
 /// Whether an object is a tuple of ASCII identifiers.

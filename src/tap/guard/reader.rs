@@ -1,4 +1,4 @@
-//! Follows a pickle as `CPython`'s unpickler would, and keeps what the guard must know of each object.
+//! Simulates `CPython`'s unpickler, and keeps what the guard must know of each object.
 //!
 //! A slot is a copy of what is known. What can change later is known by a number instead, so that every
 //! reference to it shows the change: dicts and tokens.
@@ -61,9 +61,9 @@ impl<'a> Reader<'a> {
         Ok(*root)
     }
 
-    /// Checks that an object is a request, and none that makes an object of its argument.
+    /// Checks that an object is a request, and not a `create` that makes a shared object of its argument.
     ///
-    /// `SyncManager` registers `AsyncResult` and `Iterator` without a callable, for its own use: `create` would return the
+    /// `SyncManager` registers `AsyncResult` and `Iterator` without a callable, for its own use: `create` would share the
     /// argument itself, and let a client call the methods of any value.
     pub(super) fn check_request(&self, root: Slot) -> Result<()> {
         let Some([_, Slot::Str(method), args, _]) = self.tuple(root) else {
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         match self.tuple(*args) {
             Some([Slot::Str(typeid), ..]) => match self.text(*typeid) {
                 b"AsyncResult" | b"Iterator" => {
-                    Err(refused("a client creates no AsyncResult and no Iterator"))
+                    Err(refused("clients may not create AsyncResult or Iterator"))
                 }
                 _ => Ok(()),
             },
@@ -202,7 +202,8 @@ impl<'a> Reader<'a> {
             return Ok(Slot::Allowed);
         }
         Err(refused(format!(
-            "{}.{} is not allowed: only plain data, proxies of this manager, and names that the guard's owner adds",
+            "{}.{} is not allowed: the guard passes only plain data, proxies of this manager, and the classes and \
+             functions listed with --allow",
             shown(module),
             shown(name)
         )))
@@ -345,15 +346,15 @@ fn index(at: usize) -> u32 {
     at as u32
 }
 
-/// An address for a reason.
-pub(super) fn describe(reader: &Reader<'_>, slot: Slot) -> String {
+/// The address of a token, for a reason.
+pub(super) fn describe(reader: &Reader<'_>, slot: Slot) -> Option<String> {
     match slot {
-        Slot::Str(span) | Slot::Bytes(span) => shown(reader.text(span)),
+        Slot::Str(span) | Slot::Bytes(span) => Some(shown(reader.text(span))),
         slot => match reader.tuple(slot) {
             Some([Slot::Str(host), Slot::Int(port)]) => {
-                format!("{}:{port}", shown(reader.text(*host)))
+                Some(format!("{}:{port}", shown(reader.text(*host))))
             }
-            _ => "something else".to_owned(),
+            _ => None,
         },
     }
 }

@@ -58,11 +58,15 @@ impl Reader {
             (Kind::Opened(address), _) => aside("opened", format!("opened by {}", plain(address))),
             (Kind::Closed, _) => aside("closed", format!("closed by the {from}")),
             (Kind::Note(text), _) => error("note", shorten(&plain(text), TEXT)),
+            (Kind::Stopped, _) => aside("note", "the tap was stopped".into()),
             (Kind::Lost(count), _) => {
-                error("note", format!("{} of the {from} passed too fast", frames(*count)))
+                error("note", format!("{} of the {from} not recorded", frames(*count)))
             }
             (Kind::Foreign(bytes), meaning) => {
-                let name = if let Meaning::Foreign(name) = meaning { name } else { "?".into() };
+                let name = match meaning {
+                    Meaning::Foreign(Some(what)) => what.to_string(),
+                    _ => "continued".into(),
+                };
                 let parts = vec![Part { len: bytes.len(), code: "foreign", text: name.clone() }];
                 Row { parts, ..error("foreign", format!("{name}: {}", start_of(bytes))) }
             }
@@ -119,6 +123,11 @@ impl Reader {
             }
             Meaning::Reply(Call { outcome: Outcome::Unreadable(why), .. })
             | Meaning::Unreadable(why) => why,
+            Meaning::Refusal(outcome) => {
+                let row = reply(&Call { outcome, ..Call::empty() });
+                self.divide_reply(parts, row.kind);
+                return Row { kind: "reply", ..row };
+            }
             Meaning::Reply(call) => {
                 let request = self.request_of(frame, &call);
                 let row = reply(&call);
@@ -220,10 +229,10 @@ impl Reader {
 }
 
 fn request(call: &Call) -> Row {
-    let target = if call.typeid.is_some() { plain(&call.target()) } else { String::new() };
-    let args = match &call.typeid {
+    let target = if call.object.is_some() { plain(&call.target()) } else { String::new() };
+    let args = match &call.object {
         // An id says less than the typeid.
-        Some(typeid) if call.id.is_none() => plain(typeid),
+        Some(object) if call.id.is_none() => plain(object),
         _ => call.args.clone(),
     };
     Row {

@@ -1,4 +1,29 @@
 //! Exchanges as JSON, a line each, for programs.
+//!
+//! Each object has `time` (in seconds since 1970), `connection` (its number, from 1), and `event`:
+//!
+//! ```text
+//!  event        further fields
+//!  opened       address: the client's
+//!  handshake    proved: whether both sides proved the key   text   seconds: since the connection was opened
+//!  call         id: of the object; null for the manager     typeid, object: of the object; null if not recorded
+//!               method   args: as Python prints them        outcome, text: see below    seconds: until the reply
+//!  foreign      sender: client or manager                   text: the protocol, or what is wrong
+//!  unreadable   sender                                      text: why the frame cannot be decoded
+//!  lost         sender                                      frames: how many were relayed but not recorded
+//!  note         text: a remark by the tap
+//!  closed
+//!
+//!  outcome          text
+//!  waiting          null. Printed for a call without a reply after 1 s; the same call is printed again with its reply
+//!  return           the result, as Python prints it
+//!  proxy            the result, an object that stays in the manager
+//!  error            the exception that the method raised
+//!  traceback        the traceback of a manager that could not make the call
+//!  unserializable   the result that could not be pickled
+//!  unreadable       why the reply cannot be decoded
+//!  unanswered       the side that ended the connection: client, manager or tap
+//! ```
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -32,11 +57,13 @@ pub(super) fn event(
             add("event", json!("call"));
             add("id", json!(call.id));
             add("typeid", json!(call.typeid));
+            add("object", json!(call.object));
             add("method", json!(call.method));
             add("args", json!(call.args));
             let (outcome, text) = match &call.outcome {
                 Outcome::Waiting => ("waiting", Value::Null),
                 Outcome::Unanswered(side) => ("unanswered", json!(side.to_string())),
+                Outcome::Stopped => ("unanswered", json!("tap")),
                 Outcome::Returned(text) => ("return", json!(text)),
                 Outcome::Proxy(text) => ("proxy", json!(text)),
                 Outcome::Raised(text) => ("error", json!(text)),
@@ -52,7 +79,7 @@ pub(super) fn event(
         Event::Foreign(side, what) => {
             add("event", json!("foreign"));
             add("sender", json!(side.to_string()));
-            add("text", json!(what));
+            add("text", json!(what.to_string()));
         }
         Event::Unreadable(side, why) => {
             add("event", json!("unreadable"));

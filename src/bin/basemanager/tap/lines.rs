@@ -35,7 +35,10 @@ impl Lines {
             Event::Opened(_) | Event::Closed => return Ok(()),
             Event::Call(call)
                 if self.verbose > 0
-                    && !matches!(call.outcome, Outcome::Waiting | Outcome::Unanswered(_)) =>
+                    && !matches!(
+                        call.outcome,
+                        Outcome::Waiting | Outcome::Unanswered(_) | Outcome::Stopped
+                    ) =>
             {
                 return Ok(());
             }
@@ -49,6 +52,7 @@ impl Lines {
                     Outcome::Waiting => YELLOW,
                     outcome if call.is_housekeeping() && !outcome.is_failure() => DIM,
                     Outcome::Raised(_) | Outcome::Returned(_) | Outcome::Proxy(_) => "",
+                    Outcome::Stopped => YELLOW,
                     _ => RED,
                 };
                 (self.call(call), style)
@@ -99,7 +103,10 @@ impl Lines {
             return Ok(());
         }
         match meaning {
-            Meaning::Request(_) | Meaning::Reply(_) | Meaning::Unreadable(_) => {
+            Meaning::Request(_)
+            | Meaning::Reply(_)
+            | Meaning::Refusal(_)
+            | Meaning::Unreadable(_) => {
                 let length = if let Kind::Payload { length, .. } = frame.kind { length } else { 0 };
                 let listing = listing(bytes, length);
                 listing.lines().try_for_each(|line| writeln!(out, "    {}", escape(line)))

@@ -82,6 +82,17 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// Checks the form of an address that clients connect to.
+    pub(crate) fn check_target(&self) -> Result<()> {
+        let Self::Tcp(text) = self else { return Ok(()) };
+        match split(text)? {
+            ("", port) => Err(Error::invalid(format!(
+                "address {text:?}: the host is missing: write 127.0.0.1:{port}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Host and port, as Python has them in a token; `None` for a Unix socket.
     pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
         let Self::Tcp(text) = self else { return None };
@@ -99,13 +110,12 @@ impl Address {
 
     /// The IP addresses and port of `host:port`.
     pub(super) fn resolve(text: &str) -> Result<Vec<SocketAddr>> {
-        match text.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
-            Some(("", Ok(port))) => Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]),
-            Some((_, Ok(_))) => match text.to_socket_addrs() {
+        match split(text)? {
+            ("", port) => Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]),
+            _ => match text.to_socket_addrs() {
                 Ok(found) => Ok(found.collect()),
                 Err(error) => Err(Error::io(format!("resolve {text}"))(error)),
             },
-            _ => Err(Error::invalid(format!("address {text:?}: expected host:port"))),
         }
     }
 
@@ -138,6 +148,20 @@ impl Address {
             .find_map(|(any, local)| Some(format!("{local}{}", text.strip_prefix(any)?)));
         Self::Tcp(local.unwrap_or_else(|| text.clone()))
     }
+}
+
+/// Host and port of a TCP address.
+fn split(text: &str) -> Result<(&str, u16)> {
+    let why = match text.rsplit_once(':').map(|(host, port)| (host, port, port.parse())) {
+        Some((host, _, Ok(port))) => return Ok((host, port)),
+        Some((_, port, _))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            format!("port {port} exceeds 65535")
+        }
+        _ => "expected host:port, a Unix socket path with a `/`, or @name".to_owned(),
+    };
+    Err(Error::invalid(format!("address {text:?}: {why}")))
 }
 
 /// The name of an abstract Unix socket; `None` for the path of a file.

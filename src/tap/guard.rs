@@ -41,7 +41,7 @@ use slot::Slot;
 ///
 /// ```
 /// use basemanager::tap::Guard;
-/// let guard = Guard::new().address("127.0.0.1:5000").allow("decimal.Decimal")?;
+/// let guard = Guard::new().address("127.0.0.1:5000")?.allow("decimal.Decimal")?;
 ///
 /// let harmless = b"\x80\x04(N\x8c\x05dummy)}t.";
 /// assert_eq!(guard.check(harmless), Ok(()));
@@ -77,14 +77,17 @@ impl Guard {
     /// A token contains the address that its client connected to, and the manager connects to it. So add every name by
     /// which clients reach the guard, such as `localhost:5000` next to `127.0.0.1:5000`: they are compared as text, and never
     /// resolved. The manager must be able to connect to each of them. Proxies of other managers are refused.
-    #[must_use]
-    pub fn address(mut self, address: impl Into<Address>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if that is no address to which clients can connect.
+    pub fn address(mut self, address: impl Into<Address>) -> Result<Self> {
         let address = address.into();
+        address.check_target()?;
         self.places.push(match address.host_and_port() {
             Some((host, port)) => Place::Tcp(host.to_owned(), port),
             None => Place::Unix(address.python_path()),
         });
-        self
+        Ok(self)
     }
 
     /// Allows the classes and functions of a pattern `MODULE.NAME`, such as `decimal.Decimal` or `numpy.*`.

@@ -76,11 +76,7 @@ impl Relay {
     /// [`Error::Io`] if it cannot listen there, [`Error::Invalid`] if that is no address.
     pub fn bind(listen: impl Into<Address>, manager: impl Into<Address>) -> Result<(Self, Frames)> {
         let manager = manager.into();
-        if let Address::Tcp(text) = &manager
-            && manager.host_and_port().is_none_or(|(host, _)| host.is_empty())
-        {
-            return Err(Error::invalid(format!("manager {text:?}: expected host:port")));
-        }
+        manager.check_target()?;
         let listener = Listener::bind(Some(&listen.into()), 0o600)?;
         let (sink, frames) = channel();
         let state = State {

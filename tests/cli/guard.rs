@@ -50,7 +50,7 @@ fn put(pickle: &[u8]) -> Vec<u8> {
 fn hidden_names_are_carried_out_by_cpython_and_refused() {
     let directory = TempDir::new();
     let marker = directory.path("marker");
-    let guard = Guard::new().address(OWN);
+    let guard = Guard::new().address(OWN).unwrap();
     let mut wrong = Vec::new();
     for python in pythons() {
         let mut process = script(python, &["run"]);
@@ -142,8 +142,8 @@ fn pattern_does_not_reach_other_modules() {
 #[test]
 fn everything_that_proxies_pickle_passes() {
     let path = "/tmp/listener-x";
-    let guard = Guard::new().address(OWN).address(path);
-    let foreign = Guard::new().address("127.0.0.1:2");
+    let guard = Guard::new().address(OWN).unwrap().address(path).unwrap();
+    let foreign = Guard::new().address("127.0.0.1:2").unwrap();
     for python in pythons() {
         let mut forms = script(python, &["forms", OWN, path]);
         let mut judge = script(python, &["judge", OWN, path]);
@@ -192,7 +192,7 @@ fn requests_pass(python: &Python) {
     }
     let log = fs::read_to_string(&log).unwrap();
     let field = |name: &'static str| log.lines().filter_map(move |line| line.strip_prefix(name));
-    let guard = field("address ").fold(Guard::new(), Guard::address);
+    let guard = field("address ").try_fold(Guard::new(), Guard::address).unwrap();
     let (mut passed, mut own) = (0, BTreeSet::new());
     for code in field("request ") {
         match guard.check(&unhex(code)) {

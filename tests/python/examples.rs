@@ -104,9 +104,15 @@ fn program_without_a_manager_names_the_address() {
 #[test]
 fn malformed_address_is_refused() {
     for program in ["manager", "server", "counter", "producer", "consumer", "close"] {
-        for address in ["nonsense", "localhost:", "localhost:65536", ""] {
+        let form = "expected host:port, a Unix socket path with a `/`, or @name";
+        for (address, why) in [
+            ("nonsense", form),
+            ("localhost:", form),
+            ("localhost:65536", "port 65536 exceeds 65535"),
+            ("", form),
+        ] {
             let ended = Rust.start(program, &[address]).end(PATIENCE).with(1);
-            let expected = format!("{program}: invalid address {address:?}: expected host:port\n");
+            let expected = format!("{program}: invalid address {address:?}: {why}\n");
             assert_eq!(ended.stderr, expected);
         }
     }

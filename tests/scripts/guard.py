@@ -335,7 +335,8 @@ def traffic():
 
     def started(self, *args, **kwargs):
         start(self, *args, **kwargs)
-        os.write(log, 'address {}\n'.format(self.address).encode())
+        place = self.address if isinstance(self.address, str) else '{}:{}'.format(*self.address)
+        os.write(log, 'address {}\n'.format(place).encode())
     managers.BaseManager.start = started
     names = {'__name__': 'guard'}
     suite.install_tests_in_module_dict(names, 'fork')

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
             let text = error.to_string();
             let reason = text.split("\n\n").next().unwrap_or_default();
             let reason = reason.trim_start_matches("error: ").replace("\n ", "");
-            return Failure::usage(reason).hint("see `basemanager COMMAND --help`").report();
+            return Failure::usage(reason).hint(&format!("see `{} --help`", command())).report();
         }
         Err(help) => {
             return print(help.to_string().as_bytes())
@@ -120,6 +120,13 @@ fn run(command: Command) -> Result<(), Failure> {
             print(&page).map(drop)
         }
     }
+}
+
+/// The command line up to the name of the command, if there is one.
+fn command() -> String {
+    let cli = Cli::command();
+    let name = std::env::args().nth(1).filter(|name| cli.find_subcommand(name).is_some());
+    format!("basemanager {}", name.unwrap_or_default()).trim_end().to_owned()
 }
 
 /// Writes to stdout; `false` if its reader has closed the pipe, and wants no more.

@@ -5,6 +5,7 @@ mod json;
 mod lines;
 mod view;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,8 @@ use crate::signals::{self, Request};
 use help::HELP;
 use view::View;
 
+/// After an error about a file that exists.
+const NO_OVERWRITE: &str = "existing files are not overwritten: choose another name";
 /// How long the relay may take to end.
 const GRACE: Duration = Duration::from_millis(250);
 /// The longest request that the guard checks.
@@ -99,7 +102,14 @@ impl Tap {
             )));
         }
         let relay = self.guarded(relay, manager)?;
-        let create = |file| Recorder::create(file, start).map_err(usage);
+        let create = |file| {
+            Recorder::create(file, start).map_err(|error| match &error {
+                Error::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+                    usage(error).hint(NO_OVERWRITE)
+                }
+                _ => usage(error),
+            })
+        };
         let recorder = self.save.as_ref().map(create).transpose()?;
         let mut view = View::new(self, start, recorder)?;
         if let Some(file) = &self.save {
@@ -141,10 +151,10 @@ impl Tap {
         if !self.guard {
             return Ok(relay);
         }
-        let mut guard = Guard::new().address(relay.address()).address(manager);
+        let mut guard = Guard::new().address(relay.address())?.address(manager)?;
         let aliases = local_names(relay.address()).into_iter().chain(local_names(&manager.into()));
         for address in aliases.chain(self.known_as.iter().map(Address::from)) {
-            guard = guard.address(address);
+            guard = guard.address(address).map_err(usage)?;
         }
         for pattern in &self.allow {
             guard = guard.allow(pattern).map_err(usage)?;

@@ -3,7 +3,8 @@ use super::*;
 const ADDRESS: &str = "127.0.0.1:5000";
 
 fn guard() -> Guard {
-    Guard::new().address(ADDRESS).address("/run/tasks").address("@tasks")
+    let known = [ADDRESS, "/run/tasks", "@tasks"];
+    known.into_iter().try_fold(Guard::new(), Guard::address).unwrap()
 }
 
 /// The operations of a string.
@@ -104,6 +105,18 @@ fn tokens_and_proxies_of_this_manager_pass() {
     passes(proxy("ListProxy", &token(&own()), b"}"));
     passes(proxy("AutoProxy", &token(&own()), &exposed(&["get", "__len__", "p2"])));
     passes(proxy("AutoProxy", &token(&own()), &exposed(&[])));
+}
+
+#[test]
+fn address_without_host_or_port_is_refused() {
+    for (address, why) in [
+        ("tasks", "expected host:port"),
+        (":5000", "the host is missing: write 127.0.0.1:5000"),
+        ("tasks:99999", "port 99999 exceeds 65535"),
+    ] {
+        let refused = Guard::new().address(address).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[test]

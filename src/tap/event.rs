@@ -49,8 +49,8 @@ pub struct Call {
     /// The typeid that the object was created for, if that was seen. Of a call to the manager itself, that of the object
     /// whose id is its argument (`incref`, `decref`).
     pub typeid: Option<String>,
-    /// The same object as lines name it: its typeid, and the other arguments of its `create` if they are short, such as
-    /// `queue('a')`.
+    /// The same object as lines name it: its typeid, and the other arguments of its `create` if they are short texts or
+    /// numbers, such as `queue('a')`.
     pub object: Option<String>,
     /// The method; empty if the request was not recorded, `?` if it could not be decoded.
     pub method: String,

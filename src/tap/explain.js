@@ -10,25 +10,25 @@ const EXPLAIN = {
     "-1 (ff ff ff ff) announces a long frame. The length of the payload follows, as an unsigned 64-bit big-endian "
     + "number."],
   challenge: ["handshake", "challenge",
-    "This word begins a challenge: the receiver has to prove that it holds the authkey."],
+    "The prefix of a challenge: the receiver must prove that it has the authkey."],
   digest: ["handshake", "hash function",
     "The hash function of the response. It is hashed too, so a response for one function is not valid for "
     + "another."],
   nonce: ["handshake", "random bytes", "New for each challenge, so that no response can be used twice."],
   mac: ["handshake", "response",
-    "The HMAC of all that followed #CHALLENGE#, with the authkey as its key. It proves the authkey without "
-    + "sending it. (A weak key can be found by trying.)"],
+    "The HMAC of all bytes after #CHALLENGE#, with the authkey as the HMAC key. It proves the authkey without "
+    + "sending it. (A weak authkey can be guessed offline.)"],
   welcome: ["handshake", "accepted",
-    "The response was right. Both sides challenge each other in turn; then requests may follow, neither signed "
+    "The response was right. Both sides challenge each other in turn; requests follow, neither signed "
     + "nor encrypted."],
   failure: ["handshake", "rejected",
-    "The response was wrong: the two sides hold different authkeys. The connection ends."],
+    "The response was wrong: the two sides have different authkeys. The connection ends."],
   proto: ["envelope", "PROTO",
     "A pickle begins, and names the protocol it is written in. A pickle is a program for a small stack machine "
     + "that builds one object."],
-  frame: ["envelope", "FRAME", "So many bytes of the pickle belong together, and can be read at once."],
+  frame: ["envelope", "FRAME", "The next bytes of the pickle form one pickle frame, which can be read at once."],
   ops: ["envelope", "operations", "Pickle operations around the parts."],
-  id: ["envelope", "object id", "Which shared object is called. The manager gave this id when the object was created."],
+  id: ["envelope", "object id", "Identifies the shared object that is called. The manager returned this id when the object was created."],
   none: ["envelope", "no object", "None in place of an object's id: the call is for the manager itself."],
   method: ["envelope", "method", "The name of the method, or function of the manager, that is called."],
   noargs: ["envelope", "no arguments", "The positional arguments: an empty tuple."],
@@ -38,23 +38,23 @@ const EXPLAIN = {
   kwarg: ["arguments", "keyword argument", "The value of the keyword argument named before it."],
   "#RETURN": ["envelope", "#RETURN", "The call succeeded. Its result follows."],
   "#PROXY": ["envelope", "#PROXY",
-    "The call succeeded, and its result stays in the manager. The names of its methods follow, and a token that "
-    + "names it."],
+    "The call succeeded, and its result stays in the manager. Its method names follow, and a token that identifies the "
+    + "object."],
   "#ERROR": ["envelope", "#ERROR", "The method raised an exception. It follows, and the client raises it."],
   "#TRACEBACK": ["envelope", "#TRACEBACK", "The manager could not make the call. The text says why."],
   "#UNSERIALIZABLE": ["envelope", "#UNSERIALIZABLE", "The result cannot be pickled. Its text follows instead."],
   value: ["arguments", "result", "The result, as a pickle."],
-  unknown: ["other", "not understood", "These bytes are no message of this protocol, or were not read to their end."],
-  cut: ["arguments", "first bytes", "The beginning of what is too large to be shown."],
-  foreign: ["other", "foreign bytes", "These bytes are no frame: another protocol, or what followed a wrong length."],
+  unknown: ["other", "not understood", "These bytes could not be decoded."],
+  cut: ["arguments", "first bytes", "The first bytes of a value that is too large to record."],
+  foreign: ["other", "foreign bytes", "These bytes are not frames: another protocol, or an invalid length and the bytes after it."],
 };
 // The operations around the parts: their name, the bytes of their operand, and what they do.
 const OPERATIONS = {
   0x28: ["MARK", 0, "remembers where a tuple or dict begins"],
   0x29: ["EMPTY_TUPLE", 0, "makes an empty tuple"],
   0x2e: ["STOP", 0, "ends the pickle"],
-  0x71: ["BINPUT", 1, "notes the last object under a number, for later references"],
-  0x72: ["LONG_BINPUT", 4, "notes the last object under a number, for later references"],
+  0x71: ["BINPUT", 1, "stores the last object in the memo, for later references"],
+  0x72: ["LONG_BINPUT", 4, "stores the last object in the memo, for later references"],
   0x73: ["SETITEM", 0, "puts the last key and value into the dict"],
   0x74: ["TUPLE", 0, "makes a tuple of all objects since the mark"],
   0x75: ["SETITEMS", 0, "puts all keys and values since the mark into the dict"],
@@ -62,8 +62,8 @@ const OPERATIONS = {
   0x85: ["TUPLE1", 0, "makes a tuple of the last object"],
   0x86: ["TUPLE2", 0, "makes a tuple of the last two objects"],
   0x87: ["TUPLE3", 0, "makes a tuple of the last three objects"],
-  0x94: ["MEMOIZE", 0, "notes the last object under the next free number, for later references"],
-  0x95: ["FRAME", 8, "says how many bytes belong together"],
+  0x94: ["MEMOIZE", 0, "stores the last object in the memo, under the next free number"],
+  0x95: ["FRAME", 8, "gives the length of a pickle frame"],
 };
 
 const LAYERS = {
@@ -99,14 +99,15 @@ const seconds = time => (time / 1e6).toFixed(time < 1e9 ? 4 : 2);
 /** What a frame is, in sentences. */
 function facts({ time, connection, sender, kind, header, length }, address) {
   const [from, to] = sender === MANAGER ? ["manager", "client"] : ["client", "manager"];
-  const size = plural(length, "byte") + (header ? ` of payload after a header of ${header}` : "");
+  const size = plural(length, "byte") + (header ? ` of payload, after the ${header}-byte length` : "");
   const what = {
-    opened: "The connection was made.",
-    closed: `The ${from} has sent its last byte.`,
-    note: "A note of the recorder: nothing that passed.",
-    foreign: `Bytes of another protocol, from the ${from} to the ${to}; ${size}.`,
+    opened: "The connection was opened.",
+    closed: `The ${from} shut down its sending side (EOF).`,
+    note: "A remark by the tap; no bytes were sent.",
+    foreign: `Bytes that are not frames, from the ${from} to the ${to}; ${size}.`,
+    handshake: `A handshake frame from the ${from} to the ${to}; ${size}.`,
   }[kind] ?? `A ${kind} from the ${from} to the ${to}; ${size}.`;
-  return `${seconds(time)} s, connection ${connection}${address && ` of ${address}`}. ${what}`;
+  return `${seconds(time)} s, connection ${connection}${address && ` from ${address}`}. ${what}`;
 }
 
 /** The names of operations, and what they do, each once; nothing if another one is among them. */

@@ -34,7 +34,7 @@ const FEW: usize = 512;
 
 /// Makes a self-contained HTML page of a recording.
 ///
-/// The page contains the items that passed, in clear, and handshakes from which a weak key can be guessed: write it to a
+/// The page contains all items unencrypted, and handshakes that allow an offline guess of a weak authkey: write it to a
 /// file that only its owner can read.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! `-vv`: every byte of a pickle, beside the operation that it is a part of.
+//! `-vv`: the bytes of a pickle, next to the operation that they belong to. Long operands are cut.
 //!
 //! ```text
 //!  offset  bytes        stack  operation             remark
@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::message::why;
 use super::remarks::{self, operand};
 use crate::error::Result;
 use crate::limits::Limits;
@@ -19,6 +20,8 @@ use crate::pickle::opcode::{self as op, Opcode, number};
 
 /// The bytes in a line.
 const WIDTH: usize = 12;
+/// The most lines of an operation, or of bytes that are not a pickle.
+const MAX_ROWS: usize = 16;
 /// The column of the remarks, counted from the operation.
 const REMARK: usize = 33;
 /// The most characters of an object in a remark.
@@ -27,8 +30,8 @@ const TEXT: usize = 48;
 const MAX_BARS: usize = 12;
 
 /// Lists a pickle, operation by operation: offset, bytes, the size of the stack afterwards, the operation, and a remark
-/// for a reader who is new to pickle. Bytes that cannot be read come last, with the reason. `length` is that of the whole
-/// pickle, of which only the beginning may be known.
+/// for a reader who is new to pickle. Of a long operand, the first 192 bytes are listed. Bytes that cannot be decoded come
+/// last, with the reason. `length` is that of the whole pickle, of which only the beginning may be known.
 ///
 /// ```
 /// let text = basemanager::tap::listing(b"\x80\x04K\x07\x85.", 6);
@@ -52,15 +55,15 @@ pub fn listing(pickle: &[u8], length: u64) -> String {
             let result = stack.slots.last().map_or("", |slot| slot.text.as_str());
             let remark = format!("ends; the object on the stack is the result: {result}");
             list.row(Span(end, end + 1), stack.slots.len(), "STOP", &remark);
-            "comes after the end; pickle does not read it".to_owned()
+            "bytes after the end of the pickle, which unpicklers ignore".to_owned()
         }
         Err(_) if length > pickle.len() as u64 => {
-            format!("the pickle has {length} bytes; the tap kept only the first {}", pickle.len())
+            let recorded = pickle.len();
+            format!("the pickle has {length} bytes; the tap recorded only the first {recorded}")
         }
         Err(error) => {
-            // The machine says more of an operation than that it stands here.
             let name = pickle.get(list.end as usize).map_or("?", |code| Opcode::of(*code).name);
-            format!("{name}: {}", error.reason())
+            format!("cannot decode {name}: {}", why(&error))
         }
     };
     let end = u32::try_from(pickle.len()).unwrap_or(u32::MAX);
@@ -101,7 +104,8 @@ impl Listing<'_> {
         (self.end, self.slots) = (span.1, stack);
         let mut offset = span.0 as usize;
         let bars = "│ ".repeat(self.bars.min(MAX_BARS));
-        for (at, chunk) in span.of(self.bytes).chunks(WIDTH).enumerate() {
+        let bytes = span.of(self.bytes);
+        for (at, chunk) in bytes.chunks(WIDTH).take(MAX_ROWS).enumerate() {
             let hex: String = chunk.iter().map(|byte| format!("{byte:02x} ")).collect();
             let _ = if at == 0 {
                 let operation = format!("{bars}{operation}");
@@ -114,6 +118,9 @@ impl Listing<'_> {
                 writeln!(self.text, "{offset:>6}  {hex:<36}        {bars}  {text}")
             };
             offset += chunk.len();
+        }
+        if let Some(more) = more(bytes, WIDTH) {
+            let _ = writeln!(self.text, "{:>6}  {more}", "");
         }
     }
 
@@ -144,12 +151,7 @@ impl Builder for Listing<'_> {
 
     fn push(&mut self, op: Op<'_>, stack: &mut Vec<Slot>) -> Result<()> {
         if op.code == op::MARK {
-            self.op(
-                op,
-                stack.len() + 1,
-                "",
-                "begins a group: an operation below takes all that follows",
-            );
+            self.op(op, stack.len() + 1, "", "begins a group, which a later operation collects");
             self.bars += 1;
             stack.push(Slot { is_mark: true, text: String::new() });
             return Ok(());
@@ -252,7 +254,7 @@ impl Builder for Listing<'_> {
             op,
             stack.len(),
             "",
-            &format!("drops {text} from the stack; what it did is not undone"),
+            &format!("drops {text} from the stack; its side effects remain"),
         );
     }
 
@@ -260,12 +262,44 @@ impl Builder for Listing<'_> {
         let text = operand(op.code, op.operand);
         let follow = self.bytes.len().saturating_sub(op.end as usize);
         let remark = if op.code == op::FRAME && number(op.operand) > follow {
-            format!("says how many bytes follow; only {follow} are here")
+            format!(
+                "pickle framing: the next {} bytes belong together; only {follow} are here",
+                number(op.operand)
+            )
         } else {
             remarks::push(op.code, op.operand)
         };
         self.op(op, self.slots, &text, &remark);
     }
+}
+
+/// Bytes that are not a pickle, in hexadecimal digits and as text: 16 in a line, and at most 16 lines.
+#[must_use]
+pub fn dump(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (row, chunk) in bytes.chunks(16).take(MAX_ROWS).enumerate() {
+        let hex: String = chunk.iter().map(|byte| format!("{byte:02x} ")).collect();
+        let shown: String = chunk.iter().map(|byte| printable(*byte)).collect();
+        let _ = writeln!(text, "{:>6}  {hex:<48} {shown}", row * 16);
+    }
+    if let Some(more) = more(bytes, 16) {
+        let _ = writeln!(text, "{:>6}  {more}", "");
+    }
+    text
+}
+
+/// Says how many bytes have no line.
+fn more(bytes: &[u8], width: usize) -> Option<String> {
+    let left = bytes.len().checked_sub(MAX_ROWS * width).filter(|left| *left > 0)?;
+    let digits = left.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    Some(format!("… {grouped} more {}", if left == 1 { "byte" } else { "bytes" }))
 }
 
 fn printable(byte: u8) -> char {
@@ -317,11 +351,27 @@ mod tests {
     }
 
     #[test]
+    fn long_operand_is_cut() {
+        let pickle = [&b"\x80\x04X\x40\x42\x0f\0"[..], &vec![b'x'; 1_000_000], b"."].concat();
+        let text = listing(&pickle, pickle.len() as u64);
+        assert_eq!(text.lines().count(), 1 + 1 + MAX_ROWS + 1 + 1, "{text}");
+        // 5 of the 192 bytes are the opcode and the length.
+        assert!(text.contains("        … 999,813 more bytes\n"), "{text}");
+        assert!(text.contains("1000007  2e"), "{text}");
+        assert!(!listing(&[b'N'; 192], 192).contains("more"));
+        let text = dump(&[7; 257]);
+        assert!(text.ends_with("        … 1 more byte\n"), "{text}");
+    }
+
+    #[test]
     fn what_cannot_be_read_comes_last_with_the_reason() {
         let text = listing(b"\x80\x04N(I7\nt.", 0);
-        assert!(text.contains("INT: protocol error: malformed pickle"), "{text}");
+        assert!(
+            text.contains("cannot decode INT: it uses pickle opcode INT (protocol 0 or 1)"),
+            "{text}"
+        );
         let text = listing(b"\x80\x04B\0\0\0\x01", 0x100_0007);
-        assert!(text.contains("has 16777223 bytes; the tap kept only the first 7"), "{text}");
+        assert!(text.contains("has 16777223 bytes; the tap recorded only the first 7"), "{text}");
         let text = listing(b"N.more", 0);
         assert!(text.contains("after the end") && text.contains("6d 6f 72 65"), "{text}");
     }

@@ -69,27 +69,52 @@ pub(crate) fn request(bytes: &[u8], length: u64) -> Result<Request, String> {
     let args: Vec<_> = values.iter().cloned().map(|value| (None, value)).chain(keywords).collect();
     let is_name = |text: &&str| text.len() <= NAME;
     let first = values.first().and_then(Value::as_str).filter(is_name).map(str::to_owned);
-    let created =
-        first.as_ref().filter(|_| read.method == "create").map(|typeid| {
-            match beginning(OBJECT + 1, |out| write_args(out, args.get(1..).unwrap_or_default())) {
-                rest if rest.is_empty() || rest.chars().count() > OBJECT => typeid.clone(),
-                rest => format!("{typeid}({rest})"),
-            }
-        });
+    let created = first.as_ref().filter(|_| read.method == "create");
+    let created = created.map(|typeid| object_name(typeid, args.get(1..).unwrap_or_default()));
     let args = short(|out| write_args(out, &args));
     let id = Some(read.ident).filter(|ident| !ident.is_empty());
     Ok(Request { id, method: read.method, args, first, created })
+}
+
+/// How lines name the object that a `create` makes. A list of elements would be no name: it changes.
+fn object_name(typeid: &str, args: &[(Option<&str>, Value)]) -> String {
+    let is_scalar = |(_, value): &(_, Value)| {
+        matches!(
+            value,
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_)
+        )
+    };
+    match beginning(OBJECT + 1, |out| write_args(out, args)) {
+        text if text.is_empty() || text.chars().count() > OBJECT => typeid.to_owned(),
+        text if args.iter().all(is_scalar) => format!("{typeid}({text})"),
+        _ => typeid.to_owned(),
+    }
 }
 
 fn write_args(out: &mut dyn fmt::Write, args: &[(Option<&str>, Value)]) -> fmt::Result {
     for (at, (name, value)) in args.iter().enumerate() {
         let comma = if at == 0 { "" } else { ", " };
         match name {
-            Some(name) => write!(out, "{comma}{name}={value}")?,
-            None => write!(out, "{comma}{value}")?,
+            Some(name) => write!(out, "{comma}{name}={}", Shown(value))?,
+            None => write!(out, "{comma}{}", Shown(value))?,
         }
     }
     Ok(())
+}
+
+/// A value as Python would print it, or the size of one that was not decoded.
+struct Shown<'a>(&'a Value);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Value::Opaque(pickle) = self.0 else { return self.0.fmt(f) };
+        match beginning(TEXT + 1, |out| write!(out, "{pickle}")) {
+            text if text.starts_with("<opaque pickle, ") => {
+                write!(f, "<undecoded pickle, {} bytes; see -vv>", pickle.len())
+            }
+            text => f.write_str(&text),
+        }
+    }
 }
 
 /// Why a message cannot be decoded, without the prefixes of errors.
@@ -118,7 +143,9 @@ pub(crate) fn reply(bytes: &[u8], length: u64) -> Result<Reply, String> {
         Err(error) => return Err(why(&error)),
     };
     let outcome = match &reply {
-        message::Reply::Return(value) => Outcome::Returned(short(|out| write!(out, "{value}"))),
+        message::Reply::Return(value) => {
+            Outcome::Returned(short(|out| write!(out, "{}", Shown(value))))
+        }
         message::Reply::Error(error) => Outcome::Raised(short(|out| write!(out, "{error}"))),
         message::Reply::Traceback(text) => {
             Outcome::Traceback(short(|out| out.write_str(text.trim_end())))
@@ -284,12 +311,19 @@ mod tests {
         let bytes = b"\x80\x04(N\x8c\x06create(\x8c\x05tasksK\x01t}t.";
         let read = request(bytes, bytes.len() as u64).unwrap();
         assert_eq!((read.id, read.first.as_deref()), (None, Some("tasks")));
+        assert_eq!(read.created.as_deref(), Some("tasks(1)"));
+        let bytes = b"\x80\x04(N\x8c\x06create(\x8c\x04list](K\x01et}t.";
+        let read = request(bytes, bytes.len() as u64).unwrap();
+        assert_eq!(read.created.as_deref(), Some("list"));
         assert!(request(b"\x80\x04K\x01.", 5).unwrap_err().contains("4-tuple"));
         let why = |bytes: &[u8]| request(bytes, bytes.len() as u64).unwrap_err();
         assert_eq!(
             why(b"\x80\x04(NVput\n)}t."),
             "it uses pickle opcode UNICODE (protocol 0 or 1); the tap decodes protocols 2 to 5"
         );
+        let bytes = b"\x80\x04(\x8c\x02id\x8c\x03put(cos\nsystem\nt}t.";
+        let args = request(bytes, bytes.len() as u64).unwrap().args;
+        assert!(args.starts_with("<undecoded pickle, ") && args.ends_with("; see -vv>"), "{args}");
         assert_eq!(why(b"\x80\x04(N"), "it ends too early (malformed pickle)");
     }
 

@@ -49,7 +49,7 @@ pub use explain::{duration, explain};
 pub use frames::{Foreign, name_protocol};
 pub use guard::Guard;
 pub use handshake::Handshake;
-pub use listing::listing;
+pub use listing::{dump, listing};
 pub use record::{Recorder, Recording};
 pub use relay::{Relay, RelayHandle};
 

@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Frame, Kind, SHOWN, Sender};
@@ -22,7 +22,7 @@ const FIXED: usize = 8 + 8 + 3 + 8 + 4;
 
 /// Writes a recording.
 ///
-/// A recording holds items in clear, and handshakes from which a weak key can be guessed.
+/// A recording contains all items unencrypted, and handshakes that allow an offline guess of a weak authkey.
 #[derive(Debug)]
 pub struct Recorder {
     file: BufWriter<File>,
@@ -87,6 +87,7 @@ impl Recorder {
 pub struct Recording {
     start: SystemTime,
     file: BufReader<File>,
+    path: PathBuf,
     done: bool,
     truncated: bool,
 }
@@ -95,7 +96,7 @@ impl Recording {
     /// Opens a recording.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Invalid`] if it is no recording.
+    /// [`Error::Io`] if the file cannot be read, or is not a recording.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let name = path.as_ref().display();
         let doing = || Error::io(format!("read {name}"));
@@ -109,14 +110,14 @@ impl Recording {
                 return Err(doing()(error));
             }
             _ => {
-                let why = "it does not begin like one that `basemanager tap --save` makes";
-                return Err(Error::invalid(format!("recording {name}: {why}")));
+                let why = "it is not a recording of `basemanager tap --save`";
+                return Err(doing()(io::Error::new(io::ErrorKind::InvalidData, why)));
             }
         }
         let start =
             Duration::from_micros(start.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
         let start = UNIX_EPOCH.checked_add(start).unwrap_or(UNIX_EPOCH);
-        Ok(Self { start, file, done: false, truncated: false })
+        Ok(Self { start, file, path: path.as_ref().to_owned(), done: false, truncated: false })
     }
 
     /// When the tap was started.
@@ -133,7 +134,8 @@ impl Recording {
 
     /// The next frame. A recording of a tap that was killed may end within a frame, which is left out.
     fn read(&mut self) -> Result<Option<Frame>> {
-        let doing = || Error::io("read the recording");
+        let name = self.path.display().to_string();
+        let doing = || Error::io(format!("read {name}"));
         let mut fixed = [0; FIXED];
         let read = self.fill(&mut fixed).map_err(doing())?;
         if read < fixed.len() {
@@ -150,9 +152,14 @@ impl Recording {
         let connection = number(8);
         let sender = if number(1) == 0 { Sender::Client } else { Sender::Manager };
         let (code, header, length, size) = (number(1), number(1), number(8), number(4));
-        let invalid = |what: String| Error::invalid(format!("recording: {what}"));
-        let size = usize::try_from(size).ok().filter(|size| *size <= SHOWN);
-        let size = size.ok_or_else(|| invalid("a frame with more than 64 KiB".to_owned()))?;
+        let damaged = |what: String| {
+            let why = format!("the recording is damaged: {what}");
+            doing()(io::Error::new(io::ErrorKind::InvalidData, why))
+        };
+        let fits = usize::try_from(size).ok().filter(|size| *size <= SHOWN);
+        let size = fits.ok_or_else(|| {
+            damaged(format!("a record claims {size} bytes; the maximum is 64 KiB"))
+        })?;
         let mut bytes = vec![0; size];
         if self.fill(&mut bytes).map_err(doing())? < size {
             self.truncated = true;
@@ -167,7 +174,7 @@ impl Recording {
             4 => Kind::Note(text(&bytes)),
             5 => Kind::Closed,
             6 => Kind::Stopped,
-            code => return Err(invalid(format!("an unknown kind of frame, {code}"))),
+            code => return Err(damaged(format!("a record has the unknown kind {code}"))),
         };
         Ok(Some(Frame { time, connection, sender, kind }))
     }
@@ -258,9 +265,18 @@ mod tests {
                     assert!(read.len() <= 1);
                     assert_eq!(recording.is_truncated(), !ends.contains(&length), "{length}");
                 }
-                Err(error) => assert!(error.to_string().contains("does not begin"), "{error}"),
+                Err(error) => {
+                    assert!(error.reason().ends_with("`basemanager tap --save`"), "{error:?}");
+                }
             }
         }
+        // The size of the first record's bytes.
+        let mut damaged = whole;
+        *damaged.get_mut(MAGIC.len() + 8 + FIXED - 4).unwrap() = 1;
+        std::fs::write(&path, damaged).unwrap();
+        let error = Recording::open(&path).unwrap().next().unwrap().unwrap_err().reason();
+        assert!(error.contains("damaged: a record claims 16777227 bytes"), "{error}");
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
         std::fs::remove_file(&path).unwrap();
     }
 }

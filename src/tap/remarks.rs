@@ -54,7 +54,10 @@ pub(crate) fn push(code: u8, operand: &[u8]) -> String {
     match code {
         op::PROTO => "names the version of the pickle format; 5 is the newest".to_owned(),
         op::FRAME => {
-            "says how many bytes follow until the next frame; it changes nothing".to_owned()
+            let size = number(operand);
+            format!(
+                "pickle framing: the next {size} bytes belong together (not a frame of the connection)"
+            )
         }
         op::NONE => "pushes None".to_owned(),
         op::NEWTRUE => "pushes True".to_owned(),
@@ -75,7 +78,7 @@ pub(crate) fn push(code: u8, operand: &[u8]) -> String {
         op::EMPTY_LIST => "pushes [], a list to be filled".to_owned(),
         op::EMPTY_DICT => "pushes {}, a dict to be filled".to_owned(),
         op::EMPTY_SET => "pushes set(), to be filled".to_owned(),
-        op::GLOBAL => "IMPORTS this module, and pushes what has this name in it".to_owned(),
+        op::GLOBAL => "would IMPORT this module, and push its attribute of this name".to_owned(),
         _ => String::new(),
     }
 }
@@ -83,10 +86,16 @@ pub(crate) fn push(code: u8, operand: &[u8]) -> String {
 /// An operation that makes one object of several.
 pub(crate) fn join(code: u8, count: usize, made: &str) -> String {
     match code {
-        op::STACK_GLOBAL => format!("IMPORTS what the two strings name, and pushes it: {made}"),
-        op::REDUCE => format!("CALLS the object below with the tuple on top: {made}"),
-        op::NEWOBJ => format!("makes an object of a class, without __init__: {made}"),
-        op::NEWOBJ_EX => format!("makes an object of a class, with keywords: {made}"),
+        op::STACK_GLOBAL => {
+            format!("would IMPORT the module and attribute that the two strings name: {made}")
+        }
+        op::REDUCE => {
+            format!(
+                "would CALL the object under the top of the stack, with the top as arguments: {made}"
+            )
+        }
+        op::NEWOBJ => format!("would make an object of a class, without __init__: {made}"),
+        op::NEWOBJ_EX => format!("would make an object of a class, with keywords: {made}"),
         op::FROZENSET => {
             format!("makes one frozenset of the {count} objects since the mark: {made}")
         }
@@ -100,11 +109,13 @@ pub(crate) fn join(code: u8, count: usize, made: &str) -> String {
 pub(crate) fn fill(code: u8, count: usize, filled: &str) -> String {
     match code {
         op::BUILD => {
-            format!("gives the object below this state (__setstate__, or attributes): {filled}")
+            format!(
+                "sets the state of the object under the top (__setstate__, or attributes): {filled}"
+            )
         }
-        op::APPEND => format!("appends the top to the list below: {filled}"),
+        op::APPEND => format!("appends the top to the list under it: {filled}"),
         op::APPENDS => format!("appends the {count} objects since the mark to the list: {filled}"),
-        op::SETITEM => format!("sets a key and its value in the dict below: {filled}"),
+        op::SETITEM => format!("sets a key and its value in the dict under them: {filled}"),
         op::SETITEMS => {
             format!("sets {} keys, each with its value, in the dict: {filled}", count / 2)
         }

@@ -276,6 +276,12 @@ fn calls_alone_and_json_are_for_those_who_want_less() {
     assert_eq!((&put["outcome"], &put["text"]), (&"return".into(), &"None".into()));
     assert!(events.iter().any(|event| event["event"] == "handshake" && event["proved"] == true));
     assert!(events.iter().any(|event| event["event"] == "closed"));
+    // The help names every field.
+    let help = run(basemanager(&["tap", "--help"]), b"").ok();
+    let (_, help) = help.split_once("--json prints").unwrap();
+    for field in events.iter().flat_map(|event| event.as_object().unwrap().keys()) {
+        assert!(help.contains(field), "{field}: {help}");
+    }
 }
 
 #[test]
@@ -319,19 +325,28 @@ fn recording_is_private_and_replays_the_same_lines() {
     write_page(&file).ok();
     assert_eq!(fs::metadata(&page).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fs::read_to_string(&page).unwrap().contains("task_queue"));
-    assert_mentions(&write_page(&file).failed(2), &["cannot create", "exists"]);
+    assert_mentions(
+        &write_page(&file).failed(2),
+        &["cannot create", "exists", "are not overwritten"],
+    );
 
     let length = fs::metadata(&file).unwrap().len();
     fs::File::options().write(true).open(&file).unwrap().set_len(length - 1).unwrap();
     let truncated = run(basemanager(&["tap", "--replay", &file]), b"");
-    assert_eq!((truncated.status, truncated.stderr.contains("ends within a frame")), (0, true));
+    assert_eq!(
+        (truncated.status, truncated.stderr.contains("last, incomplete frame was skipped")),
+        (0, true)
+    );
 
     let again = ["tap", "127.0.0.1:0", &served.address, "--save", &file];
-    assert_mentions(&run(basemanager(&again), b"").failed(2), &["cannot create", "exists"]);
+    assert_mentions(
+        &run(basemanager(&again), b"").failed(2),
+        &["cannot create", "choose another name"],
+    );
     fs::write(&file, "something else").unwrap();
     assert_mentions(
         &run(basemanager(&["tap", "--replay", &file]), b"").failed(2),
-        &["does not begin"],
+        &["cannot read", &file, "not a recording of `basemanager tap --save`"],
     );
 }
 
@@ -355,7 +370,7 @@ fn files_are_created_before_the_relay_listens_and_after_its_errors() {
         &["127.0.0.1:0", "nonsense", "--save", &page],
     ] {
         let said = run(basemanager(&[&["tap"], args].concat()), b"").failed(2);
-        assert!(said.contains("cannot create") || said.contains("expected host:port"), "{said}");
+        assert!(said.contains("cannot create") || said.contains("invalid address"), "{said}");
     }
 }
 
@@ -869,7 +884,19 @@ fn wrong_use_is_refused() {
         (&["tap", "a:1", "b:2", "--replay", "x"], "cannot be used"),
         (&["tap", "a:1", "b:2", "--allow", "x.y"], "--guard"),
         (&["tap", "127.0.0.1:0", "b:2", "--guard", "--allow", "*.y"], "*.y"),
-        (&["tap", ":59871", "localhost:59871"], "both"),
+        (&["tap", ":59871", "localhost:59871"], "the tap would connect to itself"),
+        (&["tap", "127.0.0.1:0", ":7500"], "the host is missing: write 127.0.0.1:7500"),
+        (&["tap", "127.0.0.1:0", "a:99999"], "port 99999 exceeds 65535"),
+        (
+            &["tap", "127.0.0.1:0", "a"],
+            "expected host:port, a Unix socket path with a `/`, or @name",
+        ),
+        (
+            &["tap", "127.0.0.1:0", "a:1", "--guard", "--known-as", "foo"],
+            "\"foo\": expected host:port",
+        ),
+        (&["tap", "--nonsense"], "see `basemanager tap --help`"),
+        (&["--nonsense"], "see `basemanager --help`"),
     ] {
         let ran = run(basemanager(args), b"");
         assert!(ran.status == 2 && ran.stderr.contains(part), "{args:?}: {ran:?}");

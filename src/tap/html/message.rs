@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::event::frames;
-use super::super::{Call, Exchanges, Frame, Kind, Meaning, Outcome};
+use super::super::{Call, Exchanges, Foreign, Frame, Kind, Meaning, Outcome};
 use super::parts::{Part, Parts, opening, plain, shorten, show, start_of};
 use crate::limits::{Budget, Limits};
 use crate::pickle::{Index, Kind as Elements, Pickle, Span};
@@ -63,11 +63,14 @@ impl Reader {
                 error("note", format!("{} of the {from} not recorded", frames(*count)))
             }
             (Kind::Foreign(bytes), meaning) => {
-                let name = match meaning {
-                    Meaning::Foreign(Some(what)) => what.to_string(),
-                    _ => "continued".into(),
+                let (name, text) = match meaning {
+                    Meaning::Foreign(Some(what @ Foreign::Text(..))) => {
+                        ("text".to_owned(), what.to_string())
+                    }
+                    Meaning::Foreign(Some(what)) => (what.to_string(), what.to_string()),
+                    _ => ("continued".to_owned(), String::new()),
                 };
-                let parts = vec![Part { len: bytes.len(), code: "foreign", text: name.clone() }];
+                let parts = vec![Part { len: bytes.len(), code: "foreign", text }];
                 Row { parts, ..error("foreign", format!("{name}: {}", start_of(bytes))) }
             }
             (Kind::Payload { header, length, bytes }, meaning) => {

@@ -198,6 +198,9 @@ fn every_cut_and_every_changed_byte_is_survived() {
 fn foreign_protocols_are_named() {
     let row = Talk::default().kind(Client, Kind::Foreign(b"GET / HTTP/1.1\r\n".to_vec()));
     assert_eq!((row.label.as_str(), codes(&row)), ("HTTP: GET / HTTP/1.1", vec!["foreign"]));
+    let row = Talk::default().kind(Client, Kind::Foreign(b"hello".to_vec()));
+    assert_eq!(row.label, "text: hello");
+    assert_eq!(texts(&row), ["text; \"hell\" would be a frame length of 1751477356 bytes"]);
 }
 
 #[test]

@@ -4,16 +4,14 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use basemanager::tap::{
-    Call, Event, Exchange, Frame, Handshake, Kind, Meaning, Outcome, duration, escape, explain,
-    listing,
+    Call, Event, Exchange, Frame, Handshake, Kind, Meaning, Outcome, dump, duration, escape,
+    explain, listing,
 };
 
 /// A call that takes at least this long was blocked.
 const BLOCKED: Duration = Duration::from_millis(100);
 /// The most characters of a request, and of a reply, in a line.
 const WIDTH: usize = 160;
-/// The bytes in a line of hexadecimal digits.
-const ROW: usize = 16;
 
 /// Escape sequences of a terminal.
 const DIM: &str = "\x1b[2m";
@@ -24,7 +22,7 @@ const BOLD: &str = "\x1b[1m";
 pub(super) struct Lines {
     pub(super) start: SystemTime,
     pub(super) color: bool,
-    /// 1 explains each frame, 2 lists its bytes.
+    /// 1 explains each frame, 2 also lists its bytes.
     pub(super) verbose: u8,
 }
 
@@ -102,17 +100,17 @@ impl Lines {
         if self.verbose < 2 || bytes.is_empty() {
             return Ok(());
         }
-        match meaning {
+        let text = match meaning {
             Meaning::Request(_)
             | Meaning::Reply(_)
             | Meaning::Refusal(_)
             | Meaning::Unreadable(_) => {
                 let length = if let Kind::Payload { length, .. } = frame.kind { length } else { 0 };
-                let listing = listing(bytes, length);
-                listing.lines().try_for_each(|line| writeln!(out, "    {}", escape(line)))
+                listing(bytes, length)
             }
-            _ => dump(out, bytes),
-        }
+            _ => dump(bytes),
+        };
+        text.lines().try_for_each(|line| writeln!(out, "    {}", escape(line)))
     }
 
     fn styled(&self, style: &str, text: &str) -> String {
@@ -136,18 +134,6 @@ fn cut(text: &str) -> String {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),
     }
-}
-
-fn dump(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    for (row, chunk) in bytes.chunks(ROW).enumerate() {
-        let hex: String = chunk.iter().map(|byte| format!("{byte:02x} ")).collect();
-        let text: String = chunk
-            .iter()
-            .map(|byte| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { '·' })
-            .collect();
-        writeln!(out, "    {:>6}  {hex:<48} {text}", row * ROW)?;
-    }
-    Ok(())
 }
 
 /// The time of day, UTC.

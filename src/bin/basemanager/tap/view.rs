@@ -11,9 +11,8 @@ use basemanager::tap::{
     RelayHandle,
 };
 
-use super::Tap;
-use super::json;
 use super::lines::Lines;
+use super::{NO_OVERWRITE, Tap, json, usage};
 use crate::failure::Failure;
 
 /// A call that waits longer than this has a line of its own before its reply comes.
@@ -78,7 +77,7 @@ impl View {
         let mut last = Duration::ZERO;
         let shown = (|| {
             for frame in recording.by_ref() {
-                let frame = frame?;
+                let frame = frame.map_err(usage)?;
                 last = last.max(frame.time);
                 self.waiting(frame.time, WAITING)?;
                 self.show(frame)?;
@@ -87,7 +86,9 @@ impl View {
             self.flush()
         })();
         if recording.is_truncated() {
-            eprintln!("basemanager: the recording ends within a frame");
+            eprintln!(
+                "basemanager: the recording is truncated: its last, incomplete frame was skipped"
+            );
         }
         ended(shown)
     }
@@ -177,7 +178,7 @@ impl View {
         if self.is_silent { Ok(()) } else { written(self.out.flush()) }
     }
 
-    /// The clients need the relay more than anybody needs the recording.
+    /// Stops recording. The relay goes on: clients depend on it.
     fn stop_recording(&mut self, failure: &Failure) {
         self.recorder = None;
         eprintln!(
@@ -190,8 +191,10 @@ impl View {
     pub(super) fn write_page(self) -> Result<(), Failure> {
         let Some(mut page) = self.page else { return Ok(()) };
         if let (1.., Some(last)) = (page.left_out, page.frames.last()) {
-            let text =
-                format!("{} more frames passed; the page has no room for them", page.left_out);
+            let text = format!(
+                "{} more frames were relayed; the page has no room for them",
+                page.left_out
+            );
             page.frames.push(Frame { kind: Kind::Note(text), ..last.clone() });
         }
         let text = basemanager::tap::html::page(&page.frames);
@@ -206,8 +209,11 @@ impl Page {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path);
-        let file = file.map_err(Failure::stream(&format!("cannot create {}", path.display())))?;
+        let file = options.open(path).map_err(|error| {
+            let exists = error.kind() == ErrorKind::AlreadyExists;
+            let failure = Failure::stream(&format!("cannot create {}", path.display()))(error);
+            if exists { failure.hint(NO_OVERWRITE) } else { failure }
+        })?;
         Ok(Self { file, frames: Vec::new(), bytes: 0, left_out: 0 })
     }
 

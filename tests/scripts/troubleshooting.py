@@ -8,6 +8,7 @@ import http.client
 import multiprocessing
 import pickle
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -249,6 +250,8 @@ def use():
 
 def interrupt():
     global tasks
+    # The tests may have been started with SIGINT ignored, as by a shell in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tasks = task_queue()
     print(tasks.qsize(), flush=True)
     try:

@@ -1,4 +1,4 @@
-//! The queue between the relay, which must not wait, and whatever shows the frames, which may be slow.
+//! The queue between the relay, which must not wait, and the consumer of the frames, which may be slow.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::RecvTimeoutError;

@@ -154,7 +154,7 @@ pub(crate) fn since(started: Instant) -> Duration {
     Duration::from_micros(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Shows what passes in one direction.
+/// Shows the frames of one direction.
 pub(super) struct Tee {
     sink: Sink,
     connection: u64,

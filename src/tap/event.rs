@@ -46,8 +46,8 @@ pub enum Event {
 pub struct Call {
     /// The id of the object that is called; `None` for the manager itself.
     pub id: Option<String>,
-    /// The typeid that the object was created for, if that was seen. Of a call to the manager itself, that of the object
-    /// whose id is its argument (`incref`, `decref`).
+    /// The typeid that the object was created for, if that was seen. Of a call to the manager itself, that of the
+    /// object whose id is its argument (`incref`, `decref`).
     pub typeid: Option<String>,
     /// The same object as lines name it: its typeid, and the other arguments of its `create` if they are short texts or
     /// numbers, such as `queue('a')`.
@@ -224,8 +224,8 @@ pub(crate) fn frames(count: u64) -> String {
 }
 
 impl fmt::Display for Exchange {
-    /// One line, without time: `#3 task_queue.put(7) ← None`. Names and texts of the peers are shown as they are, with any
-    /// control characters: see [`escape`].
+    /// One line, without time: `#3 task_queue.put(7) ← None`. Names and texts of the peers are shown as they are, with
+    /// any control characters: see [`escape`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{} ", self.connection)?;
         match &self.event {

@@ -28,7 +28,8 @@ const EXPLAIN = {
     + "that builds one object."],
   frame: ["envelope", "FRAME", "The next bytes of the pickle form one pickle frame, which can be read at once."],
   ops: ["envelope", "operations", "Pickle operations around the parts."],
-  id: ["envelope", "object id", "Identifies the shared object that is called. The manager returned this id when the object was created."],
+  id: ["envelope", "object id",
+    "Identifies the shared object that is called. The manager returned this id when the object was created."],
   none: ["envelope", "no object", "None in place of an object's id: the call is for the manager itself."],
   method: ["envelope", "method", "The name of the method, or function of the manager, that is called."],
   noargs: ["envelope", "no arguments", "The positional arguments: an empty tuple."],
@@ -46,7 +47,8 @@ const EXPLAIN = {
   value: ["arguments", "result", "The result, as a pickle."],
   unknown: ["other", "not understood", "These bytes could not be decoded."],
   cut: ["arguments", "first bytes", "The first bytes of a value that is too large to record."],
-  foreign: ["other", "foreign bytes", "These bytes are not frames: another protocol, or an invalid length and the bytes after it."],
+  foreign: ["other", "foreign bytes",
+    "These bytes are not frames: another protocol, or an invalid length and the bytes after it."],
 };
 // The operations around the parts: their name, the bytes of their operand, and what they do.
 const OPERATIONS = {

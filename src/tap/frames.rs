@@ -3,7 +3,7 @@
 //! ```text
 //!  header ──► payload ──► header ...        a frame is complete: Kind::Payload
 //!    │           └─ the end of the stream ─► Kind::Foreign
-//!    └─ a length that no frame has ───────► Kind::Foreign, and so is everything after it
+//!    └─ an invalid length ────────────────► Kind::Foreign, and so is everything after it
 //! ```
 //! A large payload is counted, not stored: only its first 64 KiB are kept.
 

@@ -4,8 +4,8 @@
 //!  client ──► held ──► check ── allowed ──► manager
 //!                        └──── refused ──► waits for the replies before it ──► client
 //! ```
-//! The client's first three frames are its part of the handshake, which a manager never unpickles: they are not checked.
-//! Only a client that the manager has welcomed can have a request held.
+//! The client's first three frames are its part of the handshake, which a manager never unpickles: they are not
+//! checked. Only a client that the manager has welcomed can have a request held.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! Decides whether a request consists of plain data and proxies of this manager, before the manager unpickles it.
 //!
-//! A pickle names classes and functions, and calls them. `CPython`'s manager unpickles the requests of every client that has
-//! its key. The guard simulates `CPython`'s unpickler without importing or calling anything, and allows only known-safe forms:
+//! A pickle names classes and functions, and calls them. `CPython`'s manager unpickles the requests of every client
+//! that has its key. The guard simulates `CPython`'s unpickler without importing or calling anything, and allows only
+//! known-safe forms:
 //!
 //! ```text
 //!   plain data        set([..]), frozenset([..]), bytes(), bytearray(b'..'), slice(1, 2, None), range(0, 9, 1),
@@ -11,12 +12,12 @@
 //!                     RebuildProxy(AutoProxy, token, 'pickle', {'exposed': ('get', 'put')})
 //!   allowed names     what [`Guard::allow`] adds
 //! ```
-//! A list of names is not enough: `multiprocessing.managers` reaches `os.system` through a dotted name, `CPython` passes the
-//! names in `exposed` to `exec`, and a token makes the manager connect to the address in it.
+//! A list of names is not enough: `multiprocessing.managers` reaches `os.system` through a dotted name, `CPython`
+//! passes the names in `exposed` to `exec`, and a token makes the manager connect to the address in it.
 //!
 //! A request is a tuple `(id, method, args, kwargs)`, in protocol 2 to 5. Everything else is refused, including valid
-//! pickles that `CPython`'s pickler would not write: a second `PROTO`, a memo key that is put twice or out of order, a frame
-//! that ends within an operation, bytes after `STOP`.
+//! pickles that `CPython`'s pickler would not write: a second `PROTO`, a memo key that is put twice or out of order, a
+//! frame that ends within an operation, bytes after `STOP`.
 
 mod forms;
 mod pattern;
@@ -75,8 +76,8 @@ impl Guard {
     /// Adds an address that tokens may name: the guard's own, and the manager's.
     ///
     /// A token contains the address that its client connected to, and the manager connects to it. So add every name by
-    /// which clients reach the guard, such as `localhost:5000` next to `127.0.0.1:5000`: they are compared as text, and never
-    /// resolved. The manager must be able to connect to each of them. Proxies of other managers are refused.
+    /// which clients reach the guard, such as `localhost:5000` next to `127.0.0.1:5000`: they are compared as text, and
+    /// never resolved. The manager must be able to connect to each of them. Proxies of other managers are refused.
     ///
     /// # Errors
     /// [`Error::Invalid`] if that is no address to which clients can connect.
@@ -95,15 +96,15 @@ impl Guard {
     /// A pattern matches the name in the pickle, which is that of the defining module: `os.system` is pickled as
     /// `posix.system` (`nt.system` on Windows).
     ///
-    /// `*` stands for any characters of a name. It does not match names that begin with an underscore, nor the
-    /// name of a module of Python's standard library, such as `numpy.sys`. The module is compared exactly: `numpy.*` does not
-    /// allow `numpy.linalg.norm`. No pattern matches a dotted attribute (module `numpy`, name `os.system`), nor a name in
-    /// a pickle of protocol 2 or older, where Python may translate it to another one.
+    /// `*` stands for any characters of a name. It does not match names that begin with an underscore, nor the name of
+    /// a module of Python's standard library, such as `numpy.sys`. The module is compared exactly: `numpy.*` does not
+    /// allow `numpy.linalg.norm`. No pattern matches a dotted attribute (module `numpy`, name `os.system`), nor a name
+    /// in a pickle of protocol 2 or older, where Python may translate it to another one.
     ///
     /// The guard does not know what an allowed name does: a client may call it with any arguments, and set the state of
-    /// the objects that it makes. Where the manager has a typeid that is registered without a callable, `create` with that
-    /// typeid returns a proxy of its argument, and so a client may also call the methods of these objects. Prefer exact names.
-    /// `numpy.*` includes `numpy.load`, which opens files on the manager's host.
+    /// the objects that it makes. Where the manager has a typeid that is registered without a callable, `create` with
+    /// that typeid returns a proxy of its argument, and so a client may also call the methods of these objects. Prefer
+    /// exact names. `numpy.*` includes `numpy.load`, which opens files on the manager's host.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the pattern has no module or no name, has a `*` in its module, or has one in

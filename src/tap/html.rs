@@ -4,8 +4,8 @@
 //!  &[Frame] ──► message.rs ──► Row ──► JSON in page.html ──► page.js draws the diagram      ┐ in the
 //!               kind, label, parts                           explain.js the bytes of a frame ┘ browser
 //! ```
-//! Nothing that came from the wire becomes HTML: it is JSON in which each `<` is escaped, and the scripts set it as text.
-//! The page loads nothing, and its policy allows only its own script and style, by their hashes.
+//! Nothing that came from the wire becomes HTML: it is JSON in which each `<` is escaped, and the scripts set it as
+//! text. The page loads nothing, and its policy allows only its own script and style, by their hashes.
 
 mod message;
 mod parts;

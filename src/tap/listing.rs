@@ -30,8 +30,8 @@ const TEXT: usize = 48;
 const MAX_BARS: usize = 12;
 
 /// Lists a pickle, operation by operation: offset, bytes, the size of the stack afterwards, the operation, and a remark
-/// for a reader who is new to pickle. Of a long operand, the first 192 bytes are listed. Bytes that cannot be decoded come
-/// last, with the reason. `length` is that of the whole pickle, of which only the beginning may be known.
+/// for a reader who is new to pickle. Of a long operand, the first 192 bytes are listed. Bytes that cannot be decoded
+/// come last, with the reason. `length` is that of the whole pickle, of which only the beginning may be known.
 ///
 /// ```
 /// let text = basemanager::tap::listing(b"\x80\x04K\x07\x85.", 6);

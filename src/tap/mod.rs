@@ -7,17 +7,18 @@
 //! ```
 //! It needs no key, because nothing is signed or encrypted after the handshake.
 //!
-//! [`Relay`] and its [`Frames`] are the source; [`Exchanges`] pairs requests with replies; [`explain()`] and [`listing()`]
-//! explain a frame and its pickle; [`Recorder`] and [`Recording`] keep frames in a file; [`Guard`] refuses requests.
+//! [`Relay`] and its [`Frames`] are the source; [`Exchanges`] pairs requests with replies; [`explain()`] and
+//! [`listing()`] explain a frame and its pickle; [`Recorder`] and [`Recording`] keep frames in a file; [`Guard`]
+//! refuses requests.
 //!
 //! # What a relay cannot hide
 //!
 //! A proxy names the address of its manager, and Python connects there. So:
 //!
-//! - A proxy that a client made through the relay names the relay's address. If the client sends that proxy to a `CPython`
-//!   manager, the manager does not recognize it as its own object. It connects back through the relay and authenticates
-//!   with `multiprocessing.current_process().authkey`. That key must equal the manager's authkey, or the request fails
-//!   with `AuthenticationError`.
+//! - A proxy that a client made through the relay names the relay's address. If the client sends that proxy to a
+//!   `CPython` manager, the manager does not recognize it as its own object. It connects back through the relay and
+//!   authenticates with `multiprocessing.current_process().authkey`. That key must equal the manager's authkey, or the
+//!   request fails with `AuthenticationError`.
 //! - Clients can connect to the manager itself, past a guard. Make the manager's address one that they cannot reach.
 //!
 //! If one side resets a connection, the other side sees it closed.
@@ -116,8 +117,8 @@ pub enum Kind {
         /// The payload, or its first 64 KiB.
         bytes: Vec<u8>,
     },
-    /// Bytes that are not frames: of another protocol, after an invalid length, or of a frame that ends too early. They come
-    /// in pieces, as they passed, up to 64 KiB.
+    /// Bytes that are not frames: of another protocol, after an invalid length, or of a frame that ends too early. They
+    /// come in pieces, as they passed, up to 64 KiB.
     Foreign(Vec<u8>),
     /// This many frames were relayed but not recorded, because the consumer of [`Frames`] was too slow.
     Lost(u64),

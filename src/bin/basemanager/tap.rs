@@ -63,12 +63,12 @@ pub(crate) struct Tap {
     /// unpickle what other clients stored
     #[arg(long)]
     guard: bool,
-    /// Let --guard pass a class or function: MODULE.NAME, or MODULE.* for all public names. May be repeated; prefer exact
-    /// names, because clients may call them with any arguments
+    /// Let --guard pass a class or function: MODULE.NAME, or MODULE.* for all public names. May be repeated; prefer
+    /// exact names, because clients may call them with any arguments
     #[arg(long, value_name = "PATTERN", requires = "guard")]
     allow: Vec<String>,
-    /// Also accept proxies that name this address: another name by which clients reach LISTEN, such as localhost:6000. May
-    /// be repeated
+    /// Also accept proxies that name this address: another name by which clients reach LISTEN, such as localhost:6000.
+    /// May be repeated
     #[arg(long, value_name = "ADDRESS", requires = "guard")]
     known_as: Vec<String>,
 }

@@ -63,8 +63,8 @@ impl<'a> Reader<'a> {
 
     /// Checks that an object is a request, and not a `create` that makes a shared object of its argument.
     ///
-    /// `SyncManager` registers `AsyncResult` and `Iterator` without a callable, for its own use: `create` would share the
-    /// argument itself, and let a client call the methods of any value.
+    /// `SyncManager` registers `AsyncResult` and `Iterator` without a callable, for its own use: `create` would share
+    /// the argument itself, and let a client call the methods of any value.
     pub(super) fn check_request(&self, root: Slot) -> Result<()> {
         let Some([_, Slot::Str(method), args, _]) = self.tuple(root) else {
             return Err(refused("a request must be a tuple (id, method, args, kwargs)"));

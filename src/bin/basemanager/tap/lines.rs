@@ -12,6 +12,8 @@ use basemanager::tap::{
 const BLOCKED: Duration = Duration::from_millis(100);
 /// The most characters of a request, and of a reply, in a line.
 const WIDTH: usize = 160;
+/// The most characters of a remark by the tap.
+const NOTE: usize = 1000;
 
 /// Escape sequences of a terminal.
 const DIM: &str = "\x1b[2m";
@@ -126,11 +128,17 @@ impl Lines {
 /// The exchange without the number of its connection.
 fn text_of(exchange: &Exchange) -> String {
     let text = exchange.to_string();
-    cut(&escape(text.split_once(' ').map_or("", |(_, text)| text)))
+    let text = escape(text.split_once(' ').map_or("", |(_, text)| text));
+    // The advice in a remark of the guard is at its end.
+    if matches!(exchange.event, Event::Note(_)) { shorten(&text, NOTE) } else { cut(&text) }
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(WIDTH) {
+    shorten(text, WIDTH)
+}
+
+fn shorten(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),
     }

@@ -622,7 +622,10 @@ fn slow_reader_does_not_stop_the_relay_and_learns_what_it_missed() {
     let address = socket.path("tap");
     let child = basemanager(&["tap", &address, &served.address]).stdout(Stdio::piped()).spawn();
     let mut child = Killed(child.unwrap());
-    until("it listens", PATIENCE, || fs::exists(&address).unwrap());
+    // Its socket file exists before it listens.
+    let (mut stdout, mut listening) =
+        (BufReader::new(child.0.stdout.take().unwrap()), String::new());
+    stdout.read_line(&mut listening).unwrap();
     let id = Wire::create(&served.address, KEY, "task_queue");
     let stream = std::os::unix::net::UnixStream::connect(&address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -639,7 +642,6 @@ fn slow_reader_does_not_stop_the_relay_and_learns_what_it_missed() {
     }
     assert!(started.elapsed() < 3 * PATIENCE, "{:?}", started.elapsed());
     drop(wire);
-    let mut stdout = child.0.stdout.take().unwrap();
     let reader = thread::spawn(move || {
         let mut text = String::new();
         stdout.read_to_string(&mut text).unwrap();

@@ -47,7 +47,7 @@ pub(crate) struct Tap {
     /// Explain each frame; -vv also disassembles each pickle
     #[arg(short, action = ArgAction::Count)]
     verbose: u8,
-    /// Print a line of JSON for each event: see below
+    /// Print a JSON object for each event, one a line
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
     /// Also save all frames to FILE (mode 0600), which must not exist

@@ -5,7 +5,7 @@
 //! For readers who know Python. Each page builds on those before it, shows real bytes or real output, and ends with an
 //! exercise.
 //!
-//! 1. [`one_put`]: one `put`, from the first byte to the last.
+//! 1. [`one_put`]: one `put`, from the first byte to the last ([in Chinese](one_put_zh_cn)).
 //! 2. [`handshake`]: how both sides prove that they know the key, and what this does not protect.
 //! 3. [`pickle`]: how values become bytes, and why this manager never runs them.
 //! 4. [`waiting`]: how a call waits, and how it notices that its client is gone.
@@ -30,6 +30,9 @@
 
 #[doc = include_str!("one_put.md")]
 pub mod one_put {}
+
+#[doc = include_str!("one_put_zh_cn.md")]
+pub mod one_put_zh_cn {}
 
 #[doc = include_str!("handshake.md")]
 pub mod handshake {}

@@ -3,6 +3,7 @@
 //! source file, which are compared with it.
 
 mod build_one;
+mod chinese;
 mod delivery;
 mod handshake;
 mod one_put;
@@ -100,6 +101,11 @@ impl Page {
         let whole: Vec<&str> = whole.into_iter().map(str::trim_end).collect();
         let found = whole.windows(shown.len()).any(|lines| lines == shown);
         assert!(found, "{}: {text}\nis no part of\n{}", self.name, whole.join("\n"));
+    }
+
+    /// The blocks that were not taken yet, with their languages.
+    pub(crate) fn rest(self) -> VecDeque<(String, String)> {
+        self.blocks
     }
 
     /// Asserts that all blocks were taken.

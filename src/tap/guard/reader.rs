@@ -4,7 +4,7 @@
 //! reference to it shows the change: dicts and tokens.
 
 use super::forms::{self, Name};
-use super::slot::{Dict, Slot, UNKNOWN, value, values};
+use super::slot::{Dict, MAX_DEPTH, Size, Slot, UNKNOWN, value, values};
 use super::{Guard, refused, shown};
 use crate::error::Result;
 use crate::pickle::machine::{Builder, Op, Parts, Span};
@@ -13,16 +13,6 @@ use crate::pickle::opcode::{Opcode, number};
 
 /// The newest protocol whose names are those of Python 2.
 const OLD_NAMES: u8 = 2;
-
-/// How deep tuples may nest: `CPython` calls a function for each level when it hashes one, and its stack overflows.
-const MAX_DEPTH: u32 = 1000;
-
-/// What it takes to hash a tuple. `CPython` visits an object that is in it twice, twice.
-#[derive(Clone, Copy, Debug, Default)]
-struct Size {
-    depth: u32,
-    objects: u32,
-}
 
 pub(super) struct Reader<'a> {
     pub(super) guard: &'a Guard,

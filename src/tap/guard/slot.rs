@@ -39,6 +39,16 @@ pub(super) enum Slot {
     Instance,
 }
 
+/// How deep tuples may nest: `CPython` calls a function for each level when it hashes one, and its stack overflows.
+pub(super) const MAX_DEPTH: u32 = 1000;
+
+/// What it takes to hash a tuple. `CPython` visits an object that is in it twice, twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub(super) depth: u32,
+    pub(super) objects: u32,
+}
+
 /// What is in a dict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Dict {

@@ -83,6 +83,7 @@ impl fmt::Display for Address {
 
 impl Address {
     /// Checks the form of an address that clients connect to.
+    #[cfg(feature = "tap")]
     pub(crate) fn check_target(&self) -> Result<()> {
         let Self::Tcp(text) = self else { return Ok(()) };
         match split(text)? {

@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 use std::{env, thread};
 
 use byteorder::{BigEndian, ReadBytesExt};
@@ -17,7 +18,12 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     println!("listening on {}", listener.local_addr()?);
     for stream in listener.incoming() {
-        thread::spawn(move || match stream.and_then(serve) {
+        let Ok(stream) = stream.inspect_err(|error| eprintln!("error: {error}")) else {
+            // Out of file descriptors: other connections must end first.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        thread::spawn(move || match serve(stream) {
             Err(error) if error.kind() != ErrorKind::UnexpectedEof => eprintln!("error: {error}"),
             _ => {}
         });

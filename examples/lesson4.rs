@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{env, process, thread};
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian, ReadBytesExt};
@@ -16,7 +16,7 @@ use sha2::Sha256;
 
 /// The longest frame of the handshake, and the longest request.
 const HANDSHAKE: u32 = 256;
-const REQUEST: u32 = 64 * 1024 * 1024;
+const REQUEST: u32 = 1024 * 1024;
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5000".to_owned());
@@ -24,8 +24,13 @@ fn main() -> io::Result<()> {
     println!("listening on {}", listener.local_addr()?);
     let manager = Arc::new(Manager::default());
     for stream in listener.incoming() {
+        let Ok(stream) = stream.inspect_err(|error| eprintln!("error: {error}")) else {
+            // Out of file descriptors: other connections must end first.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
         let manager = Arc::clone(&manager);
-        thread::spawn(move || match stream.and_then(|stream| manager.serve(stream)) {
+        thread::spawn(move || match manager.serve(stream) {
             Err(error) if error.kind() != ErrorKind::UnexpectedEof => eprintln!("error: {error}"),
             _ => {}
         });
@@ -37,7 +42,6 @@ fn main() -> io::Result<()> {
 #[derive(Default)]
 struct Manager {
     tasks: Queue,
-    closed: AtomicBool,
 }
 
 impl Manager {
@@ -46,12 +50,14 @@ impl Manager {
         handshake(&mut stream)?;
         loop {
             let pickle = read_frame(&mut stream, REQUEST)?;
-            let result = match Request::read(&pickle) {
+            let request = Request::read(&pickle);
+            let closes = request.as_ref().is_some_and(Request::closes);
+            let result = match request {
                 Some(request) => self.call(request),
                 None => Err("expected (id, method, args, {}) with one argument or none".to_owned()),
             };
             write_frame(&mut stream, &reply(result))?;
-            if self.closed.load(Ordering::Relaxed) {
+            if closes {
                 process::exit(0);
             }
         }
@@ -65,7 +71,6 @@ impl Manager {
                 return Ok(created("task_queue", &["put", "get"]));
             }
             (None, "create", Some("close"), _) => return Ok(created("close", &[])),
-            (None, "decref", Some("close"), _) => self.closed.store(true, Ordering::Relaxed),
             (None, "dummy" | "incref" | "decref" | "accept_connection", ..) => {}
             (Some("task_queue"), "put", _, Some(item)) => self.tasks.put(item),
             (Some("task_queue"), "get", _, None) => return Ok(self.tasks.get()),
@@ -131,6 +136,11 @@ impl<'a> Request<'a> {
         // It may refer to the id and the method: they are pushed and memoized, and POP_MARK pops them.
         let item = argument.map(|ops| [&[MARK], *id, method, &[POP_MARK], &ops.concat()].concat());
         Some(Self { id: text_of(id), method: text_of(method)?, name, item })
+    }
+
+    /// Whether the client has created `close`, and is done with it.
+    fn closes(&self) -> bool {
+        (self.id, self.method, self.name) == (None, "decref", Some("close"))
     }
 }
 
@@ -231,9 +241,12 @@ fn text(text: &str) -> Vec<u8> {
 
 /// Each side proves that it knows the key, the client first.
 fn handshake(stream: &mut TcpStream) -> io::Result<()> {
-    let key = env::var("MANAGER_AUTHKEY").unwrap_or_else(|_| "producer".to_owned());
-    challenge(stream, key.as_bytes())?;
-    respond(stream, key.as_bytes())
+    let key = env::var_os("MANAGER_AUTHKEY").unwrap_or_else(|| "producer".into());
+    if key.is_empty() {
+        return Err(io::Error::other("MANAGER_AUTHKEY is empty"));
+    }
+    challenge(stream, key.as_encoded_bytes())?;
+    respond(stream, key.as_encoded_bytes())
 }
 
 /// Sends a challenge, and a verdict on the response.
@@ -246,7 +259,9 @@ fn challenge(stream: &mut TcpStream, key: &[u8]) -> io::Result<()> {
     let digest = response.strip_prefix(b"{sha256}").unwrap_or_default();
     if hmac(key, &message)?.verify_slice(digest).is_err() {
         write_frame(stream, b"#FAILURE#")?;
-        return Err(io::Error::other("the client does not know the key"));
+        // A shorter response is that of another digest.
+        let why = if response.len() < 40 { "is older than Python 3.12" } else { "has another key" };
+        return Err(io::Error::other(format!("the client {why}")));
     }
     write_frame(stream, b"#WELCOME#")
 }

@@ -22,8 +22,9 @@ pub(crate) fn interval() -> Result<Duration, String> {
 }
 
 /// The environment's `MANAGER_AUTHKEY`; `producer` when unset.
-pub(crate) fn authkey() -> String {
-    env::var("MANAGER_AUTHKEY").unwrap_or_else(|_| "producer".to_owned())
+pub(crate) fn authkey() -> Vec<u8> {
+    let key = env::var_os("MANAGER_AUTHKEY").unwrap_or_else(|| "producer".into());
+    key.into_encoded_bytes()
 }
 
 /// A random product.

@@ -114,7 +114,7 @@ impl QueueOptions {
     /// while True:
     ///     try:
     ///         work(tasks.get())
-    ///     except (queue.ShutDown, EOFError):   # the end; ShutDown is new in Python 3.13
+    ///     except (EOFError, getattr(queue, "ShutDown", EOFError)):   # the end; ShutDown since Python 3.13
     ///         break
     ///     except Exception:
     ///         tasks.nack()         # again, or to the dead letters

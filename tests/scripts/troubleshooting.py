@@ -252,6 +252,7 @@ def interrupt():
     global tasks
     # The tests may have been started with SIGINT ignored, as by a shell in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     tasks = task_queue()
     print(tasks.qsize(), flush=True)
     try:

@@ -88,6 +88,17 @@ pub(crate) fn newest_python() -> Option<&'static Python> {
     pythons().last()
 }
 
+/// The interpreters from this version on. Without one the test says so; under `CI=true` it fails.
+pub(crate) fn pythons_from(oldest: [u32; 3]) -> impl Iterator<Item = &'static Python> {
+    let found = move || pythons().iter().filter(move |python| python.version >= oldest);
+    if found().next().is_none() {
+        let [major, minor, _] = oldest;
+        assert!(env::var("CI").as_deref() != Ok("true"), "no Python {major}.{minor} or newer");
+        say(&format!("skipped: no Python {major}.{minor} or newer"));
+    }
+    found()
+}
+
 /// Prints a line even though the test passes: libtest captures the print macros only.
 pub(crate) fn say(text: &str) {
     let thread = thread::current();
@@ -341,6 +352,10 @@ impl Ended {
 
 impl Process {
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        // What a developer, or a CI system, has set for other programs: colours, no imports from the script's directory.
+        for name in ["FORCE_COLOR", "PYTHONSAFEPATH", "PYTHONOPTIMIZE", "PYTHONVERBOSE"] {
+            command.env_remove(name);
+        }
         command
             .env("PYTHONFAULTHANDLER", "1")
             .stdin(Stdio::piped())

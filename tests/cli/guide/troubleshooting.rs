@@ -13,8 +13,8 @@ use basemanager::{Client, Manager};
 
 use super::{Page, shell};
 use crate::support::{
-    PATIENCE, Process, Python, TempDir, newest_python, own_address, pythons, snippet, until,
-    until_asleep,
+    PATIENCE, Process, Python, TempDir, blocked, newest_python, own_address, pythons, snippet,
+    until, until_asleep,
 };
 
 const SCRIPT: &str = "troubleshooting.py";
@@ -346,8 +346,8 @@ fn errors_after_a_restart() {
             assert_eq!(client.line(), "0");
             let (ours, theirs) = (Client::connect(&address, "producer").unwrap(), "task_queue");
             let rust = ours.queue(theirs).unwrap();
-            let taken = thread::spawn(move || rust.get());
-            until_asleep(&[&served.process, &waiting, &client], || served.process.threads() >= 4);
+            let taken = blocked(move || rust.get());
+            until_asleep(&[&served.process, &waiting, &client], || true);
             served.process.kill();
 
             let ended = waiting.end(PATIENCE).stderr;

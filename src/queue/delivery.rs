@@ -3,11 +3,11 @@
 //!
 //! Requeued items are taken before all others, in the order in which they were put.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::fifo::{QueueInner, State};
+use super::owners::{Leased, Owners, Which};
 use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
@@ -17,12 +17,7 @@ use crate::wait::{CHECK, Condition, Wait, WaitError};
 /// The items of an at-least-once queue that were taken, and those that were requeued. Empty in other queues.
 #[derive(Default)]
 pub(super) struct Deliveries {
-    /// The unacknowledged items, by the client or thread that took them.
-    owners: HashMap<Owner, Taken>,
-    /// The number of unacknowledged items.
-    pub(super) unacknowledged: usize,
-    /// No lease expires earlier than this.
-    next_expiry: Option<Instant>,
+    pub(super) unacknowledged: Owners<Delivery>,
     /// The items that can be taken again, by their numbers.
     pub(super) requeued: BTreeMap<u64, Delivery>,
 }
@@ -38,55 +33,17 @@ pub(super) struct Delivery {
     deadline: Option<Instant>,
 }
 
-/// What an owner took and neither acknowledged nor returned. All leases are equally long, so the oldest items
-/// expire first.
-#[derive(Default)]
-struct Taken {
-    /// The number of expired items that the owner may still try to acknowledge, which is an error. They are only
-    /// counted, so that an owner that never acknowledges anything needs no memory.
-    expired: usize,
-    /// The other items, the oldest first.
-    items: VecDeque<Delivery>,
+impl Leased for Delivery {
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
 }
 
 impl Deliveries {
     /// Whether an unacknowledged item may be requeued for this owner to take. An owner that has unacknowledged
     /// items itself does not wait for those of others: two such owners would wait for each other.
     pub(super) fn may_return_to(&self, owner: Owner) -> bool {
-        let has_items = |taken: &Taken| !taken.items.is_empty();
-        self.unacknowledged > 0 && !self.owners.get(&owner).is_some_and(has_items)
-    }
-
-    /// Removes one of the items that this owner took. `choose` returns `None` for one whose lease expired. `method` is
-    /// for the error.
-    fn remove(
-        &mut self,
-        owner: Owner,
-        method: &str,
-        choose: impl FnOnce(&mut Taken) -> Option<Delivery>,
-    ) -> Result<Delivery, Exception> {
-        let error = |text: &str| Exception::value_error(format!("{method}() called too {text}"));
-        let Entry::Occupied(mut entry) = self.owners.entry(owner) else {
-            return Err(error("many times: no item is unacknowledged here"));
-        };
-        let taken = entry.get_mut();
-        let delivery = choose(taken);
-        if delivery.is_none() {
-            taken.expired -= 1;
-        }
-        if taken.expired == 0 && taken.items.is_empty() {
-            entry.remove();
-        }
-        delivery.ok_or_else(|| error("late: the item's lease expired"))
-    }
-
-    fn remove_newest(&mut self, owner: Owner, method: &str) -> Result<Delivery, Exception> {
-        self.remove(owner, method, |taken| taken.items.pop_back())
-    }
-
-    /// Whether a lease may have expired. Without leases, this does not read the clock.
-    fn may_have_expired(&self) -> bool {
-        self.next_expiry.is_some_and(|expiry| expiry <= Instant::now())
+        self.unacknowledged.len() > 0 && !self.unacknowledged.has_items(owner)
     }
 }
 
@@ -103,19 +60,13 @@ impl State {
         delivery.times = delivery.times.saturating_add(1);
         delivery.deadline = lease.and_then(|lease| Instant::now().checked_add(lease));
         let item = delivery.item.clone();
-        let deliveries = &mut self.deliveries;
-        deliveries.unacknowledged += 1;
-        deliveries.next_expiry = deliveries.next_expiry.or(delivery.deadline);
-        deliveries.owners.entry(owner).or_default().items.push_back(delivery);
+        self.deliveries.unacknowledged.add(owner, delivery);
         Some(item)
     }
 
     /// Removes the oldest item that this owner took and did not acknowledge.
     pub(super) fn acknowledge(&mut self, owner: Owner) -> Result<Item, Exception> {
-        let oldest =
-            |taken: &mut Taken| if taken.expired == 0 { taken.items.pop_front() } else { None };
-        let delivery = self.deliveries.remove(owner, "task_done", oldest)?;
-        self.deliveries.unacknowledged -= 1;
+        let delivery = self.deliveries.unacknowledged.remove(owner, "task_done", Which::Oldest)?;
         self.bytes -= delivery.item.len();
         Ok(delivery.item)
     }
@@ -123,12 +74,9 @@ impl State {
 
 impl QueueInner {
     /// Requeues the newest item that this owner took.
-    pub(super) fn nack(&self, owner: Owner) -> Result<(), Exception> {
-        if !self.options.at_least_once {
-            return Err(Exception::value_error("nack() is for at-least-once queues only"));
-        }
+    pub(super) fn requeue_newest(&self, owner: Owner) -> Result<(), Exception> {
         let mut state = self.lock();
-        let delivery = state.deliveries.remove_newest(owner, "nack")?;
+        let delivery = state.deliveries.unacknowledged.remove(owner, "nack", Which::Newest)?;
         self.requeue(state, [delivery].into());
         Ok(())
     }
@@ -136,24 +84,15 @@ impl QueueInner {
     /// Requeues all items that this owner took.
     pub(super) fn requeue_all(&self, owner: Owner) {
         let mut state = self.state.lock();
-        if let Some(taken) = state.deliveries.owners.remove(&owner) {
-            self.requeue(state, taken.items);
+        let items = state.deliveries.unacknowledged.remove_all(owner);
+        if !items.is_empty() {
+            self.requeue(state, items);
         }
     }
 
     /// Requeues the items whose leases have expired.
     pub(super) fn expire(&self, mut state: MutexGuard<'_, State>, now: Instant) {
-        let has_expired =
-            |delivery: &Delivery| delivery.deadline.is_some_and(|deadline| deadline <= now);
-        let deliveries = &mut state.deliveries;
-        let mut expired = VecDeque::new();
-        for taken in deliveries.owners.values_mut() {
-            let count = taken.items.partition_point(has_expired);
-            taken.expired += count;
-            expired.extend(taken.items.drain(..count));
-        }
-        let first = |taken: &Taken| taken.items.front()?.deadline;
-        deliveries.next_expiry = deliveries.owners.values().filter_map(first).min();
+        let expired = state.deliveries.unacknowledged.expire(now);
         self.requeue(state, expired);
     }
 
@@ -165,7 +104,9 @@ impl QueueInner {
             state.bytes += item.len();
             state.items.push_front(item);
             self.notify(state, 1, 0);
-        } else if let Ok(mut delivery) = state.deliveries.remove_newest(owner, "get") {
+        } else if let Ok(mut delivery) =
+            state.deliveries.unacknowledged.remove(owner, "get", Which::Newest)
+        {
             delivery.times -= 1;
             state.totals.redelivered -= u64::from(delivery.times > 0);
             self.requeue(state, [delivery].into());
@@ -175,7 +116,6 @@ impl QueueInner {
     /// Requeues items, or moves them to the dead letters after their last delivery.
     fn requeue(&self, mut state: MutexGuard<'_, State>, deliveries: VecDeque<Delivery>) {
         let count = deliveries.len();
-        state.deliveries.unacknowledged -= count;
         for delivery in deliveries {
             match &self.options.dead_letters {
                 Some((max, dead_letters)) if delivery.times >= *max && !state.discards => {
@@ -202,7 +142,7 @@ impl QueueInner {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         loop {
             let state = self.state.lock();
-            if !state.deliveries.may_have_expired() {
+            if !state.deliveries.unacknowledged.may_have_expired() {
                 return state;
             }
             self.expire(state, Instant::now());
@@ -221,35 +161,15 @@ impl QueueInner {
             wait.check_every(lease.min(CHECK));
         }
         loop {
-            let ready = |state: &State| state.deliveries.may_have_expired() || ready(state);
+            let ready =
+                |state: &State| state.deliveries.unacknowledged.may_have_expired() || ready(state);
             let state = self.state.wait(self.lock(), condition, wait, ready)?;
-            if !state.as_ref().is_some_and(|state| state.deliveries.may_have_expired()) {
+            if !state
+                .as_ref()
+                .is_some_and(|state| state.deliveries.unacknowledged.may_have_expired())
+            {
                 return Ok(state);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pickle::Pickle;
-    use crate::queue::Queue;
-    use crate::value::Value;
-
-    #[test]
-    fn owner_that_never_acknowledges_needs_no_memory() {
-        let queue = Queue::options().lease(Duration::from_secs(60 * 60)).build().0;
-        let owner = Owner::this_thread();
-        queue.put_dead_letter(Pickle::encode(&Value::None).unwrap().into());
-        for times in 1..=1000 {
-            assert!(queue.get(owner, &mut Wait::new(None)).is_ok());
-            queue.expire(queue.state.lock(), Instant::now() + Duration::from_secs(2 * 60 * 60));
-            let state = queue.state.lock();
-            assert_eq!((state.len(), state.deliveries.unacknowledged), (1, 0));
-            let taken =
-                state.deliveries.owners.get(&owner).map(|taken| (taken.expired, taken.items.len()));
-            assert_eq!(taken, Some((times, 0)));
         }
     }
 }

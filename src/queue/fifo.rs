@@ -11,7 +11,9 @@
 
 use std::collections::VecDeque;
 
+use super::calls::Backend;
 use super::delivery::Deliveries;
+use super::owners::not_at_least_once;
 use super::room::Producers;
 use super::stats::Ages;
 use super::{QueueOptions, QueueStats};
@@ -19,7 +21,7 @@ use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
 use crate::wait::primitives::MutexGuard;
-use crate::wait::{Condition, Locked, Wait, WaitError};
+use crate::wait::{Condition, Locked, Wait};
 
 /// A queue that was longer returns memory to the allocator when it has become this short.
 const SHORT: usize = 4096;
@@ -62,12 +64,12 @@ pub(super) struct State {
     pub(super) ages: Ages,
 }
 
-impl QueueInner {
-    pub(super) fn new(options: QueueOptions) -> Self {
-        Self { options, ..Self::default() }
+impl Backend for QueueInner {
+    fn is_at_least_once(&self) -> bool {
+        self.options.at_least_once
     }
 
-    pub(super) fn put(&self, item: Item, wait: &mut Wait<'_>) -> Result<(), Exception> {
+    fn put(&self, item: Item, wait: &mut Wait<'_>) -> Result<(), Exception> {
         self.check_size(&item)?;
         let size = item.len();
         let ready = |state: &State| state.shut_down || state.has_room(&self.options, size);
@@ -87,11 +89,7 @@ impl QueueInner {
 
     /// Puts one item after the other; those of other producers may come between. Returns how many were put before
     /// the wait ended or the queue was shut down; if none was, that is an error.
-    pub(super) fn put_many(
-        &self,
-        items: Vec<Item>,
-        wait: &mut Wait<'_>,
-    ) -> Result<usize, Exception> {
+    fn put_many(&self, items: Vec<Item>, wait: &mut Wait<'_>) -> Result<usize, Exception> {
         items.iter().try_for_each(|item| self.check_size(item))?;
         let mut count = 0;
         for item in items {
@@ -104,7 +102,7 @@ impl QueueInner {
         Ok(count)
     }
 
-    pub(super) fn get(&self, owner: Owner, wait: &mut Wait<'_>) -> Result<Item, Exception> {
+    fn get(&self, owner: Owner, wait: &mut Wait<'_>) -> Result<Item, Exception> {
         let mut state = self.wait_for_item(owner, wait)?;
         let item = state.take(&self.options, owner).ok_or_else(Exception::shut_down)?;
         self.notify(state, 0, 1);
@@ -112,7 +110,7 @@ impl QueueInner {
     }
 
     /// Waits for the first item, and takes up to `max` of those that are there.
-    pub(super) fn get_many(
+    fn get_many(
         &self,
         max: usize,
         owner: Owner,
@@ -132,7 +130,7 @@ impl QueueInner {
         Ok(items)
     }
 
-    pub(super) fn task_done(&self, owner: Owner) -> Result<(), Exception> {
+    fn task_done(&self, owner: Owner) -> Result<(), Exception> {
         let mut state = self.lock();
         // Dropped at the end, when the state is unlocked: see `notify`.
         let _item = self.options.at_least_once.then(|| state.acknowledge(owner)).transpose()?;
@@ -143,20 +141,53 @@ impl QueueInner {
         Ok(())
     }
 
-    pub(super) fn join(&self, wait: &mut Wait<'_>) -> Result<(), WaitError> {
-        self.wait(&self.all_tasks_done, wait, |state| state.unfinished == 0).map(drop)
+    /// Requeues the newest item that this owner took.
+    fn nack(&self, owner: Owner) -> Result<(), Exception> {
+        if !self.options.at_least_once {
+            return Err(not_at_least_once());
+        }
+        self.requeue_newest(owner)
     }
 
-    pub(super) fn shutdown(&self, immediate: bool) {
+    fn join(&self, wait: &mut Wait<'_>) -> Result<(), Exception> {
+        self.wait(&self.all_tasks_done, wait, |state| state.unfinished == 0)?;
+        Ok(())
+    }
+
+    fn peek(&self, max: usize) -> Result<Vec<Item>, Exception> {
+        let mut bytes = 0;
+        let fits = |item: &&Item| {
+            bytes += item.len();
+            bytes - item.len() < BATCH
+        };
+        Ok(self.lock().iter().take(max).take_while(fits).cloned().collect())
+    }
+
+    fn len(&self) -> Result<usize, Exception> {
+        Ok(self.lock().len())
+    }
+
+    fn is_full(&self) -> Result<bool, Exception> {
+        Ok(!self.lock().has_room(&self.options, 1))
+    }
+
+    fn shutdown(&self, immediate: bool) -> Result<(), Exception> {
+        self.shut_down(immediate);
+        Ok(())
+    }
+}
+
+impl QueueInner {
+    pub(super) fn new(options: QueueOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    pub(super) fn shut_down(&self, immediate: bool) {
         let mut state = self.state.lock();
         state.shut_down = true;
         state.discards |= immediate;
         state.notify_all_producers();
         self.notify(state, 0, usize::MAX);
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        !self.lock().has_room(&self.options, 1)
     }
 
     fn wait_for_item(
@@ -209,7 +240,7 @@ impl State {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.len() == 0 && self.deliveries.unacknowledged == 0
+        self.len() == 0 && self.deliveries.unacknowledged.len() == 0
     }
 
     /// Whether no further item will come for this owner.

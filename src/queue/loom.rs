@@ -14,6 +14,7 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread::{self, JoinHandle};
 
+use super::calls::Backend;
 use super::{Queue, QueueOptions};
 use crate::exception::Exception;
 use crate::limits::Limits;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `fifo.rs` | the queue: a mutex, a deque, and conditions on which threads wait |
 //! | `calls.rs` | the methods that clients call |
-//! | `delivery.rs` | optional: at-least-once delivery, leases, dead letters |
+//! | `delivery.rs`, `owners.rs` | optional: at-least-once delivery, leases, dead letters |
 //! | `room.rs` | optional: a bound in bytes |
 //! | `stats.rs` | totals, and the age of the oldest item |
 //!
@@ -16,6 +16,7 @@ mod error;
 mod fifo;
 #[cfg(all(test, loom))]
 mod loom;
+mod owners;
 mod room;
 mod stats;
 #[cfg(all(test, not(loom)))]
@@ -37,6 +38,7 @@ use crate::object::{Return, saturated};
 use crate::pickle::Pickle;
 use crate::value::Value;
 use crate::wait::Wait;
+use calls::Backend;
 use fifo::QueueInner;
 
 /// A FIFO queue, for the threads of this process and for clients. Clones refer to the same queue.
@@ -362,7 +364,7 @@ impl Queue {
     #[doc(alias = "full")]
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.0.is_full()
+        !self.0.lock().has_room(&self.0.options, 1)
     }
 
     /// Marks an item that was taken as done. In an [at-least-once](QueueOptions::at_least_once) queue, this is the
@@ -399,7 +401,7 @@ impl Queue {
     /// Python has this since 3.13. In an older client, `get` and `put` raise `AttributeError` instead, because there is
     /// no class `queue.ShutDown`.
     pub fn shutdown(&self, immediate: bool) {
-        self.0.shutdown(immediate);
+        self.0.shut_down(immediate);
     }
 
     fn get_within(&self, timeout: Option<Duration>) -> Result<Value> {

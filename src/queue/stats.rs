@@ -70,7 +70,7 @@ impl State {
         QueueStats {
             items: self.len(),
             bytes: self.bytes,
-            unacknowledged: self.deliveries.unacknowledged,
+            unacknowledged: self.deliveries.unacknowledged.len(),
             oldest,
             ..self.totals.clone()
         }

@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::calls::Backend;
 use super::{Queue, QueueStats};
 use crate::error::Error;
 use crate::exception::Exception;

@@ -64,6 +64,11 @@
 //! With the feature `sync`, `Manager::register_sync_types` shares the types of Python's
 //! `SyncManager`, except `Pool` (module `sync`): locks, events, conditions, barriers, lists, dicts, sets and more.
 //!
+//! # Several managers
+//!
+//! With the feature `redis`, a queue can be in a Redis server, which managers on several hosts share (`Redis`). The page
+//! `guide::redis` tells when to use one, and what it promises.
+//!
 //! # Blocking
 //!
 //! [`QueueProxy::get`] waits forever; [`QueueProxy::try_get`] and [`QueueProxy::get_timeout`] return `None` if no item
@@ -163,6 +168,8 @@ pub use manager::{Manager, Server, ServerHandle};
 pub use net::{Address, BoundListener};
 pub use pickle::Pickle;
 pub use queue::{PutError, Queue, QueueOptions, QueueStats};
+#[cfg(feature = "redis")]
+pub use queue::{Redis, RedisQueue};
 pub use server::{Registration, ServerStats};
 #[doc(inline)]
 pub use value::Value;

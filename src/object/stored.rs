@@ -21,7 +21,7 @@ pub(crate) trait ObjectTable: Send + Sync {
     fn get(&self, id: &str) -> Option<Arc<dyn SharedObject>>;
     /// Adds a reference; `false` if the id is unknown.
     fn incref(&self, id: &str) -> bool;
-    /// Drops a reference, and the object with the last; `false` if there was none.
+    /// Drops a reference, and the object with the last; `false` if there was none, unless the object is shared.
     fn decref(&self, id: &str) -> bool;
 }
 

@@ -6,6 +6,7 @@
 //! | `calls.rs` | the methods that clients call |
 //! | `delivery.rs`, `owners.rs` | optional: at-least-once delivery, leases, dead letters |
 //! | `room.rs` | optional: a bound in bytes |
+//! | `redis/` | optional: a queue that several managers share (feature `redis`) |
 //! | `stats.rs` | totals, and the age of the oldest item |
 //!
 //! Items are stored pickled, as they arrived, and are not decoded on their way through the manager.
@@ -17,6 +18,8 @@ mod fifo;
 #[cfg(all(test, loom))]
 mod loom;
 mod owners;
+#[cfg(feature = "redis")]
+mod redis;
 mod room;
 mod stats;
 #[cfg(all(test, not(loom)))]
@@ -27,6 +30,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::PutError;
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisQueue};
 pub use stats::QueueStats;
 
 use crate::error::Result;

@@ -58,6 +58,12 @@ impl<D: Leased> Owners<D> {
         self.taken.get(&owner).is_some_and(|taken| !taken.items.is_empty())
     }
 
+    /// All items.
+    #[cfg(feature = "redis")]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &D> {
+        self.taken.values().flat_map(|taken| &taken.items)
+    }
+
     /// The owner took an item.
     pub(super) fn add(&mut self, owner: Owner, item: D) {
         self.restore(owner, Which::Newest, item);

@@ -41,7 +41,8 @@ pub(super) fn call(
                 state.entry(&ident)?;
                 state.objects.incref(&ident)
             } else {
-                state.objects.decref(&ident)
+                // The reference may have been taken before a restart, or at another manager with the same address.
+                state.objects.decref(&ident) || state.named(&ident).is_some()
             };
             state.notify_progress();
             if !found {

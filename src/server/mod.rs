@@ -132,15 +132,19 @@ impl ServerState {
     #[cold]
     fn make_named(&self, id: &str) -> Result<Arc<Entry>, Reply> {
         let unknown = || functions::unknown_id(id);
-        let (typeid, name) = objects::split_named_id(id).ok_or_else(unknown)?;
-        let registration = self.registration(typeid).ok_or_else(unknown)?;
-        let named = registration.named.as_ref().ok_or_else(unknown)?;
-        if self.named_id(typeid, name).ok().as_deref() != Some(id) {
-            return Err(unknown());
-        }
-        let object = guarded(|| named(name)).map_err(Reply::Traceback)?.map_err(Reply::Error)?;
+        let (registration, typeid, name) = self.named(id).ok_or_else(unknown)?;
+        let make = registration.named.as_ref().ok_or_else(unknown)?;
+        let object = guarded(|| make(name)).map_err(Reply::Traceback)?.map_err(Reply::Error)?;
         self.objects.share(id.to_owned(), Entry::new(Some(&registration), typeid, object));
         self.objects.entry(id).ok_or_else(unknown)
+    }
+
+    /// The registration, typeid and name of an object that is shared by name, whether or not it was made.
+    fn named<'id>(&self, id: &'id str) -> Option<(Arc<Registration>, &'id str, &'id str)> {
+        let (typeid, name) = objects::split_named_id(id)?;
+        let registration = self.registration(typeid).filter(|found| found.named.is_some())?;
+        let is_right = self.named_id(typeid, name).ok().as_deref() == Some(id);
+        is_right.then_some((registration, typeid, name))
     }
 
     /// The id of the object with a name: a MAC, the typeid and the name.

@@ -305,7 +305,8 @@ impl ObjectTable for Objects {
             let had_any = slot.references > 0;
             slot.references -= usize::from(had_any);
             slot.handed_over = None;
-            had_any
+            // A shared object has the same id in other managers, and after a restart: the reference may be of there.
+            had_any || slot.shared
         })
     }
 }

@@ -89,6 +89,25 @@ impl<'a> Wait<'a> {
         self.interval = self.interval.min(interval).max(SHORTEST);
     }
 
+    /// For a call that waits for another program: does what a thread does that parks, without parking.
+    #[cfg(feature = "redis")]
+    pub(crate) fn check(&mut self) -> Result<(), WaitError> {
+        let Some(caller) = &mut self.caller else { return Ok(()) };
+        caller.flush();
+        if caller.is_stopping() {
+            return Err(WaitError::ShuttingDown);
+        }
+        caller.is_connected()
+    }
+
+    /// The time until the deadline; `None` if that has passed.
+    #[cfg(feature = "redis")]
+    pub(crate) fn left(&self) -> Result<Option<Duration>, WaitError> {
+        let now = Instant::now();
+        let left = self.deadline.map_or(FOREVER, |at| at.saturating_duration_since(now));
+        if left.is_zero() { self.timed_out() } else { Ok(Some(left)) }
+    }
+
     fn restart(&mut self, timeout: Option<Duration>) {
         let max_wait = self.caller.as_ref().and_then(|caller| caller.max_wait());
         self.limit = max_wait.filter(|max| timeout.is_none_or(|timeout| timeout > *max));

@@ -1,0 +1,16 @@
+-- Appends items while there is room: the bound (0 is none), then the items. Returns how many were appended.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    -- Consumers could not make the group when the memory is full.
+    redis.call('XGROUP', 'CREATE', KEYS[1], 'managers', '0', 'MKSTREAM')
+end
+local max, count = tonumber(ARGV[1]), #ARGV - 1
+if max > 0 then
+    count = math.max(0, math.min(count, max - counts()))
+end
+for i = 2, count + 1 do
+    redis.call('XADD', KEYS[1], '*', 'item', ARGV[i])
+end
+if count > 0 then
+    redis.call('INCRBY', KEYS[2], count)
+end
+return count

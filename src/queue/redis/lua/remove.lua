@@ -1,0 +1,19 @@
+-- Removes items: whether they are done (1 or 0), then for each item its id and the number of its delivery.
+-- Returns for each 1; 0 if it was delivered again since, or is gone.
+local results, removed = {}, 0
+for i = 2, #ARGV, 2 do
+    local id = ARGV[i]
+    local pending = redis.call('XPENDING', KEYS[1], 'managers', id, id, 1)[1]
+    local is_last = pending and pending[4] == tonumber(ARGV[i + 1])
+    if is_last then
+        redis.call('XACK', KEYS[1], 'managers', id)
+        redis.call('XDEL', KEYS[1], id)
+        removed = removed + 1
+    end
+    results[#results + 1] = is_last and 1 or 0
+end
+if ARGV[1] == '1' and removed > 0 then
+    local unfinished = tonumber(redis.call('GET', KEYS[2]) or 0)
+    redis.call('DECRBY', KEYS[2], math.min(removed, unfinished))
+end
+return results

@@ -1,0 +1,2 @@
+-- Returns the two numbers.
+return {counts()}

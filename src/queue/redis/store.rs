@@ -1,0 +1,248 @@
+//! What a queue asks of Redis. The scripts in `lua/` run atomically.
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use redis::{Connection, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
+
+use super::server::{Node, Server};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::object::stored::Item;
+use crate::pickle::Pickle;
+use crate::value::Value;
+
+/// The consumer group.
+const GROUP: &str = "managers";
+
+/// The consumer of the items that somebody has.
+const TAKEN: &str = "taken";
+
+/// The consumer of the items that came back.
+const FREE: &str = "free";
+
+/// The most items that one command handles.
+pub(super) const CHUNK: usize = 1000;
+
+/// The keys of one queue, on their node of the cluster.
+pub(super) struct Store {
+    server: Arc<Server>,
+    node: Mutex<Node>,
+    items: String,
+    unfinished: String,
+}
+
+/// An item that was taken.
+pub(super) struct Found {
+    pub(super) tag: Tag,
+    pub(super) item: Item,
+}
+
+/// A delivery of an item: the id of its entry in the stream, and the number of the delivery, which starts at 1. Once an
+/// item is delivered again, its earlier tags change nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub(super) id: String,
+    pub(super) times: u32,
+}
+
+/// The number of items that can be taken, and of those that somebody has.
+pub(super) struct Counts {
+    pub(super) ready: usize,
+    pub(super) taken: usize,
+}
+
+/// The names and values in an entry.
+type Fields = Vec<Vec<u8>>;
+
+/// For each stream, its name and entries.
+type Streams = Option<Vec<(String, Vec<(String, Fields)>)>>;
+
+macro_rules! scripts {
+    ($($name:ident: $flags:literal $($file:literal)+;)*) => {
+        $(static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!("#!lua", $flags, "\n" $(, include_str!(concat!("lua/", $file, ".lua")))+))
+        });)*
+    };
+}
+
+// A Redis that is out of memory refuses puts only.
+scripts! {
+    PUT: "" "counts" "put";
+    TAKE: " flags=allow-oom" "take";
+    MARK: " flags=allow-oom" "mark";
+    REMOVE: " flags=allow-oom" "remove";
+    TASK_DONE: " flags=allow-oom" "task_done";
+    PEEK: " flags=no-writes" "peek";
+    COUNTS: " flags=no-writes" "counts" "return_counts";
+}
+
+impl Store {
+    pub(super) fn new(server: Arc<Server>, name: &str) -> Result<Self, Error> {
+        if name.is_empty() || name.contains(['{', '}']) {
+            let text =
+                format!("queue name {name:?}: a name in Redis is not empty, and has no braces");
+            return Err(Error::invalid(text));
+        }
+        // The part in braces decides the node of a cluster: the same for both keys.
+        let key = |part: &str| format!("basemanager:{{{name}}}:{part}");
+        let (items, unfinished) = (key("items"), key("unfinished"));
+        Ok(Self { server, node: Mutex::default(), items, unfinished })
+    }
+
+    /// Appends the first items, up to as many as a queue of `maxsize` has room for, and returns their number.
+    pub(super) fn put(&self, items: &[Vec<u8>], maxsize: usize) -> RedisResult<usize> {
+        self.script(&PUT, |script| {
+            script.arg(maxsize).arg(items);
+        })
+    }
+
+    /// Takes up to `max` items; none after `bytes` bytes.
+    pub(super) fn take(&self, max: usize, bytes: usize) -> RedisResult<Vec<Found>> {
+        let found: Vec<(String, Fields, u32)> = self.script(&TAKE, |script| {
+            script.arg(max).arg(bytes);
+        })?;
+        let found = found
+            .into_iter()
+            .map(|(id, fields, times)| Found { tag: Tag { id, times }, item: item(fields) });
+        Ok(found.collect())
+    }
+
+    /// Takes an item that was never taken, and waits in Redis for up to `time`.
+    pub(super) fn take_new(&self, time: Duration) -> RedisResult<Option<Found>> {
+        let mut read = redis::cmd("XREADGROUP");
+        // 0 would block forever.
+        read.arg("GROUP")
+            .arg(GROUP)
+            .arg(TAKEN)
+            .arg("COUNT")
+            .arg(1)
+            .arg("BLOCK")
+            .arg(millis(time).max(1));
+        read.arg("STREAMS").arg(&self.items).arg(">");
+        let streams: Streams = self.run(|connection| read.query(connection))?;
+        let entry = streams.and_then(|mut streams| streams.pop()?.1.pop());
+        Ok(entry.map(|(id, fields)| Found { tag: Tag { id, times: 1 }, item: item(fields) }))
+    }
+
+    /// Takes back what nobody has used for this time.
+    pub(super) fn take_back(&self, idle: Duration) -> RedisResult<()> {
+        let mut from = "0-0".to_owned();
+        loop {
+            let mut claim = redis::cmd("XAUTOCLAIM");
+            claim.arg(&self.items).arg(GROUP).arg(FREE).arg(millis(idle)).arg(&from);
+            claim.arg("COUNT").arg(CHUNK).arg("JUSTID");
+            let (next, _, _): (String, Vec<String>, Vec<String>) =
+                self.run(|connection| claim.query(connection))?;
+            if next == "0-0" {
+                return Ok(());
+            }
+            from = next;
+        }
+    }
+
+    /// Keeps items from being taken back, as if they had been unused only for the time given for each.
+    pub(super) fn keep(&self, items: &[(Tag, Duration)]) -> RedisResult<Vec<bool>> {
+        let marks = items.iter().map(|(tag, idle)| (tag, tag.times, *idle));
+        self.mark(TAKEN, marks)
+    }
+
+    /// Lets every manager take these items, which remember this number of deliveries.
+    pub(super) fn release(&self, items: &[(Tag, u32)]) -> RedisResult<Vec<bool>> {
+        self.mark(FREE, items.iter().map(|(tag, times)| (tag, *times, Duration::ZERO)))
+    }
+
+    fn mark<'a>(
+        &self,
+        consumer: &str,
+        items: impl Iterator<Item = (&'a Tag, u32, Duration)>,
+    ) -> RedisResult<Vec<bool>> {
+        self.script(&MARK, |script| {
+            script.arg(consumer);
+            for (tag, times, idle) in items {
+                script.arg(&tag.id).arg(tag.times).arg(times).arg(millis(idle));
+            }
+        })
+    }
+
+    /// Removes items. Tells which of them were there, and had not been delivered again.
+    pub(super) fn remove(&self, items: &[Tag], are_done: bool) -> RedisResult<Vec<bool>> {
+        self.script(&REMOVE, |script| {
+            script.arg(u8::from(are_done));
+            for tag in items {
+                script.arg(&tag.id).arg(tag.times);
+            }
+        })
+    }
+
+    /// Counts an item that was removed already as done; `false` if all were.
+    pub(super) fn task_done(&self) -> RedisResult<bool> {
+        self.script(&TASK_DONE, |_| ())
+    }
+
+    pub(super) fn counts(&self) -> RedisResult<Counts> {
+        let (ready, taken) = self.script(&COUNTS, |_| ())?;
+        Ok(Counts { ready, taken })
+    }
+
+    /// The number of items that were put and are not done.
+    pub(super) fn unfinished(&self) -> RedisResult<usize> {
+        let count: Option<usize> =
+            self.run(|connection| redis::cmd("GET").arg(&self.unfinished).query(connection))?;
+        Ok(count.unwrap_or(0))
+    }
+
+    /// Copies up to `max` items; none after `bytes` bytes.
+    pub(super) fn peek(&self, max: usize, bytes: usize) -> RedisResult<Vec<Item>> {
+        let found: Vec<Fields> = self.script(&PEEK, |script| {
+            script.arg(max).arg(bytes);
+        })?;
+        Ok(found.into_iter().map(item).collect())
+    }
+
+    fn script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        args: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> RedisResult<T> {
+        let mut invocation = script.prepare_invoke();
+        invocation.key(&self.items).key(&self.unfinished);
+        args(&mut invocation);
+        self.run(|connection| invocation.invoke(connection))
+    }
+
+    /// Runs commands. If they fail because the queue is new, or its keys were deleted, makes the consumer group, and runs
+    /// them again: they do nothing before they fail.
+    fn run<T>(&self, commands: impl Fn(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
+        self.server.run(&self.node, |connection| match commands(connection) {
+            Err(error) if error.code() == Some("NOGROUP") => {
+                self.create_group(connection)?;
+                commands(connection)
+            }
+            result => result,
+        })
+    }
+
+    /// Items that are in the stream already are for the group.
+    fn create_group(&self, connection: &mut Connection) -> RedisResult<()> {
+        let mut create = redis::cmd("XGROUP");
+        create.arg("CREATE").arg(&self.items).arg(GROUP).arg("0").arg("MKSTREAM");
+        create.exec(connection).or_else(|error: RedisError| match error.code() {
+            // Another manager was faster.
+            Some("BUSYGROUP") => Ok(()),
+            _ => Err(error),
+        })
+    }
+}
+
+/// The item in an entry. Bytes that are no pickle, which another program put, become `bytes`.
+fn item(fields: Fields) -> Item {
+    let bytes = fields.into_iter().nth(1).unwrap_or_default();
+    let pickle = Pickle::from_bytes(&bytes, &Limits::NONE);
+    pickle.or_else(|_| Pickle::encode(&Value::Bytes(bytes))).unwrap_or(Pickle::none()).into()
+}
+
+fn millis(time: Duration) -> u64 {
+    // Redis counts in 64 bits with a sign.
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(u64::MAX >> 2)
+}

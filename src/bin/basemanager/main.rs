@@ -10,6 +10,7 @@ mod call;
 mod close;
 mod connect;
 mod doctor;
+mod engine;
 mod failure;
 mod get;
 mod json;

@@ -8,10 +8,13 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use basemanager::{Address, BoundListener, Manager, Queue, Registration, Server};
+#[cfg(feature = "redis")]
+use basemanager::Redis;
+use basemanager::{Address, BoundListener, Manager, Queue, QueueStats, Registration, Server};
 use clap::ArgAction;
 
 use crate::connect::{key_from_environment, read_or_create_key};
+use crate::engine::{Engine, Served};
 use crate::failure::{Failure, one_line};
 use crate::signals::{self, Request};
 use crate::snapshot::{Entry, MAX_NAME, Queues, State};
@@ -39,6 +42,10 @@ pub(crate) struct Serve {
     /// Maximum number of queues, including those that clients create by name
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_queues: usize,
+    /// Keep the queues in Redis or Valkey, where other managers share them: redis://[user:password@]host[:port]
+    #[cfg(feature = "redis")]
+    #[arg(long, value_name = "URL", env = "BASEMANAGER_REDIS", hide_env_values = true)]
+    redis: Option<String>,
     /// Also share the types of Python's SyncManager
     #[arg(long)]
     sync_types: bool,
@@ -80,6 +87,11 @@ const DEFAULT: &str = "127.0.0.1:5000";
 /// Typeids that are not queues.
 const RESERVED: [&str; 3] = ["queue", "stats", "close"];
 
+/// The error of a setting.
+fn usage(error: basemanager::Error) -> Failure {
+    Failure::usage(Failure::from(error).message)
+}
+
 fn log(line: &str) {
     // A log that nobody reads stops nothing.
     let _ = writeln!(io::stderr(), "{line}");
@@ -87,12 +99,17 @@ fn log(line: &str) {
 
 impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let queues = Queues { by_name: self.queues()?, ..Queues::default() };
+        let engine = Engine {
+            #[cfg(feature = "redis")]
+            redis: self.redis.as_deref().map(Redis::new).transpose().map_err(usage)?,
+        };
+        let queues = Queues { by_name: self.queues(&engine)?, ..Queues::default() };
         let state = Arc::new(State {
             queues: Mutex::new(queues),
             handle: OnceLock::new(),
             started: Instant::now(),
             max_queues: self.max_queues,
+            engine,
         });
         let signalled = state.clone();
         // Without a drain, calls that wait end with the manager (EOFError), and not with their queue (ShutDown).
@@ -132,10 +149,19 @@ impl Serve {
                 return;
             }
             for (name, entry) in state.all() {
+                let is_logged = self.verbose > 0 && second.is_multiple_of(60);
+                if !is_logged && !entry.queue.is_in_memory() {
+                    continue;
+                }
                 let found = entry.queue.stats();
-                if self.verbose > 0 && second.is_multiple_of(60) {
-                    let (items, puts, gets) = (found.items, found.puts, found.gets);
-                    log(&format!("{}: {items} items, {puts} puts, {gets} gets", one_line(&name)));
+                if is_logged {
+                    let text = match found {
+                        Ok(QueueStats { items, puts, gets, .. }) => {
+                            format!("{items} items, {puts} puts, {gets} gets")
+                        }
+                        Err(error) => one_line(&error.to_string()),
+                    };
+                    log(&format!("{}: {text}", one_line(&name)));
                 }
             }
         }
@@ -156,7 +182,7 @@ impl Serve {
             manager = manager.register_sync_types();
         }
         for (name, entry) in state.all() {
-            manager = manager.share(name, &entry.queue);
+            manager = manager.share(name, entry.queue);
         }
         let (by_name, reported) = (state.clone(), state.clone());
         manager = manager
@@ -178,11 +204,11 @@ impl Serve {
         let address = self.address.clone().or_else(|| env::var("BASEMANAGER_ADDRESS").ok());
         let address = Address::from(address.unwrap_or_else(|| DEFAULT.to_owned()));
         // Whatever the reason, it is not that no manager answers.
-        manager.bind(address).map_err(|error| Failure::usage(Failure::from(error).message))
+        manager.bind(address).map_err(usage)
     }
 
     /// Makes the queues; those for dead letters first.
-    fn queues(&self) -> Result<BTreeMap<String, Entry>, Failure> {
+    fn queues(&self, engine: &Engine) -> Result<BTreeMap<String, Entry>, Failure> {
         let mut made = BTreeMap::new();
         let mut left: Vec<&Spec> = self.queues.iter().collect();
         for spec in &left {
@@ -205,13 +231,14 @@ impl Serve {
             };
             if let Some(next) = left.iter().position(|spec| is_next(spec, &left)) {
                 let spec = left.remove(next);
-                let dead = spec.dead.as_ref().map(|dead| {
-                    made.entry(dead.clone())
-                        .or_insert_with(|| Entry { queue: Queue::new(), lease: None })
-                        .queue
-                        .clone()
-                });
-                made.insert(spec.name.clone(), spec.build(dead.as_ref()));
+                if let Some(dead) = spec.dead.as_ref().filter(|dead| !made.contains_key(*dead)) {
+                    let queue = engine.queue(dead, Queue::options(), None).map_err(usage)?;
+                    made.insert(dead.clone(), Entry { queue, lease: None });
+                }
+                let dead = spec.dead.as_ref().and_then(|dead| made.get(dead));
+                let queue =
+                    spec.build(engine, dead.map(|dead| dead.queue.clone())).map_err(usage)?;
+                made.insert(spec.name.clone(), Entry { queue, lease: spec.lease });
             }
             if left.len() == before {
                 return Err(Failure::usage("queues are the dead letters of one another"));
@@ -234,7 +261,7 @@ struct Spec {
 }
 
 impl Spec {
-    fn build(&self, dead: Option<&Queue>) -> Entry {
+    fn build(&self, engine: &Engine, dead: Option<Served>) -> basemanager::Result<Served> {
         let mut options = Queue::options().maxsize(self.maxsize).max_bytes(self.max_bytes);
         if self.at_least_once {
             options = options.at_least_once();
@@ -242,10 +269,8 @@ impl Spec {
         if let Some(lease) = self.lease {
             options = options.lease(lease);
         }
-        if let Some(dead) = dead {
-            options = options.dead_letters(self.deliveries.unwrap_or(5), dead);
-        }
-        Entry { queue: options.build(), lease: self.lease }
+        let dead = dead.map(|dead| (self.deliveries.unwrap_or(5), dead));
+        engine.queue(&self.name, options, dead)
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use basemanager::{Exception, Queue, ServerHandle, Value};
 
+use crate::engine::{Engine, Served};
+
 /// The queues of a manager by name, and what else is reported.
 pub(crate) struct State {
     pub(crate) queues: Mutex<Queues>,
@@ -14,6 +16,7 @@ pub(crate) struct State {
     pub(crate) handle: OnceLock<ServerHandle>,
     pub(crate) started: Instant,
     pub(crate) max_queues: usize,
+    pub(crate) engine: Engine,
 }
 
 /// The queues by name.
@@ -29,13 +32,13 @@ pub(crate) const MAX_NAME: usize = 255;
 
 #[derive(Clone)]
 pub(crate) struct Entry {
-    pub(crate) queue: Queue,
+    pub(crate) queue: Served,
     pub(crate) lease: Option<Duration>,
 }
 
 impl State {
     /// The queue of this name, which is created on first use.
-    pub(crate) fn queue(&self, name: &str) -> Result<Queue, Exception> {
+    pub(crate) fn queue(&self, name: &str) -> Result<Served, Exception> {
         let mut queues = self.lock();
         if let Some(entry) = queues.by_name.get(name) {
             return Ok(entry.queue.clone());
@@ -52,9 +55,9 @@ impl State {
                 name.len()
             )));
         }
-        let queue = Queue::new();
+        let queue = self.engine.queue(name, Queue::options(), None)?;
         if queues.refuse_puts {
-            queue.shutdown(false);
+            queue.refuse_puts();
         }
         queues.by_name.insert(name.to_owned(), Entry { queue: queue.clone(), lease: None });
         Ok(queue)
@@ -68,7 +71,7 @@ impl State {
     pub(crate) fn refuse_puts(&self) {
         let mut queues = self.lock();
         queues.refuse_puts = true;
-        queues.by_name.values().for_each(|entry| entry.queue.shutdown(false));
+        queues.by_name.values().for_each(|entry| entry.queue.refuse_puts());
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -76,13 +79,17 @@ impl State {
     }
 
     /// The dict that the typeid `stats` returns.
-    pub(crate) fn to_value(&self) -> Value {
+    ///
+    /// # Errors
+    /// `ConnectionError` if the queues are in a Redis that is unavailable.
+    pub(crate) fn to_value(&self) -> Result<Value, Exception> {
         let seconds = |time: Option<Duration>| Value::from(time.map(|time| time.as_secs_f64()));
         let queues = self.all().into_iter().map(|(name, Entry { queue, lease })| {
-            let stats = queue.stats();
+            let stats = queue.stats()?;
+            let bytes = queue.is_in_memory().then_some(stats.bytes);
             let stats = dict([
                 ("items", stats.items.into()),
-                ("bytes", stats.bytes.into()),
+                ("bytes", bytes.into()),
                 ("unacked", stats.unacknowledged.into()),
                 ("waiting", stats.waiting_getters.into()),
                 ("puts", stats.puts.into()),
@@ -93,11 +100,11 @@ impl State {
                 ("oldest", seconds(stats.oldest)),
                 ("lease", seconds(lease)),
             ]);
-            (Value::from(name), stats)
+            Ok((Value::from(name), stats))
         });
-        let queues = Value::Dict(queues.collect());
+        let queues = Value::Dict(queues.collect::<Result<_, Exception>>()?);
         let server = self.handle.get().map(ServerHandle::stats).unwrap_or_default();
-        dict([
+        Ok(dict([
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("uptime", self.started.elapsed().as_secs_f64().into()),
             ("connections", server.connections.into()),
@@ -105,7 +112,7 @@ impl State {
             ("objects", server.objects.into()),
             ("memory", memory().into()),
             ("queues", queues),
-        ])
+        ]))
     }
 }
 

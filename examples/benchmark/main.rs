@@ -9,6 +9,7 @@
 //!  connection  the client, the same for all     pickle   what it asks managers
 //!  load        a round of threads               flows    the works that all servers do
 //!  python      unmodified Python clients        growth   many connections, many items
+//!  shared      managers that share a Redis
 //!  wire        the handshake                    program  the commands put and get
 //! ```
 //! An operation is a request with its reply. The servers take turns, round by round; a figure is the
@@ -32,6 +33,8 @@ mod pickle;
 mod program;
 mod python;
 mod server;
+#[cfg(feature = "redis")]
+mod shared;
 #[path = "../../tests/support/wire.rs"]
 mod wire;
 
@@ -53,14 +56,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Unmodified Python clients: a work, and their number.
 const PYTHONS: [(&str, usize); 3] = [("python1", 1), ("python2", 2), ("python8", 8)];
 /// Works that are not done by all servers.
-const OTHERS: [&str; 7] = ["connect", "batch", "program", "tap", "idle", "memory", "growth"];
+const OTHERS: [&str; 8] =
+    ["connect", "batch", "redis", "program", "tap", "idle", "memory", "growth"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let result = match &args[..] {
         [flag, role, rest @ ..] if flag == "--role" => match (role.as_str(), rest) {
             ("echo", []) => echo::serve(),
-            ("manager", []) => server::serve(),
+            ("manager", []) => server::serve(basemanager::Queue::new()),
+            #[cfg(feature = "redis")]
+            ("redis-manager", [address]) => shared::serve(address),
             ("guard", [program, rest @ ..]) => child::guard(program, rest),
             _ => Err(format!("no role {role:?}").into()),
         },
@@ -113,7 +119,7 @@ fn run(args: &[String]) -> Result<()> {
     }
     let mut cpython = python.as_ref().map(|(python, _)| Server::cpython(python)).transpose()?;
     let found = Command::new("redis-server").arg("--version").output();
-    let redis = if found.is_ok() { Some(Server::redis()?) } else { None };
+    let redis = if found.is_ok() { Some(Server::redis(None)?) } else { None };
     match &found {
         Ok(output) => eprintln!("{}", String::from_utf8_lossy(&output.stdout).trim()),
         Err(_) => eprintln!("no redis-server: it is not measured"),
@@ -143,6 +149,19 @@ fn run(args: &[String]) -> Result<()> {
             others.push(python::batch(python, own, plan)?);
             eprintln!();
         }
+    }
+    #[cfg(feature = "redis")]
+    if let (Some((python, _)), [Some(own), ..]) = (&python, &servers)
+        && wanted("redis")
+        && found.is_ok()
+    {
+        eprint!("redis ");
+        others.extend(shared::turns(python, own, plan)?);
+        eprintln!();
+    }
+    #[cfg(not(feature = "redis"))]
+    if wanted("redis") {
+        eprintln!("no queues in Redis: build it with --features redis to measure them");
     }
     servers = Default::default();
     drop(servers);

@@ -1,10 +1,13 @@
-"""The Python side of the benchmark, a server or an unmodified client: serve | turn PORT | batch PORT | connect PORT
+"""The Python side of the benchmark, a server or an unmodified client: serve | turn PORT | batch PORT | connect PORT |
+redis PORT (of Redis itself)
 
 It ends with its standard input.
 """
 
 import os
+import pickle
 import queue
+import socket
 import statistics
 import sys
 import threading
@@ -50,9 +53,45 @@ def measure(once):
         print(len(times), last - begin, statistics.median(times), flush=True)
 
 
+def redis(port):
+    """Puts and gets with the commands that a manager uses, without a library, which would be slower."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    replies = connection.makefile("rb")
+
+    def send(*commands):
+        data = []
+        for words in commands:
+            data.append(b"*%d\r\n" % len(words))
+            data += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
+        connection.sendall(b"".join(data))
+        return [reply() for _ in commands]
+
+    def reply():
+        line = replies.readline()
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"*":
+            return [reply() for _ in range(int(rest))]
+        return replies.read(int(rest) + 2)[:-2] if kind == b"$" and rest != b"-1" else rest
+
+    consumer = b"%d" % os.getpid()
+    send([b"XGROUP", b"CREATE", b"direct", b"clients", b"0", b"MKSTREAM"])
+
+    def turn():
+        send([b"XADD", b"direct", b"*", b"item", pickle.dumps(7)])
+        read = b"XREADGROUP", b"GROUP", b"clients", consumer, b"COUNT", b"1", b"STREAMS", b"direct", b">"
+        [[[_, [[number, [_, item]]]]]] = send(read)
+        pickle.loads(item)
+        send([b"XACK", b"direct", b"clients", number], [b"XDEL", b"direct", number])
+
+    measure(turn)
+
+
 def main(role, *port):
     if role == "serve":
         serve()
+    elif role == "redis":
+        redis(int(*port))
     elif role == "connect":
         measure(lambda: connect(int(*port)).qsize())
     else:

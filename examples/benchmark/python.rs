@@ -23,25 +23,28 @@ pub(crate) fn find() -> Option<(OsString, String)> {
     })
 }
 
-/// What a client says of a round: how often, in how many seconds, the median of seconds.
-fn rounds(
-    sides: [(&str, &Server); 2],
+/// What a client says of a round: how often, in how many seconds, the median of seconds. The clients of a side take
+/// turns to choose one of its servers.
+pub(crate) fn rounds<const N: usize>(
+    sides: [(&str, &[&Server]); N],
     clients: usize,
     python: &OsString,
     (rounds, time): (usize, Duration),
-) -> Result<[Vec<[f64; 2]>; 2]> {
+) -> Result<[Vec<[f64; 2]>; N]> {
     let mut running = Vec::new();
-    for (role, server) in sides {
-        let port = server.address.rsplit(':').next().unwrap_or_default();
-        let name = format!("a Python client of {}", server.name);
-        let start = || Child::python(&name, python, &[role, port]);
-        let mut clients = (0..clients).map(|_| start()).collect::<Result<Vec<_>>>()?;
+    for (role, servers) in sides {
+        let start = |server: &&Server| {
+            let port = server.address.rsplit(':').next().unwrap_or_default();
+            Child::python(&format!("a Python client of {}", server.name), python, &[role, port])
+        };
+        let chosen = servers.iter().cycle().take(clients);
+        let mut clients = chosen.map(start).collect::<Result<Vec<_>>>()?;
         for client in &mut clients {
             client.line()?;
         }
         running.push(clients);
     }
-    let mut results = [Vec::new(), Vec::new()];
+    let mut results = [(); N].map(|()| Vec::new());
     for _ in 0..rounds {
         for (clients, results) in running.iter_mut().zip(&mut results) {
             for client in clients.iter_mut() {
@@ -72,7 +75,8 @@ pub(crate) fn turns(
     servers: [&Server; 2],
     plan: (usize, Duration),
 ) -> Result<String> {
-    let [own, other] = rounds(servers.map(|server| ("turn", server)), clients, python, plan)?;
+    let [own, other] =
+        rounds([("turn", &servers[..1]), ("turn", &servers[1..])], clients, python, plan)?;
     let ratio = median(own.iter().zip(&other).map(|([own, _], [other, _])| own / other));
     // A turn is two operations; the latency is half of a turn's.
     let rate = |of: &[[f64; 2]]| count(2.0 * median(of.iter().map(|[rate, _]| *rate)));
@@ -90,7 +94,8 @@ pub(crate) fn connect(
     servers: [&Server; 2],
     plan: (usize, Duration),
 ) -> Result<[String; 2]> {
-    let [own, other] = rounds(servers.map(|server| ("connect", server)), 1, python, plan)?;
+    let [own, other] =
+        rounds([("connect", &servers[..1]), ("connect", &servers[1..])], 1, python, plan)?;
     let middle = |of: Vec<[f64; 2]>| median(of.iter().map(|[_, middle]| middle * 1000.0));
     Ok([
         "connect: a Python client connects, creates, calls once".to_owned(),
@@ -104,7 +109,7 @@ pub(crate) fn batch(
     own: &Server,
     plan: (usize, Duration),
 ) -> Result<[String; 2]> {
-    let [turns, batches] = rounds([("turn", own), ("batch", own)], 1, python, plan)?;
+    let [turns, batches] = rounds([("turn", &[own]), ("batch", &[own])], 1, python, plan)?;
     let ratios = turns.iter().zip(&batches).map(|([turn, _], [batch, _])| 1000.0 * batch / turn);
     let ratio = median(ratios);
     let items = |of: &[[f64; 2]], each| count(each * median(of.iter().map(|[rate, _]| *rate)));

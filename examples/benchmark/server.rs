@@ -7,7 +7,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use basemanager::{Manager, Queue};
+use basemanager::Manager;
+use basemanager::object::Return;
 
 use crate::child::{Child, until_input_ends};
 use crate::connection::{Connection, Language};
@@ -48,16 +49,27 @@ impl Server {
         Self::started("the manager", Child::role("the manager", &["manager"])?, Language::Manager)
     }
 
+    /// A manager whose queue is in Redis.
+    #[cfg(feature = "redis")]
+    pub(crate) fn on_redis(redis: &Self) -> Result<Self> {
+        let child = Child::role("a manager on Redis", &["redis-manager", &redis.address])?;
+        Self::started("a manager on Redis", child, Language::Manager)
+    }
+
     pub(crate) fn cpython(python: &OsString) -> Result<Self> {
         let child = Child::python("CPython's manager", python, &["serve"])?;
         Self::started("CPython's manager", child, Language::Manager)
     }
 
-    pub(crate) fn redis() -> Result<Self> {
+    /// Keeps items on the disk if there is a directory for them.
+    pub(crate) fn redis(directory: Option<&str>) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
         let args = ["guard", "redis-server", "--bind", "127.0.0.1", "--port", &port];
-        let rest = ["--save", "", "--appendonly", "no", "--loglevel", "warning"];
-        let child = Child::role("Redis", &[&args[..], &rest].concat())?;
+        let rest = ["--save", "", "--loglevel", "warning"];
+        let kept = directory.map_or(vec!["--appendonly", "no"], |directory| {
+            vec!["--appendonly", "yes", "--dir", directory]
+        });
+        let child = Child::role("Redis", &[&args[..], &rest, &kept].concat())?;
         let address = format!("127.0.0.1:{port}");
         let until = Instant::now() + PATIENCE;
         while let Err(error) = Connection::open(&address, Language::Redis) {
@@ -159,10 +171,9 @@ fn resp(words: &[&[u8]]) -> Vec<u8> {
 }
 
 /// This crate's manager, as what is measured.
-pub(crate) fn serve() -> Result<()> {
-    let tasks = Queue::new();
+pub(crate) fn serve(tasks: impl Into<Return>) -> Result<()> {
     let server = Manager::new(KEY)
-        .share("task_queue", &tasks)
+        .share("task_queue", tasks)
         .log(|event| eprintln!("manager: {event}"))
         .bind("127.0.0.1:0")?;
     say_address(&server.address().to_string())?;

@@ -22,6 +22,7 @@
 //! - [`security`]: what the key protects, and what it does not.
 //! - [`promises`]: what is promised, with the tests that check it.
 //! - [`speed`]: figures, next to Redis and CPython.
+//! - `redis` (with the feature `redis`): queues that several managers share, and what they promise.
 //! - [`differences`]: where the types of `SyncManager` differ from CPython's.
 //! - [`python`]: Python's names, and their equivalents in Rust.
 //! - [`walk`]: one `put` and one blocked `get`, through the code.
@@ -75,6 +76,10 @@ pub mod speed {}
 
 #[doc = include_str!("differences.md")]
 pub mod differences {}
+
+#[cfg(feature = "redis")]
+#[doc = include_str!("redis.md")]
+pub mod redis {}
 
 #[doc = include_str!("python.md")]
 pub mod python {}

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::Page;
+use super::{Page, shell};
 use crate::support::{PATIENCE, Process, example, own_address, pythons};
 
 #[test]
@@ -18,6 +18,19 @@ fn commands_of_the_reference_pages() {
     let mut speed = Page::open("speed.md");
     assert!(speed.next("sh").contains("--example benchmark"));
     speed.end();
+}
+
+#[test]
+fn manager_of_the_page_about_redis_starts_without_redis() {
+    let mut page = Page::open("redis.md");
+    let command = page.next("sh").replace(" :5000 ", " 127.0.0.1:0 ");
+    // HAProxy's.
+    page.diagram();
+    page.end();
+    if cfg!(feature = "redis") {
+        let mut shell = shell(&format!("exec {command}"));
+        Process::start("serve", shell.env("MANAGER_AUTHKEY", "key")).address();
+    }
 }
 
 #[test]

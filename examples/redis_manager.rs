@@ -1,6 +1,7 @@
-//! A manager whose queues are in Redis: start several with one URL, and their clients share the queues.
+//! A manager whose queues are in Redis. Start several, each on a port of its own: their clients share the queues.
 //!
-//! `cargo run --release --features redis --example redis_manager [ADDRESS [URL [LEASE]]]`; LEASE is in seconds.
+//! `cargo run --release --features redis --example redis_manager [ADDRESS [URL [LEASE]]]`. URL defaults to
+//! `redis://127.0.0.1/`. LEASE is in seconds, and defaults to 60.
 
 mod common;
 
@@ -17,7 +18,7 @@ fn run() -> Result<()> {
     let lease = lease.map_err(|error| Error::conversion(format!("LEASE: {error}")))?;
     let redis = Redis::new(&url)?;
     let failed = redis.queue("failed", Queue::options())?;
-    // What the consumers of a manager had that is gone goes to those of the others.
+    // If a manager dies, the others deliver the items of its consumers again.
     let jobs = redis.queue("jobs", Queue::options().lease(Duration::from_secs(lease)))?;
     let server = Manager::new(common::authkey())
         .share("jobs", jobs.dead_letters(5, &failed)?)
@@ -27,7 +28,7 @@ fn run() -> Result<()> {
         .log(|event| eprintln!("{event}"))
         .bind(common::address())?;
     println!("listening on {}", server.address());
-    // Whoever waits for this line may read it through a pipe.
+    // A program that waits for this line may read it through a pipe.
     let _ = std::io::stdout().flush();
     server.serve_forever()
 }

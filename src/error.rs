@@ -94,6 +94,9 @@ impl Error {
 
     /// Whether the manager may have carried out the failed call, or may still do so. Then repeating it could do
     /// it twice. Otherwise the call was not sent, or the manager answered that it failed.
+    ///
+    /// This includes Python's `ConnectionError`, which a queue in Redis raises if Redis is unavailable or does not answer the
+    /// manager.
     #[must_use]
     pub fn may_have_taken_effect(&self) -> bool {
         matches!(
@@ -103,7 +106,7 @@ impl Error {
                 | Self::TimedOut
                 | Self::Protocol { .. }
                 | Self::Limit { .. }
-        )
+        ) || self.raised("builtins", "ConnectionError")
     }
 
     /// Whether a timeout elapsed.

@@ -66,8 +66,8 @@
 //!
 //! # Several managers
 //!
-//! With the feature `redis`, a queue can be in a Redis server, which managers on several hosts share (`Redis`). The page
-//! `guide::redis` tells when to use one, and what it promises.
+//! With the feature `redis`, several managers, also on different hosts, can share a queue that is stored in a Redis server
+//! (`Redis`). The page `guide::redis` says when to use such a queue, and what it guarantees.
 //!
 //! # Blocking
 //!

@@ -22,7 +22,7 @@
 //! - [`security`]: what the key protects, and what it does not.
 //! - [`promises`]: what is promised, with the tests that check it.
 //! - [`speed`]: figures, next to Redis and CPython.
-//! - `redis` (with the feature `redis`): queues that several managers share, and what they promise.
+//! - `redis` (with the feature `redis`): queues stored in Redis, shared by several managers.
 //! - [`differences`]: where the types of `SyncManager` differ from CPython's.
 //! - [`python`]: Python's names, and their equivalents in Rust.
 //! - [`walk`]: one `put` and one blocked `get`, through the code.

@@ -105,7 +105,9 @@ impl<D: Leased> Owners<D> {
         if taken.expired == 0 && taken.items.is_empty() {
             entry.remove();
         }
-        item.ok_or_else(|| too_late(method))
+        item.ok_or_else(|| {
+            Exception::value_error(format!("{method}() called too late: the item's lease expired"))
+        })
     }
 
     /// Removes all items of this owner, the oldest first.
@@ -139,11 +141,6 @@ impl<D: Leased> Owners<D> {
 /// The error of `nack` for a queue that is not at-least-once.
 pub(super) fn not_at_least_once() -> Exception {
     Exception::value_error("nack() is for at-least-once queues only")
-}
-
-/// The error of `method` for an item whose lease expired.
-pub(super) fn too_late(method: &str) -> Exception {
-    Exception::value_error(format!("{method}() called too late: the item's lease expired"))
 }
 
 #[cfg(test)]

@@ -209,8 +209,12 @@ fn manager_that_was_stopped_delivers_nothing_that_others_did() {
 
 /// The example, whose items are taken over after 5 s.
 pub(crate) fn manager(redis: &Redis) -> Process {
+    manager_at("127.0.0.1:0", redis)
+}
+
+pub(crate) fn manager_at(address: &str, redis: &Redis) -> Process {
     let mut command = Command::new(example("redis_manager"));
-    command.args(["127.0.0.1:0", &redis.url(), "5"]).env("MANAGER_AUTHKEY", KEY);
+    command.args([address, &redis.url(), "5"]).env("MANAGER_AUTHKEY", KEY);
     Process::start("redis_manager", &mut command)
 }
 
@@ -246,9 +250,12 @@ fn task_done_of_item_that_was_taken_over_raises_value_error() {
     let mut slow = one.consumer();
     assert_eq!(slow.get().unwrap(), 1.into());
     // Another manager took it over, because this one was held up.
-    redis.command("XAUTOCLAIM basemanager:{jobs}:items managers taken 0 0-0").unwrap();
+    redis.command("XAUTOCLAIM basemanager:{jobs}:items managers unacknowledged 0 0-0").unwrap();
     let text = raised(slow.task_done().unwrap_err());
-    assert_eq!(text, "ValueError: task_done() called too late: the item's lease expired");
+    assert_eq!(
+        text,
+        "ValueError: task_done() called too late: the item was delivered again, or deleted"
+    );
     assert_eq!(one.queue().len().unwrap(), 0, "the other manager has it");
 }
 
@@ -263,11 +270,11 @@ fn dead_letters_of_crashed_managers_are_counted() {
     assert_eq!(shared.queue().len().unwrap(), 1);
     // Two managers that died with the item.
     let key = "basemanager:{jobs}:items";
-    server.command(&format!("XREADGROUP GROUP managers taken STREAMS {key} >")).unwrap();
-    server.command(&format!("XAUTOCLAIM {key} managers taken 0 0-0")).unwrap();
+    server.command(&format!("XREADGROUP GROUP managers unacknowledged STREAMS {key} >")).unwrap();
+    server.command(&format!("XAUTOCLAIM {key} managers unacknowledged 0 0-0")).unwrap();
     // Long ago.
     let script = "local id = redis.call('XRANGE',KEYS[1],'-','+')[1][1] \
-                  return #redis.call('XCLAIM',KEYS[1],'managers','taken',0,id,'IDLE',100000,'JUSTID')";
+                  return #redis.call('XCLAIM',KEYS[1],'managers','unacknowledged',0,id,'IDLE',100000,'JUSTID')";
     assert_eq!(server.command(&format!("EVAL \"{script}\" 1 {key}")).unwrap(), ":1");
     let mut consumer = shared.consumer();
     until("it is dead", PATIENCE, || {

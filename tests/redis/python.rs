@@ -1,9 +1,13 @@
 //! Unmodified Python clients of managers that share a Redis.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
 use basemanager::{Client, Manager, Queue, RedisQueue, ServerHandle};
 
 use crate::KEY;
-use crate::server::Redis;
+use crate::managers::manager_at;
+use crate::server::{Redis, free_address};
 use crate::support::{PATIENCE, Process, Python, newest_python, python_client, pythons, until};
 
 fn serve(queue: &RedisQueue) -> ServerHandle {
@@ -125,4 +129,44 @@ fn python_sees_connection_error_while_redis_is_down() {
     redis.restart();
     until("it is back", PATIENCE, || client.ask("jobs.qsize()") == "1");
     assert_eq!(client.ask("jobs.get()"), "1");
+}
+
+const GUIDE: &str = include_str!("../../src/guide/redis.md");
+
+#[test]
+fn consumer_of_the_guide_survives_outages_and_restarts() {
+    let (_, code) = GUIDE.split_once("```python\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    let address = free_address();
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let code = code
+        .replace("\"managers.example\", 5000", &format!("{host:?}, {port}"))
+        .replace("b\"secret\"", &format!("b{KEY:?}"));
+    let mut redis = Redis::start();
+    let mut manager = manager_at(&address, &redis);
+    manager.address();
+    for python in pythons() {
+        let mut consumer = python_client(python, &code, &address, KEY);
+        let mut put = |items: RangeInclusive<i64>| {
+            for item in items.clone() {
+                until("it is put", PATIENCE, || {
+                    let jobs =
+                        Client::connect(&*address, KEY).and_then(|client| client.queue("jobs"));
+                    jobs.and_then(|jobs| jobs.put(item)).is_ok()
+                });
+            }
+            // One that was done, and not acknowledged, may come again.
+            let mut left: BTreeSet<_> = items.map(|item| format!("done: {item}")).collect();
+            while !left.is_empty() {
+                left.remove(&consumer.line());
+            }
+        };
+        put(1..=3);
+        redis.restart();
+        put(4..=6);
+        manager.kill();
+        manager = manager_at(&address, &redis);
+        manager.address();
+        put(7..=9);
+    }
 }

@@ -86,6 +86,15 @@ impl Redis {
         self.process.signal("CONT");
     }
 
+    /// Allows this many clients while a function runs.
+    pub(crate) fn with_clients(&self, count: usize, run: impl FnOnce()) {
+        // The limit is for new connections.
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        assert_eq!(say(&mut stream, &format!("CONFIG SET maxclients {count}")).unwrap(), "+OK");
+        run();
+        assert_eq!(say(&mut stream, "CONFIG SET maxclients 100").unwrap(), "+OK");
+    }
+
     /// Runs an inline command; returns the first line of the reply.
     pub(crate) fn command(&self, command: &str) -> std::io::Result<String> {
         ask(&self.address, command)
@@ -93,7 +102,10 @@ impl Redis {
 }
 
 fn ask(address: &str, command: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
+    say(&mut TcpStream::connect(address)?, command)
+}
+
+fn say(stream: &mut TcpStream, command: &str) -> std::io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{command}\r\n").as_bytes())?;
     let mut line = String::new();
@@ -101,7 +113,7 @@ fn ask(address: &str, command: &str) -> std::io::Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind(own_address()).unwrap().local_addr().unwrap().to_string()
 }
 

@@ -42,7 +42,8 @@ pub(crate) struct Serve {
     /// Maximum number of queues, including those that clients create by name
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_queues: usize,
-    /// Keep the queues in Redis or Valkey, where other managers share them: redis://[user:password@]host[:port]
+    /// Store all queues in this Redis or Valkey server (7.0 or newer), where other managers with the same key, address and
+    /// queues share them: redis://[user:password@]host[:port][/database] or redis+unix:///path
     #[cfg(feature = "redis")]
     #[arg(long, value_name = "URL", env = "BASEMANAGER_REDIS", hide_env_values = true)]
     redis: Option<String>,

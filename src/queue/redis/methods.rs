@@ -32,7 +32,7 @@ impl Backend for Shared {
         items.iter().try_for_each(|item| refuse_proxies(&item.data))?;
         let items: Vec<Vec<u8>> = items.iter().map(|item| item.data.to_bytes()).collect();
         let maxsize = self.options.maxsize;
-        // A put that waits learns of a shutdown.
+        // A put that waits also ends when the queue is shut down.
         let may_go_on = || Ok(self.state.lock().puts_end || self.store.counts()?.ready < maxsize);
         let mut count = 0;
         let error = loop {
@@ -104,9 +104,9 @@ impl Backend for Shared {
         self.settle(owner, "nack", Which::Newest, |delivery| {
             let Delivery { tag, .. } = delivery;
             if tag.times >= self.max_deliveries() {
-                return self.bury(delivery);
+                return self.move_to_dead_letters(delivery);
             }
-            Ok(self.store.release(&[(tag.clone(), tag.times)])?.contains(&true))
+            Ok(self.store.requeue(&[(tag.clone(), tag.times)])?.contains(&true))
         })
     }
 
@@ -120,7 +120,7 @@ impl Backend for Shared {
     }
 
     fn len(&self) -> Result<usize, Exception> {
-        let count = self.take_back().and_then(|()| self.store.counts());
+        let count = self.requeue_idle().and_then(|()| self.store.counts());
         Ok(count.map_err(|error| exception(&error))?.ready)
     }
 
@@ -165,8 +165,8 @@ impl SharedObject for Shared {
     }
 
     fn take_back(&self, _: Item, connection: ConnectionId) {
-        // The end of the connection, or the next tick, tells Redis.
-        self.undo(1, Owner::Connection(connection));
+        // Redis learns of it when the connection has ended, or at the next tick.
+        self.requeue_undelivered(1, Owner::Connection(connection));
     }
 
     fn delivered(&self, _: &Item, connection: ConnectionId) {
@@ -178,11 +178,11 @@ impl SharedObject for Shared {
         if let Ok(delivery) = state.owners.remove(owner, "get", Which::Oldest) {
             state.delivered.push(delivery.tag);
         }
-        // Of a batch, all are told together.
+        // Those of a batch are removed together.
         let is_last = !state.owners.has_items(owner);
         drop(state);
         if is_last {
-            // Otherwise the next tick tries again.
+            // If this fails, the next tick tries again.
             let _ = self.flush();
         }
     }
@@ -192,18 +192,19 @@ impl SharedObject for Shared {
             let items = state.owners.remove_all(Owner::Connection(connection));
             items.into_iter().partition(|delivery| delivery.tag.times >= self.max_deliveries())
         });
-        let released = alive.into_iter().map(|Delivery { tag, .. }| {
+        let requeued = alive.into_iter().map(|Delivery { tag, .. }| {
             let times = tag.times;
             (tag, times)
         });
-        self.state.lock().returned.extend(released);
-        // What cannot be told becomes free by itself.
-        let buried = dead.iter().try_for_each(|delivery| self.bury(delivery).map(drop));
-        let _ = self.flush().and(buried);
+        self.state.lock().requeued.extend(requeued);
+        // If Redis is down, the items become idle.
+        let moved =
+            dead.iter().try_for_each(|delivery| self.move_to_dead_letters(delivery).map(drop));
+        let _ = self.flush().and(moved);
     }
 
     fn drain(&self, wait: &mut Wait<'_>) {
-        // Other managers go on: what they can take does not have to be finished here.
+        // Other managers deliver what is left.
         self.change(|state| (state.puts_end, state.gets_end) = (true, true));
         let has_none = |state: &State| state.owners.len() == 0;
         wait.check_every(POLL);
@@ -227,6 +228,6 @@ fn refuse_proxies(item: &Pickle) -> Result<(), Exception> {
         return Ok(());
     }
     Err(Exception::type_error(
-        "an item of a queue in Redis cannot contain proxies: their objects live in one manager only",
+        "an item of a queue in Redis cannot contain a proxy: its object exists in one manager only",
     ))
 }

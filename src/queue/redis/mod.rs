@@ -7,36 +7,39 @@
 //! | `store.rs`, `lua/` | the commands |
 //! | `server.rs` | the connections |
 //!
-//! A queue `jobs` is two keys: the stream `basemanager:{jobs}:items`, and `basemanager:{jobs}:unfinished`, the number of
-//! items that are not done. An item is an entry of the stream, until it is acknowledged. The stream has the consumer group
-//! `managers`, which remembers the items that were taken: when, and how often. The group has two consumers: `taken` for
-//! the items that somebody has, and `free` for those that came back, which are taken before all others.
+//! A queue `jobs` is two keys: the stream `basemanager:{jobs}:items`, and `basemanager:{jobs}:unfinished`, the number of items
+//! that were put and are not done. An item is an entry of the stream until it is acknowledged. The stream has the consumer
+//! group `managers`, which remembers when and how often each item was delivered. The group has two consumers:
+//! `unacknowledged` for items that were delivered, and `requeued` for those that can be delivered again, before all others.
 //!
 //! ```text
-//!  put ──► new ──────────────────► taken ──────────────────────► removed
-//!                                  │   ▲     task_done; plain queue: reply written
-//!   nack, consumer gone, not used  ▼   │
-//!   for the idle time              free┘
+//!           take.lua                         remove.lua: task_done;
+//!                                            plain queue: reply written
+//!  put ──► new ───────────► unacknowledged ──────────────────────────► removed
+//!                           │     ▲
+//!   nack, consumer gone,    ▼     │ take.lua
+//!   idle                    requeued
 //! ```
 //!
-//! Each delivery of an item has a number: Redis counts them. A call that acknowledges or returns an item names the number,
-//! and changes nothing if the item was delivered again since. So a manager that was held up cannot harm, and no manager
-//! has to know what others do.
+//! A *delivery tag* is the id of an item and the number of the delivery, which Redis counts. Commands that acknowledge, requeue
+//! or renew an item have its tag, and change nothing if the item was delivered again meanwhile. So a manager that was
+//! paused cannot acknowledge an item that another one has delivered since, and managers need not coordinate.
+//!
+//! While a client has an item, its manager *renews* the item every 10 s. An item that was not renewed for 30 s, or for its lease if
+//! that is shorter, is *idle*: any manager requeues it.
 //!
 //! | operation | commands | if the manager crashes, or loses its connection, in between |
 //! |---|---|---|
-//! | `put`, `put_many` | `put.lua`: compare with `maxsize`, `XADD`, `INCRBY` | nothing in between. If the reply is lost, the call raises `ConnectionError`, and the items may have been put |
-//! | `get` | 1. `take.lua`: `XPENDING` and `XCLAIM` of free items, `XREADGROUP`; 2. the reply is written | the item is taken, and nobody uses it: it becomes free |
-//! | `get` that waits | `XREADGROUP … BLOCK 1000`, then `take.lua`, and again | the same. If the client is gone by then, the item is released |
-//! | plain queue | 3. `remove.lua`: `XACK`, `XDEL` | after 2: the item becomes free, and is delivered again |
-//! | `task_done`, at-least-once | `remove.lua`: compare the number, `XACK`, `XDEL`, `DECRBY` | nothing in between. If the reply is lost, the call raises `ConnectionError`; calling it again succeeds |
-//! | `nack`, consumer gone | `mark.lua`: compare the number, `XCLAIM` for `free` | before: it becomes free because nobody uses it |
-//! | lease over, manager gone | `XAUTOCLAIM` for `free` of what nobody used for the idle time, once a second while the queue is used | nothing changes |
-//! | consumer takes longer | `mark.lua`, every 10 s: `XCLAIM` makes the item used again | the item becomes free |
-//! | dead letter | 1. `put.lua` on the other queue; 2. `remove.lua` here | after 1: this is repeated, so a dead letter can come twice, and is not lost |
-//! | `join` | `GET`, again and again | nothing changes |
-//!
-//! The idle time is the lease, but at most 30 s.
+//! | `put`, `put_many` | `put.lua`: compare with `maxsize`, `XADD`, `INCRBY` | nothing is in between. If the reply is lost, the call raises `ConnectionError`, and the items may have been put |
+//! | `get` | 1. `take.lua`: `XPENDING` and `XCLAIM` of requeued items, then `XREADGROUP`; 2. the reply is written | the item becomes idle, and is requeued |
+//! | `get` that waits | `XREADGROUP … BLOCK 1000`, then `take.lua`, repeatedly | the same. If the client is gone, the item is requeued at once |
+//! | the same, plain queue | 3. `remove.lua`: `XACK`, `XDEL` | after 2: the item becomes idle, and is delivered again |
+//! | `task_done`, at-least-once | `remove.lua`: compare the tag, `XACK`, `XDEL`, `DECRBY` | nothing is in between. If the reply is lost, the call raises `ConnectionError`, and can be repeated |
+//! | `nack`; the consumer is gone | `mark.lua`: compare the tag, `XCLAIM` for `requeued` | the item becomes idle, and is requeued |
+//! | the lease has expired; the manager is gone | `XAUTOCLAIM` of idle items for `requeued`, once a second while the queue is in use | nothing changes |
+//! | renewal | `mark.lua`: compare the tag, `XCLAIM … IDLE` | the item becomes idle, and is requeued |
+//! | dead letter | 1. `put.lua` on the other queue; 2. `remove.lua` here | after 1: the move is repeated, and the dead-letter queue has the item twice |
+//! | `join` | `GET`, repeatedly | nothing changes |
 
 mod methods;
 mod server;
@@ -55,7 +58,7 @@ use crate::wait::lock;
 use server::{Server, is_unavailable};
 use shared::Shared;
 
-/// How often there is a look at what to repeat and to keep.
+/// The interval of the background thread, which repeats commands that failed and renews items.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A Redis or Valkey server, version 7.0 or newer, or a cluster, for queues that several managers share. Clones use the same
@@ -83,15 +86,17 @@ struct Hub {
 
 /// A queue in Redis: [`Redis::queue`]. Clones refer to the same queue.
 ///
-/// It is for sharing: the process of the manager puts and gets as all others do, with a [`Client`](crate::Client).
-/// Clients call the same methods as those of a [`Queue`](crate::Queue), and each item is the same bytes. The page
-/// `guide::redis` tells what such a queue promises, and what happens when Redis is down.
+/// Pass it to [`Manager::share`](crate::Manager::share), or return it from a callable. Clients call the same methods as
+/// those of a [`Queue`](crate::Queue), and get the same items. The type itself has no `put` or `get`: the manager's own
+/// process uses a [`Client`](crate::Client), too. The page `guide::redis` says what such a queue guarantees, and what happens when
+/// Redis is down.
 #[derive(Clone)]
 pub struct RedisQueue(Arc<Shared>);
 
 impl Redis {
     /// The server of a URL: `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path` for a Unix
-    /// socket. Does not connect yet: Redis may start later.
+    /// socket. Does not connect yet: Redis may start later. Starts a thread, which ends when this server and its queues have been
+    /// dropped.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a wrong URL, [`Error::Io`](crate::Error::Io) if no thread can be
@@ -112,8 +117,9 @@ impl Redis {
         Ok(Self(hub))
     }
 
-    /// The queue `name` in this server. Managers that share it should use the same options, except
-    /// [`maxsize`](QueueOptions::maxsize), which bounds the puts of this manager.
+    /// The queue `name` in this server. All managers that share it must use the same options: a manager with a shorter
+    /// lease requeues items on which consumers of other managers still work. [`maxsize`](QueueOptions::maxsize) is compared
+    /// with the items of all managers.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) if the name is empty or contains braces, or for the options
@@ -122,11 +128,13 @@ impl Redis {
     /// [`RedisQueue::dead_letters`].
     pub fn queue(&self, name: &str, options: QueueOptions) -> Result<RedisQueue> {
         if options.max_bytes > 0 {
-            return Err(Error::invalid("max_bytes is not for queues in Redis: see its maxmemory"));
+            return Err(Error::invalid(
+                "max_bytes is not supported by queues in Redis, which has the setting maxmemory",
+            ));
         }
         if options.dead_letters.is_some() {
             return Err(Error::invalid(
-                "dead letters of a queue in Redis go to a queue in Redis: see RedisQueue::dead_letters",
+                "the dead letters of a queue in Redis need another queue in Redis: RedisQueue::dead_letters",
             ));
         }
         self.0.add(name, options, None)
@@ -147,12 +155,12 @@ impl Hub {
         Ok(RedisQueue(queue))
     }
 
-    /// Repeats what failed, and keeps the items that consumers have.
+    /// Repeats commands that failed, and renews items.
     fn tick(&self) {
         self.server.close_unused();
         let queues = lock(&self.queues).clone();
         for queue in queues.iter().filter_map(Weak::upgrade) {
-            // If Redis is down for one queue, it is for the others, too. What it refuses, it refuses only here.
+            // If Redis is down, it is for the other queues, too. Other errors concern one queue only.
             if queue.tick().is_err_and(|error| is_unavailable(&error)) {
                 return;
             }
@@ -161,24 +169,24 @@ impl Hub {
 }
 
 impl RedisQueue {
-    /// The same queue, made [at-least-once](QueueOptions::at_least_once), which moves an item to another queue after it
-    /// was delivered this many times without being acknowledged. The bound of the other queue does not apply. A dead
-    /// letter may come twice, if its manager dies just then. If the other queue refuses it, it stays in this one,
-    /// and is moved later.
+    /// Returns this queue as an [at-least-once](QueueOptions::at_least_once) queue that moves an item to another queue after it
+    /// was delivered this many times without being acknowledged. Share the returned queue, not the original. The bound of the
+    /// other queue does not apply. If the move fails, the item stays in this queue and is moved later. If the manager dies
+    /// during the move, the other queue may get the item twice.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) if the queue is its own dead-letter queue.
     pub fn dead_letters(&self, deliveries: u32, to: &Self) -> Result<Self> {
         if Arc::ptr_eq(&self.0.hub, &to.0.hub) && self.0.name == to.0.name {
-            return Err(Error::invalid("dead letters: a queue cannot hold its own"));
+            return Err(Error::invalid("a queue cannot be its own dead-letter queue"));
         }
         let dead_letters = Some((deliveries.max(1), to.clone()));
         let options = self.0.options.clone().at_least_once();
         self.0.hub.add(&self.0.name, options, dead_letters)
     }
 
-    /// The state of the queue. The numbers of items are those in Redis; the totals, and the number of waiting clients, are
-    /// those of this manager. Sizes and ages are not known.
+    /// The state of the queue. `items` and `unacknowledged` are about all managers; the totals and `waiting_getters` are about
+    /// this manager. `bytes` is 0 and `oldest` is `None`, because they are not known.
     ///
     /// # Errors
     /// `ConnectionError` if Redis is unavailable.
@@ -186,8 +194,8 @@ impl RedisQueue {
         Ok(self.0.stats()?)
     }
 
-    /// Shuts the queue down in this manager: from now on, `put` raises `queue.ShutDown`, and so does `get` once the queue
-    /// is empty. Other managers go on.
+    /// Shuts the queue down in this manager, as [`Queue::shutdown`](crate::Queue::shutdown) without `immediate`. Other managers
+    /// go on.
     pub fn shutdown(&self) {
         self.0.refuse_puts();
     }

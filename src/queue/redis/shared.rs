@@ -13,18 +13,18 @@ use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
 use crate::queue::fifo::BATCH;
-use crate::queue::owners::{Leased, Owners, Which, too_late};
+use crate::queue::owners::{Leased, Owners, Which};
 use crate::queue::{QueueOptions, QueueStats};
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{Condition, Locked, Wait};
 
-/// The longest time for which nobody uses an item that somebody has.
+/// An item that its manager has not renewed for this long is requeued.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// The longest time that a call waits in Redis before it looks after its client.
-const SLICE: Duration = Duration::from_secs(1);
+/// The longest time that a call waits in Redis before it checks that its client is still connected.
+const BLOCK: Duration = Duration::from_secs(1);
 
-/// How often a waiting `put` or `join` asks Redis: other managers do not tell.
+/// How often a waiting `put` or `join` asks Redis, which does not tell what other managers did.
 pub(super) const POLL: Duration = Duration::from_millis(50);
 
 /// How soon a waiting `get` tries again when Redis is down.
@@ -44,30 +44,30 @@ pub(super) struct Shared {
 /// What this manager knows.
 #[derive(Default)]
 pub(super) struct State {
-    /// What the clients of this manager have; in a plain queue, until their replies are written.
+    /// The items that clients of this manager have not acknowledged; in a plain queue, those whose replies are not written.
     pub(super) owners: Owners<Delivery>,
-    /// Items to remove: the replies with them were written.
+    /// Items of a plain queue whose replies were written: Redis is to remove them.
     pub(super) delivered: Vec<Tag>,
-    /// Items to release, and the numbers of deliveries to remember.
-    pub(super) returned: Vec<(Tag, u32)>,
+    /// Items that Redis is to requeue, and their numbers of deliveries.
+    pub(super) requeued: Vec<(Tag, u32)>,
     pub(super) puts_end: bool,
     pub(super) gets_end: bool,
-    /// The number of changes.
+    /// The number of changes that waiting calls may be interested in.
     changes: u64,
-    /// When items were last taken back, and last kept.
-    took_back: Option<Instant>,
-    kept: Option<Instant>,
+    /// When this manager last looked for idle items, and last renewed its own.
+    looked: Option<Instant>,
+    renewed: Option<Instant>,
     pub(super) totals: QueueStats,
 }
 
-/// An item that a client has.
+/// An item that a client has not acknowledged.
 pub(super) struct Delivery {
     pub(super) tag: Tag,
     /// For the dead letters.
     item: Item,
     deadline: Option<Instant>,
-    /// An earlier attempt to acknowledge or return it may have succeeded.
-    is_unsure: bool,
+    /// `task_done` or `nack` raised an error, but may have taken effect: if it did, repeating it is no error.
+    may_be_settled: bool,
 }
 
 impl Leased for Delivery {
@@ -96,7 +96,7 @@ impl Shared {
 
     pub(super) fn stats(&self) -> Result<QueueStats, Exception> {
         let counts = self.store.counts().map_err(|error| exception(&error))?;
-        let unacknowledged = if self.options.at_least_once { counts.taken } else { 0 };
+        let unacknowledged = if self.options.at_least_once { counts.unacknowledged } else { 0 };
         let totals = self.lock().totals.clone();
         Ok(QueueStats { items: counts.ready, unacknowledged, ..totals })
     }
@@ -105,31 +105,28 @@ impl Shared {
         self.change(|state| state.puts_end = true);
     }
 
-    /// Repeats what failed, and keeps the items that clients have from being taken back.
+    /// Repeats what failed, and renews the items of this manager's clients.
     pub(super) fn tick(&self) -> RedisResult<()> {
         self.flush()?;
         let now = Instant::now();
         let items: Vec<_> = {
             let mut state = self.lock();
-            let is_due = state.kept.is_none_or(|kept| now.duration_since(kept) >= IDLE / 3);
-            if !is_due || !self.keeps() {
+            let is_due =
+                state.renewed.is_none_or(|renewed| now.duration_since(renewed) >= IDLE / 3);
+            if !is_due || !self.renews() {
                 return Ok(());
             }
-            state.kept = Some(now);
-            state
-                .owners
-                .iter()
-                .map(|delivery| (delivery.tag.clone(), delivery.unused(now)))
-                .collect()
+            state.renewed = Some(now);
+            state.owners.iter().map(|delivery| (delivery.tag.clone(), delivery.idle(now))).collect()
         };
-        items.chunks(CHUNK).try_for_each(|chunk| self.store.keep(chunk).map(drop)).inspect_err(
+        items.chunks(CHUNK).try_for_each(|chunk| self.store.renew(chunk).map(drop)).inspect_err(
             |_| {
-                self.state.lock().kept = None;
+                self.state.lock().renewed = None;
             },
         )
     }
 
-    /// Locks the state, after the expired items were removed: in Redis, they become free by themselves.
+    /// Locks the state, after items whose leases expired were removed. In Redis, they are idle then.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         if state.owners.may_have_expired() {
@@ -148,24 +145,24 @@ impl Shared {
         result
     }
 
-    /// The time for which nobody uses an item that is free.
+    /// The idle time after which an item is requeued.
     fn idle(&self) -> Duration {
         self.options.lease.unwrap_or(IDLE).min(IDLE)
     }
 
-    /// Whether clients may have an item for longer than the idle time.
-    fn keeps(&self) -> bool {
+    /// Whether a client may have an item for longer than the idle time.
+    fn renews(&self) -> bool {
         self.options.lease.is_none_or(|lease| lease > IDLE)
     }
 
-    /// The longest time that a call waits in Redis: shorter leases must be noticed.
-    fn slice(&self) -> Duration {
-        self.idle().clamp(Duration::from_millis(10), SLICE)
+    /// The longest time that a call waits in Redis. Leases may be shorter than [`BLOCK`].
+    fn block(&self) -> Duration {
+        self.idle().clamp(Duration::from_millis(10), BLOCK)
     }
 
     /// Takes items that are there.
     pub(super) fn take(&self, max: usize, owner: Owner) -> RedisResult<Vec<Item>> {
-        self.take_back()?;
+        self.requeue_idle()?;
         loop {
             let found = self.store.take(max.min(CHUNK), BATCH)?;
             let is_last = found.is_empty();
@@ -176,22 +173,22 @@ impl Shared {
         }
     }
 
-    /// Lets everybody take what nobody uses, if there was no look at it lately.
-    pub(super) fn take_back(&self) -> RedisResult<()> {
-        if self.keeps() && !self.hub.server.is_steady() {
+    /// Requeues idle items of all managers, unless this manager did so a moment ago.
+    pub(super) fn requeue_idle(&self) -> RedisResult<()> {
+        if self.renews() && !self.hub.server.is_steady() {
             return Ok(());
         }
         let now = Instant::now();
         let mut state = self.state.lock();
-        if state.took_back.is_some_and(|before| now.duration_since(before) < self.slice()) {
+        if state.looked.is_some_and(|before| now.duration_since(before) < self.block()) {
             return Ok(());
         }
-        state.took_back = Some(now);
+        state.looked = Some(now);
         drop(state);
-        self.store.take_back(self.idle())
+        self.store.requeue_idle(self.idle())
     }
 
-    /// Waits for items, once none was there.
+    /// Waits until there are items to take.
     pub(super) fn wait_for_items(
         &self,
         max: usize,
@@ -207,7 +204,7 @@ impl Shared {
                     let Some(left) = wait.left()? else {
                         return Err(failure.unwrap_or_else(Exception::empty));
                     };
-                    self.store.take_new(left.min(self.slice()))
+                    self.store.take_new(left.min(self.block()))
                 }
                 Err(error) => Err(error),
             };
@@ -228,8 +225,8 @@ impl Shared {
                 Ok(items) => {
                     // The client may have left meanwhile.
                     if let Err(error) = wait.check() {
-                        self.undo(items.len(), owner);
-                        // If Redis is down, they become free by themselves.
+                        self.requeue_undelivered(items.len(), owner);
+                        // If this fails, they become idle.
                         let _ = self.flush();
                         return Err(error.into());
                     }
@@ -253,7 +250,7 @@ impl Shared {
         let may_return = self.options.at_least_once && !state.owners.has_items(owner);
         drop(state);
         let counts = self.store.counts()?;
-        Ok(counts.ready == 0 && !(may_return && counts.taken > 0))
+        Ok(counts.ready == 0 && !(may_return && counts.unacknowledged > 0))
     }
 
     /// Gives items to their owner. Those that were delivered too often become dead letters instead.
@@ -266,13 +263,13 @@ impl Shared {
             tag,
             item,
             deadline,
-            is_unsure: false,
+            may_be_settled: false,
         });
         let (dead, alive): (Vec<_>, Vec<_>) =
             deliveries.partition(|delivery| self.max_deliveries() < delivery.tag.times);
         for delivery in &dead {
-            // One that cannot be moved becomes free again.
-            let _ = self.bury(delivery);
+            // If this fails, the item becomes idle, and the next delivery tries again.
+            let _ = self.move_to_dead_letters(delivery);
         }
         self.change(|state| {
             state.totals.gets += alive.len() as u64;
@@ -291,11 +288,11 @@ impl Shared {
         self.dead_letters.as_ref().map_or(u32::MAX, |(max, _)| *max)
     }
 
-    /// Moves an item to the dead letters; `false` if it was delivered again since.
-    pub(super) fn bury(&self, delivery: &Delivery) -> RedisResult<bool> {
+    /// Moves an item to the dead letters; `false` if it was delivered again meanwhile.
+    pub(super) fn move_to_dead_letters(&self, delivery: &Delivery) -> RedisResult<bool> {
         let Some((_, to)) = &self.dead_letters else { return Ok(false) };
         let tag = delivery.tag.clone();
-        if !self.store.keep(&[(tag.clone(), Duration::ZERO)])?.contains(&true) {
+        if !self.store.renew(&[(tag.clone(), Duration::ZERO)])?.contains(&true) {
             return Ok(false);
         }
         to.0.store.put(&[delivery.item.data.to_bytes()], 0)?;
@@ -304,7 +301,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// Acknowledges or returns an item of this owner for `method`. If Redis is down, the owner still has it.
+    /// Acknowledges or requeues an item of this owner, for `method`. If that fails, the owner still has the item.
     pub(super) fn settle(
         &self,
         owner: Owner,
@@ -314,18 +311,21 @@ impl Shared {
     ) -> Result<(), Exception> {
         let mut delivery = self.lock().owners.remove(owner, method, which)?;
         match act(&delivery) {
-            Ok(was_last) if was_last || delivery.is_unsure => Ok(()),
-            Ok(_) => Err(too_late(method)),
+            Ok(was_last) if was_last || delivery.may_be_settled => Ok(()),
+            Ok(_) => Err(Exception::value_error(format!(
+                "{method}() called too late: the item was delivered again, or deleted"
+            ))),
             Err(error) => {
-                delivery.is_unsure = true;
+                delivery.may_be_settled = true;
                 self.state.lock().owners.restore(owner, which, delivery);
                 Err(exception(&error))
             }
         }
     }
 
-    /// Returns the newest items of an owner, as if they had not been delivered. The caller flushes.
-    pub(super) fn undo(&self, count: usize, owner: Owner) {
+    /// Requeues the newest items of an owner, whose reply cannot be written: the deliveries are not counted. The caller
+    /// flushes.
+    pub(super) fn requeue_undelivered(&self, count: usize, owner: Owner) {
         let mut state = self.state.lock();
         for _ in 0..count {
             // Otherwise its lease has expired.
@@ -333,17 +333,17 @@ impl Shared {
                 state.totals.gets -= 1;
                 state.totals.redelivered -= u64::from(tag.times > 1);
                 let before = tag.times - 1;
-                state.returned.push((tag, before));
+                state.requeued.push((tag, before));
             }
         }
     }
 
-    /// Tells Redis what was delivered and returned. If it is down, the next tick tells what was delivered; what was returned
-    /// becomes free by itself.
+    /// Removes delivered items from Redis, and requeues others. If Redis is down, the next tick removes the former; the latter
+    /// become idle, and are requeued then.
     pub(super) fn flush(&self) -> RedisResult<()> {
-        let (delivered, returned) = {
+        let (delivered, requeued) = {
             let mut state = self.state.lock();
-            (std::mem::take(&mut state.delivered), std::mem::take(&mut state.returned))
+            (std::mem::take(&mut state.delivered), std::mem::take(&mut state.requeued))
         };
         for (done, chunk) in delivered.chunks(CHUNK).enumerate() {
             if let Err(error) = self.store.remove(chunk, false) {
@@ -354,7 +354,7 @@ impl Shared {
                 return Err(error);
             }
         }
-        returned.chunks(CHUNK).try_for_each(|chunk| self.store.release(chunk).map(drop))
+        requeued.chunks(CHUNK).try_for_each(|chunk| self.store.requeue(chunk).map(drop))
     }
 
     /// Asks Redis again and again until it says yes; `false` if the deadline came first.
@@ -388,9 +388,9 @@ impl Shared {
 }
 
 impl Delivery {
-    /// For how long Redis shall think that nobody used this item: so that it becomes free after [`IDLE`], or when its
-    /// lease expires, if that is earlier.
-    fn unused(&self, now: Instant) -> Duration {
+    /// The idle time to record in Redis, so that the item is requeued after [`IDLE`] or at the end of its lease, whichever
+    /// is first.
+    fn idle(&self, now: Instant) -> Duration {
         let left = self.deadline.map_or(IDLE, |deadline| deadline.saturating_duration_since(now));
         IDLE.saturating_sub(left)
     }

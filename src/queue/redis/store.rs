@@ -15,11 +15,11 @@ use crate::value::Value;
 /// The consumer group.
 const GROUP: &str = "managers";
 
-/// The consumer of the items that somebody has.
-const TAKEN: &str = "taken";
+/// The consumer of the items that were delivered.
+const UNACKNOWLEDGED: &str = "unacknowledged";
 
-/// The consumer of the items that came back.
-const FREE: &str = "free";
+/// The consumer of the items that can be delivered again.
+const REQUEUED: &str = "requeued";
 
 /// The most items that one command handles.
 pub(super) const CHUNK: usize = 1000;
@@ -38,18 +38,18 @@ pub(super) struct Found {
     pub(super) item: Item,
 }
 
-/// A delivery of an item: the id of its entry in the stream, and the number of the delivery, which starts at 1. Once an
-/// item is delivered again, its earlier tags change nothing any more.
+/// A delivery tag: the id of the item's entry in the stream, and the number of the delivery, from 1 on. Once the item was
+/// delivered again, commands with the old tag change nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     pub(super) id: String,
     pub(super) times: u32,
 }
 
-/// The number of items that can be taken, and of those that somebody has.
+/// The number of items that can be taken, and of those that were delivered and not acknowledged.
 pub(super) struct Counts {
     pub(super) ready: usize,
-    pub(super) taken: usize,
+    pub(super) unacknowledged: usize,
 }
 
 /// The names and values in an entry.
@@ -80,8 +80,9 @@ scripts! {
 impl Store {
     pub(super) fn new(server: Arc<Server>, name: &str) -> Result<Self, Error> {
         if name.is_empty() || name.contains(['{', '}']) {
-            let text =
-                format!("queue name {name:?}: a name in Redis is not empty, and has no braces");
+            let text = format!(
+                "queue name {name:?}: in Redis, it cannot be empty or contain '{{' or '}}'"
+            );
             return Err(Error::invalid(text));
         }
         // The part in braces decides the node of a cluster: the same for both keys.
@@ -114,7 +115,7 @@ impl Store {
         // 0 would block forever.
         read.arg("GROUP")
             .arg(GROUP)
-            .arg(TAKEN)
+            .arg(UNACKNOWLEDGED)
             .arg("COUNT")
             .arg(1)
             .arg("BLOCK")
@@ -125,12 +126,12 @@ impl Store {
         Ok(entry.map(|(id, fields)| Found { tag: Tag { id, times: 1 }, item: item(fields) }))
     }
 
-    /// Takes back what nobody has used for this time.
-    pub(super) fn take_back(&self, idle: Duration) -> RedisResult<()> {
+    /// Requeues items that nobody has renewed for this time.
+    pub(super) fn requeue_idle(&self, idle: Duration) -> RedisResult<()> {
         let mut from = "0-0".to_owned();
         loop {
             let mut claim = redis::cmd("XAUTOCLAIM");
-            claim.arg(&self.items).arg(GROUP).arg(FREE).arg(millis(idle)).arg(&from);
+            claim.arg(&self.items).arg(GROUP).arg(REQUEUED).arg(millis(idle)).arg(&from);
             claim.arg("COUNT").arg(CHUNK).arg("JUSTID");
             let (next, _, _): (String, Vec<String>, Vec<String>) =
                 self.run(|connection| claim.query(connection))?;
@@ -141,15 +142,15 @@ impl Store {
         }
     }
 
-    /// Keeps items from being taken back, as if they had been unused only for the time given for each.
-    pub(super) fn keep(&self, items: &[(Tag, Duration)]) -> RedisResult<Vec<bool>> {
+    /// Renews items: resets the idle time of each to the given value. Tells which tags are still the last.
+    pub(super) fn renew(&self, items: &[(Tag, Duration)]) -> RedisResult<Vec<bool>> {
         let marks = items.iter().map(|(tag, idle)| (tag, tag.times, *idle));
-        self.mark(TAKEN, marks)
+        self.mark(UNACKNOWLEDGED, marks)
     }
 
-    /// Lets every manager take these items, which remember this number of deliveries.
-    pub(super) fn release(&self, items: &[(Tag, u32)]) -> RedisResult<Vec<bool>> {
-        self.mark(FREE, items.iter().map(|(tag, times)| (tag, *times, Duration::ZERO)))
+    /// Requeues items, each with its number of deliveries. Tells which tags were still the last.
+    pub(super) fn requeue(&self, items: &[(Tag, u32)]) -> RedisResult<Vec<bool>> {
+        self.mark(REQUEUED, items.iter().map(|(tag, times)| (tag, *times, Duration::ZERO)))
     }
 
     fn mark<'a>(
@@ -165,7 +166,7 @@ impl Store {
         })
     }
 
-    /// Removes items. Tells which of them were there, and had not been delivered again.
+    /// Removes items. Tells which tags were still the last.
     pub(super) fn remove(&self, items: &[Tag], are_done: bool) -> RedisResult<Vec<bool>> {
         self.script(&REMOVE, |script| {
             script.arg(u8::from(are_done));
@@ -181,8 +182,8 @@ impl Store {
     }
 
     pub(super) fn counts(&self) -> RedisResult<Counts> {
-        let (ready, taken) = self.script(&COUNTS, |_| ())?;
-        Ok(Counts { ready, taken })
+        let (ready, unacknowledged) = self.script(&COUNTS, |_| ())?;
+        Ok(Counts { ready, unacknowledged })
     }
 
     /// The number of items that were put and are not done.
@@ -235,7 +236,7 @@ impl Store {
     }
 }
 
-/// The item in an entry. Bytes that are no pickle, which another program put, become `bytes`.
+/// The item in an entry. If it is not a valid pickle, because another program put it, it becomes `bytes`.
 fn item(fields: Fields) -> Item {
     let bytes = fields.into_iter().nth(1).unwrap_or_default();
     let pickle = Pickle::from_bytes(&bytes, &Limits::NONE);

@@ -1,10 +1,10 @@
--- The number of items that can be taken, and of those that were taken.
+-- The number of items that can be taken, and of those that were delivered and not acknowledged.
 local function counts()
-    local taken = 0
+    local unacknowledged = 0
     for _, consumer in ipairs(redis.call('XPENDING', KEYS[1], 'managers')[4] or {}) do
-        if consumer[1] == 'taken' then
-            taken = tonumber(consumer[2])
+        if consumer[1] == 'unacknowledged' then
+            unacknowledged = tonumber(consumer[2])
         end
     end
-    return redis.call('XLEN', KEYS[1]) - taken, taken
+    return redis.call('XLEN', KEYS[1]) - unacknowledged, unacknowledged
 end

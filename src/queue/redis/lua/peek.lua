@@ -1,11 +1,11 @@
--- Copies items: at most this many, and none after these many bytes, in the order in which they will be taken.
--- Returns their fields.
+-- Copies items in the order in which they will be taken: at most this many, and no more after this many bytes.
+-- Returns the fields of each.
 local max, left, found = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 local function add(entry)
     found[#found + 1] = entry[2]
     left = left - #(entry[2][2] or '')
 end
-for _, pending in ipairs(redis.call('XPENDING', KEYS[1], 'managers', '-', '+', max, 'free')) do
+for _, pending in ipairs(redis.call('XPENDING', KEYS[1], 'managers', '-', '+', max, 'requeued')) do
     local entry = left > 0 and redis.call('XRANGE', KEYS[1], pending[1], pending[1])[1]
     if entry then
         add(entry)

@@ -1,6 +1,6 @@
--- Appends items while there is room: the bound (0 is none), then the items. Returns how many were appended.
+-- Appends items while there is room: `maxsize` (0: unbounded), then the items. Returns how many were appended.
 if redis.call('EXISTS', KEYS[1]) == 0 then
-    -- Consumers could not make the group when the memory is full.
+    -- Consumers cannot make the group if Redis runs out of memory before the first one comes.
     redis.call('XGROUP', 'CREATE', KEYS[1], 'managers', '0', 'MKSTREAM')
 end
 local max, count = tonumber(ARGV[1]), #ARGV - 1

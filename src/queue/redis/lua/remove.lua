@@ -1,5 +1,5 @@
--- Removes items: whether they are done (1 or 0), then for each item its id and the number of its delivery.
--- Returns for each 1; 0 if it was delivered again since, or is gone.
+-- Removes items: whether they are done (1 or 0), then for each item its tag (id and number of the delivery).
+-- Returns 1 for each tag that was the item's last; 0 if the item was delivered again, or is gone.
 local results, removed = {}, 0
 for i = 2, #ARGV, 2 do
     local id = ARGV[i]

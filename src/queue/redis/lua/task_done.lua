@@ -1,4 +1,4 @@
--- Counts an item that was removed already as done. Returns 0 if all were.
+-- Counts an item of a plain queue, which was removed when it was delivered, as done. Returns 0 if all are done.
 if tonumber(redis.call('GET', KEYS[2]) or 0) <= 0 then
     return 0
 end

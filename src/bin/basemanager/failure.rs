@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use basemanager::Error;
+use basemanager::tap::escape;
 
 /// The queue was empty, or the time was up.
 pub(crate) const UNMET: u8 = 1;
@@ -52,12 +53,7 @@ impl Failure {
 
 /// A text without line ends and terminal escapes.
 pub(crate) fn one_line(text: &str) -> String {
-    let escape = |c: char| match c {
-        '\n' => " | ".to_owned(),
-        c if c.is_control() => c.escape_default().to_string(),
-        c => c.to_string(),
-    };
-    text.trim_end().chars().map(escape).collect()
+    text.trim_end().split('\n').map(escape).collect::<Vec<_>>().join(" | ")
 }
 
 impl From<Error> for Failure {

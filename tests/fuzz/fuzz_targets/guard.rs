@@ -8,14 +8,16 @@
 //! forms that are almost right.
 #![no_main]
 
+#[path = "../judge.rs"]
+mod judge;
 #[path = "../../support/programs.rs"]
 mod programs;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, Write};
 use std::sync::{LazyLock, Mutex};
 
 use basemanager::tap::Guard;
+use judge::Judge;
 use libfuzzer_sys::fuzz_target;
 use programs::{Rng, program, whole};
 
@@ -396,26 +398,10 @@ impl Maker {
     }
 }
 
-struct Python {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
 /// Asks for a verdict, which has to be that all is well.
 fn judge(pickle: &[u8]) {
-    static PYTHON: LazyLock<Mutex<Python>> = LazyLock::new(|| {
-        let name = std::env::var("FUZZ_PYTHON").unwrap_or("python3".to_owned());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/guard.py");
-        let mut command = Command::new(name);
-        command.args([script, "judge"]).args(PLACES).env("PYTHONDONTWRITEBYTECODE", "1");
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the interpreter starts");
-        let out = BufReader::new(child.stdout.take().expect("piped"));
-        Mutex::new(Python { child, out })
-    });
+    static PYTHON: LazyLock<Mutex<Judge>> =
+        LazyLock::new(|| Mutex::new(Judge::start("guard.py", &["judge", PLACES[0], PLACES[1]])));
     let python = &mut *PYTHON.lock().expect("no panic before");
     let line: String = pickle.iter().map(|byte| format!("{byte:02x}")).collect();
     let input = python.child.stdin.as_mut().expect("piped");

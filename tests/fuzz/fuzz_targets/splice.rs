@@ -7,16 +7,18 @@
 //! Input: which way, then a program's choices, or its bytes.
 #![no_main]
 
+#[path = "../judge.rs"]
+mod judge;
 #[path = "../peer.rs"]
 mod peer;
 #[path = "../../support/programs.rs"]
 mod programs;
 
-use std::io::{BufReader, Read, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{Read, Write};
 use std::sync::{LazyLock, Mutex};
 
 use basemanager::{Client, Limits, Manager, Pickle, Queue, ServerHandle, Value};
+use judge::Judge;
 use libfuzzer_sys::fuzz_target;
 use peer::{KEY, Peer};
 use programs::{Rng, program, request, whole};
@@ -92,26 +94,10 @@ fn beside_another(choices: &[u8]) {
     ask(b'm', &[&pickles[0], &pickles[1], &both.to_bytes()]);
 }
 
-struct Python {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
 /// Asks for a verdict, which has to be that all is well.
 fn ask(letter: u8, question: &[&[u8]]) {
-    static PYTHON: LazyLock<Mutex<Python>> = LazyLock::new(|| {
-        let name = std::env::var("FUZZ_PYTHON").unwrap_or("python3".to_owned());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/codec.py");
-        let mut command = Command::new(name);
-        command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the interpreter starts");
-        let out = BufReader::new(child.stdout.take().expect("piped"));
-        Mutex::new(Python { child, out })
-    });
+    static PYTHON: LazyLock<Mutex<Judge>> =
+        LazyLock::new(|| Mutex::new(Judge::start("codec.py", &[])));
     let python = &mut *PYTHON.lock().expect("no panic before");
     let number = |count: usize| u32::try_from(count).expect("few").to_be_bytes();
     let mut asked = [&[letter][..], &number(question.len())].concat();

@@ -8,7 +8,6 @@ pub(crate) enum Request {
     /// SIGTERM or SIGINT: end in order. A second one ends the process at once.
     End,
     /// SIGUSR1: refuse puts, and go on.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has this signal"))]
     RefusePuts,
 }
 

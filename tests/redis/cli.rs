@@ -75,7 +75,11 @@ fn manager_starts_before_redis() {
     let (_process, client) = serve(&redis.url(), &["--queue", "jobs"]);
     let jobs = client.queue("jobs").unwrap();
     assert!(jobs.put(1).is_err());
+    // What is not known is left out.
+    let stats = || client.create("stats", ()).unwrap().value().unwrap().to_string();
+    assert!(stats().contains("'items': None, 'bytes': None"), "{}", stats());
     redis.restart();
     until("it is put", PATIENCE, || jobs.put(1).is_ok());
+    assert!(stats().contains("'items': 1, 'bytes': None"), "{}", stats());
     assert_eq!(jobs.get().unwrap(), 1.into());
 }

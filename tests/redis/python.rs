@@ -69,7 +69,7 @@ show(jobs.put, 'about multiprocessing.managers')
 ";
     let lines = client(python, code, &handle).end(PATIENCE).well().stdout;
     assert!(lines[0].starts_with("builtins TypeError"), "{lines:?}");
-    assert!(lines[0].contains("cannot contain proxies"), "{lines:?}");
+    assert!(lines[0].contains("cannot contain a proxy"), "{lines:?}");
     assert_eq!(lines[1], "None");
     assert_eq!(queue.stats().unwrap().items, 1);
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use basemanager::{QueueOptions, RedisQueue};
 
@@ -93,6 +94,17 @@ impl Redis {
         assert_eq!(say(&mut stream, &format!("CONFIG SET maxclients {count}")).unwrap(), "+OK");
         run();
         assert_eq!(say(&mut stream, "CONFIG SET maxclients 100").unwrap(), "+OK");
+    }
+
+    /// Makes the items of a queue that consumers have idle for this time.
+    pub(crate) fn age(&self, queue: &str, time: Duration) {
+        let script = format!(
+            "for _, item in ipairs(redis.call('XPENDING',KEYS[1],'managers','-','+',1000,'unacknowledged')) do \
+             redis.call('XCLAIM',KEYS[1],'managers','unacknowledged',0,item[1],'IDLE',{},'JUSTID') end",
+            time.as_millis()
+        );
+        let key = format!("basemanager:{{{queue}}}:items");
+        assert_eq!(self.command(&format!("EVAL \"{script}\" 1 {key}")).unwrap(), "$-1");
     }
 
     /// Runs an inline command; returns the first line of the reply.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use basemanager::{Exception, Value};
+use basemanager::Value;
 
 use crate::failure::Failure;
 use crate::snapshot::{State, entry};
@@ -77,7 +77,7 @@ fn respond(mut stream: TcpStream, state: &State) -> io::Result<()> {
         request.extend_from_slice(buffer.get(..length).unwrap_or_default());
     };
     let response = if complete {
-        response(&request, || state.to_value().map(|snapshot| page(&snapshot)))
+        response(&request, || page(&state.to_value()))
     } else {
         message("400 Bad Request", "the request is not complete, or too long\n", true)
     };
@@ -104,7 +104,7 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-fn response(request: &[u8], page: impl FnOnce() -> Result<String, Exception>) -> String {
+fn response(request: &[u8], page: impl FnOnce() -> String) -> String {
     let line = request.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let parts: Vec<&str> = line.split(' ').collect();
@@ -116,12 +116,7 @@ fn response(request: &[u8], page: impl FnOnce() -> Result<String, Exception>) ->
         _ if !version.starts_with("HTTP/1.") => {
             message("505 HTTP Version Not Supported", "expected HTTP/1.1\n", true)
         }
-        ("GET" | "HEAD", "/metrics") => match page() {
-            Ok(page) => message("200 OK", &page, method == "GET"),
-            Err(error) => {
-                message("503 Service Unavailable", &format!("{error}\n"), method == "GET")
-            }
-        },
+        ("GET" | "HEAD", "/metrics") => message("200 OK", &page(), method == "GET"),
         ("GET" | "HEAD", _) => message("404 Not Found", "see /metrics\n", method == "GET"),
         _ => message("405 Method Not Allowed", "expected GET or HEAD\n", true),
     }

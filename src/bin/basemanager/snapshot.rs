@@ -79,32 +79,33 @@ impl State {
     }
 
     /// The dict that the typeid `stats` returns.
-    ///
-    /// # Errors
-    /// `ConnectionError` if the queues are in a Redis that is unavailable.
-    pub(crate) fn to_value(&self) -> Result<Value, Exception> {
+    pub(crate) fn to_value(&self) -> Value {
         let seconds = |time: Option<Duration>| Value::from(time.map(|time| time.as_secs_f64()));
+        let mut is_available = true;
         let queues = self.all().into_iter().map(|(name, Entry { queue, lease })| {
-            let stats = queue.stats()?;
-            let bytes = queue.is_in_memory().then_some(stats.bytes);
+            // Unknown while Redis is unavailable: then the next queue is not asked, which could take long.
+            let stats = is_available.then(|| queue.stats().ok()).flatten();
+            is_available = stats.is_some();
+            let known = stats.as_ref();
+            let bytes = known.filter(|_| queue.is_in_memory()).map(|stats| stats.bytes);
             let stats = dict([
-                ("items", stats.items.into()),
+                ("items", known.map(|stats| stats.items).into()),
                 ("bytes", bytes.into()),
-                ("unacked", stats.unacknowledged.into()),
-                ("waiting", stats.waiting_getters.into()),
-                ("puts", stats.puts.into()),
-                ("gets", stats.gets.into()),
-                ("done", stats.done.into()),
-                ("redelivered", stats.redelivered.into()),
-                ("dead", stats.dead.into()),
-                ("oldest", seconds(stats.oldest)),
+                ("unacked", known.map(|stats| stats.unacknowledged).into()),
+                ("waiting", known.map(|stats| stats.waiting_getters).into()),
+                ("puts", known.map(|stats| stats.puts).into()),
+                ("gets", known.map(|stats| stats.gets).into()),
+                ("done", known.map(|stats| stats.done).into()),
+                ("redelivered", known.map(|stats| stats.redelivered).into()),
+                ("dead", known.map(|stats| stats.dead).into()),
+                ("oldest", seconds(known.and_then(|stats| stats.oldest))),
                 ("lease", seconds(lease)),
             ]);
-            Ok((Value::from(name), stats))
+            (Value::from(name), stats)
         });
-        let queues = Value::Dict(queues.collect::<Result<_, Exception>>()?);
+        let queues = Value::Dict(queues.collect());
         let server = self.handle.get().map(ServerHandle::stats).unwrap_or_default();
-        Ok(dict([
+        dict([
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("uptime", self.started.elapsed().as_secs_f64().into()),
             ("connections", server.connections.into()),
@@ -112,7 +113,7 @@ impl State {
             ("objects", server.objects.into()),
             ("memory", memory().into()),
             ("queues", queues),
-        ]))
+        ])
     }
 }
 

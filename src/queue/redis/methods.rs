@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::slice;
+use std::time::Duration;
 
 use redis::RedisError;
 
-use super::server::exception;
-use super::shared::{Delivery, POLL, Shared, State};
+use super::server::{exception, is_unavailable};
+use super::shared::{POLL, Shared};
 use super::store::CHUNK;
 use crate::exception::Exception;
 use crate::object::call::{Call, ConnectionId, Owner};
@@ -19,6 +20,9 @@ use crate::queue::fifo::BATCH;
 use crate::queue::owners::{Which, not_at_least_once};
 use crate::wait::Wait;
 
+/// The size of the largest item, in bytes: Redis's default for `proto-max-bulk-len`, 512 MB, less what is around an item.
+const LARGEST: usize = (512 << 20) - 64;
+
 impl Backend for Shared {
     fn is_at_least_once(&self) -> bool {
         self.options.at_least_once
@@ -29,26 +33,27 @@ impl Backend for Shared {
     }
 
     fn put_many(&self, items: Vec<Item>, wait: &mut Wait<'_>) -> Result<usize, Exception> {
-        items.iter().try_for_each(|item| refuse_proxies(&item.data))?;
+        items.iter().try_for_each(|item| check(&item.data))?;
         let items: Vec<Vec<u8>> = items.iter().map(|item| item.data.to_bytes()).collect();
-        let maxsize = self.options.maxsize;
-        // A put that waits also ends when the queue is shut down.
-        let may_go_on = || Ok(self.state.lock().puts_end || self.store.counts()?.ready < maxsize);
         let mut count = 0;
         let error = loop {
             if self.state.lock().puts_end {
                 break Exception::shut_down();
             }
             let chunk = chunk(items.get(count..).unwrap_or_default());
-            // After an error, these items may have been put. To try again could put them twice.
-            let put = self.store.put(chunk, maxsize).map_err(|error| exception(&error))?;
+            let put = match self.store.put(chunk, self.options.maxsize) {
+                Ok(put) => put,
+                // These items may have been put. To try again could put them twice.
+                Err(error) if is_unavailable(&error) => return Err(exception(&error)),
+                Err(error) => break exception(&error),
+            };
             self.state.lock().totals.puts += put as u64;
             count += put;
             if count == items.len() {
                 return Ok(count);
             }
             if put < chunk.len() {
-                match self.wait_until(wait, may_go_on) {
+                match self.wait_for_room(wait) {
                     Ok(true) => {}
                     Ok(false) => break Exception::full(),
                     Err(error) => break error,
@@ -88,12 +93,12 @@ impl Backend for Shared {
     fn task_done(&self, owner: Owner) -> Result<(), Exception> {
         if self.options.at_least_once {
             self.settle(owner, "task_done", Which::Oldest, |delivery| {
-                Ok(self.store.remove(slice::from_ref(&delivery.tag), true)?.contains(&true))
+                self.store.remove(slice::from_ref(&delivery.tag), true)
             })?;
         } else if !self.store.task_done().map_err(|error| exception(&error))? {
             return Err(Exception::value_error("task_done() called too many times"));
         }
-        self.change(|state| state.totals.done += 1);
+        self.state.lock().totals.done += 1;
         Ok(())
     }
 
@@ -102,19 +107,27 @@ impl Backend for Shared {
             return Err(not_at_least_once());
         }
         self.settle(owner, "nack", Which::Newest, |delivery| {
-            let Delivery { tag, .. } = delivery;
-            if tag.times >= self.max_deliveries() {
-                return self.move_to_dead_letters(delivery);
+            let tag = delivery.tag.clone();
+            if let Some(dead) = self.dead_letter(delivery) {
+                let outcome = self.store.renew(&[(tag, Duration::ZERO)])?;
+                self.state.lock().dead.push(dead);
+                return Ok(outcome);
             }
-            Ok(self.store.requeue(&[(tag.clone(), tag.times)])?.contains(&true))
+            let times = tag.times;
+            self.store.requeue(&[(tag, times)])
         })
     }
 
     fn join(&self, wait: &mut Wait<'_>) -> Result<(), Exception> {
-        let is_done = || Ok(self.store.unfinished()? == 0);
-        // A call that begins while Redis is down raises; one that waits already goes on.
-        if !is_done().map_err(|error: RedisError| exception(&error))? {
-            self.wait_until(wait, is_done)?;
+        // A call that begins while Redis is down raises; one that waits already continues.
+        let mut unfinished = self.store.unfinished().map_err(|error| exception(&error))?;
+        while unfinished > 0 {
+            self.pause(wait, POLL)?;
+            match self.store.unfinished() {
+                Ok(count) => unfinished = count,
+                Err(error) if is_unavailable(&error) => {}
+                Err(error) => return Err(exception(&error)),
+            }
         }
         Ok(())
     }
@@ -134,14 +147,20 @@ impl Backend for Shared {
         if !immediate {
             return Ok(());
         }
-        self.change(|state| state.gets_end = true);
-        let clear = || loop {
-            let found = self.store.take(CHUNK, BATCH)?;
-            if found.is_empty() {
-                return Ok(());
+        self.state.lock().gets_end = true;
+        let clear = || {
+            // Other managers may go on to put.
+            let mut left = self.store.counts()?.ready;
+            while left > 0 {
+                let found = self.store.take(left.min(CHUNK), BATCH)?;
+                if found.is_empty() {
+                    break;
+                }
+                left -= found.len();
+                let tags: Vec<_> = found.into_iter().map(|found| found.tag).collect();
+                self.store.remove(&tags, true)?;
             }
-            let tags: Vec<_> = found.into_iter().map(|found| found.tag).collect();
-            self.store.remove(&tags, true)?;
+            Ok(())
         };
         clear().map_err(|error: RedisError| exception(&error))
     }
@@ -165,7 +184,7 @@ impl SharedObject for Shared {
     }
 
     fn take_back(&self, _: Item, connection: ConnectionId) {
-        // Redis learns of it when the connection has ended, or at the next tick.
+        // The next tick requeues it in Redis: a connection that ends with many must not wait for each.
         self.requeue_undelivered(1, Owner::Connection(connection));
     }
 
@@ -188,27 +207,17 @@ impl SharedObject for Shared {
     }
 
     fn disconnected(&self, connection: ConnectionId) {
-        let (dead, alive): (Vec<_>, Vec<_>) = self.change(|state| {
-            let items = state.owners.remove_all(Owner::Connection(connection));
-            items.into_iter().partition(|delivery| delivery.tag.times >= self.max_deliveries())
-        });
-        let requeued = alive.into_iter().map(|Delivery { tag, .. }| {
-            let times = tag.times;
-            (tag, times)
-        });
-        self.state.lock().requeued.extend(requeued);
-        // If Redis is down, the items become idle.
-        let moved =
-            dead.iter().try_for_each(|delivery| self.move_to_dead_letters(delivery).map(drop));
-        let _ = self.flush().and(moved);
+        self.requeue_all(Owner::Connection(connection));
+        // If this fails, the items become idle.
+        let _ = self.flush();
     }
 
     fn drain(&self, wait: &mut Wait<'_>) {
         // Other managers deliver what is left.
-        self.change(|state| (state.puts_end, state.gets_end) = (true, true));
-        let has_none = |state: &State| state.owners.len() == 0;
-        wait.check_every(POLL);
-        let _ = self.state.wait(self.lock(), &self.changed, wait, has_none);
+        self.refuse_puts();
+        self.state.lock().gets_end = true;
+        // Leases may expire meanwhile.
+        while self.lock().owners.len() > 0 && self.pause(wait, POLL).is_ok_and(|before| before) {}
     }
 }
 
@@ -223,7 +232,12 @@ fn chunk(items: &[Vec<u8>]) -> &[Vec<u8>] {
     items.get(..count).unwrap_or_default()
 }
 
-fn refuse_proxies(item: &Pickle) -> Result<(), Exception> {
+/// Refuses items that Redis cannot store.
+fn check(item: &Pickle) -> Result<(), Exception> {
+    if item.len() > LARGEST {
+        let text = format!("an item of {} bytes is larger than Redis stores", item.len());
+        return Err(Exception::value_error(text));
+    }
     if Token::all(item).is_empty() {
         return Ok(());
     }

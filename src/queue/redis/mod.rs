@@ -3,7 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `methods.rs` | the methods that clients call |
-//! | `shared.rs` | what this manager knows of a queue's items |
+//! | `shared.rs` | a queue as this manager serves it, and its thread |
+//! | `delivery.rs` | what becomes of the items that were taken |
 //! | `store.rs`, `lua/` | the commands |
 //! | `server.rs` | the connections |
 //!
@@ -34,32 +35,27 @@
 //! | `get` | 1. `take.lua`: `XPENDING` and `XCLAIM` of requeued items, then `XREADGROUP`; 2. the reply is written | the item becomes idle, and is requeued |
 //! | `get` that waits | `XREADGROUP … BLOCK 1000`, then `take.lua`, repeatedly | the same. If the client is gone, the item is requeued at once |
 //! | the same, plain queue | 3. `remove.lua`: `XACK`, `XDEL` | after 2: the item becomes idle, and is delivered again |
-//! | `task_done`, at-least-once | `remove.lua`: compare the tag, `XACK`, `XDEL`, `DECRBY` | nothing is in between. If the reply is lost, the call raises `ConnectionError`, and can be repeated |
+//! | `task_done`, at-least-once | `remove.lua`: compare the tag, `XACK`, `XDEL`, `DECRBY` | nothing is in between. If the reply is lost, the call raises `ConnectionError`, and can be repeated: it succeeds if the item is gone |
 //! | `nack`; the consumer is gone | `mark.lua`: compare the tag, `XCLAIM` for `requeued` | the item becomes idle, and is requeued |
-//! | the lease has expired; the manager is gone | `XAUTOCLAIM` of idle items for `requeued`, once a second while the queue is in use | nothing changes |
+//! | the lease has expired; the manager is gone | `XPENDING … IDLE`, then `XCLAIM` for `requeued`, once a second while the queue is in use | nothing changes |
 //! | renewal | `mark.lua`: compare the tag, `XCLAIM … IDLE` | the item becomes idle, and is requeued |
-//! | dead letter | 1. `put.lua` on the other queue; 2. `remove.lua` here | after 1: the move is repeated, and the dead-letter queue has the item twice |
+//! | dead letter, moved by the thread of the queue | 1. `put.lua` on the other queue; 2. `remove.lua` here | after 1: the move is repeated, and the dead-letter queue has the item twice |
 //! | `join` | `GET`, repeatedly | nothing changes |
 
+mod delivery;
 mod methods;
 mod server;
 mod shared;
 mod store;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use super::{QueueOptions, QueueStats};
 use crate::error::{Error, Result};
 use crate::object::Return;
-use crate::wait::lock;
-use server::{Server, is_unavailable};
+use server::Server;
 use shared::Shared;
-
-/// The interval of the background thread, which repeats commands that failed and renews items.
-const TICK: Duration = Duration::from_secs(1);
 
 /// A Redis or Valkey server, version 7.0 or newer, or a cluster, for queues that several managers share. Clones use the same
 /// connections.
@@ -76,13 +72,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// # Ok::<(), basemanager::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Redis(Arc<Hub>);
-
-/// What the queues of one server share.
-struct Hub {
-    server: Arc<Server>,
-    queues: Mutex<Vec<Weak<Shared>>>,
-}
+pub struct Redis(Arc<Server>);
 
 /// A queue in Redis: [`Redis::queue`]. Clones refer to the same queue.
 ///
@@ -95,34 +85,20 @@ pub struct RedisQueue(Arc<Shared>);
 
 impl Redis {
     /// The server of a URL: `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path` for a Unix
-    /// socket. Does not connect yet: Redis may start later. Starts a thread, which ends when this server and its queues have been
-    /// dropped.
+    /// socket. Does not connect yet: Redis may start later.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for a wrong URL, [`Error::Io`](crate::Error::Io) if no thread can be
-    /// started.
+    /// [`Error::Invalid`](crate::Error::Invalid) for a wrong URL.
     pub fn new(url: &str) -> Result<Self> {
-        let server = Arc::new(Server::new(url)?);
-        let hub = Arc::new(Hub { server, queues: Mutex::default() });
-        let weak = Arc::downgrade(&hub);
-        let run = move || {
-            while let Some(hub) = weak.upgrade() {
-                hub.tick();
-                drop(hub);
-                thread::sleep(TICK);
-            }
-        };
-        let started = thread::Builder::new().name("redis".to_owned()).spawn(run);
-        started.map_err(Error::io("start a thread"))?;
-        Ok(Self(hub))
+        Ok(Self(Arc::new(Server::new(url)?)))
     }
 
     /// The queue `name` in this server. All managers that share it must use the same options: a manager with a shorter
     /// lease requeues items on which consumers of other managers still work. [`maxsize`](QueueOptions::maxsize) is compared
-    /// with the items of all managers.
+    /// with the items of all managers. Starts a thread, which ends when the queue was dropped.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) if the name is empty or contains braces, or for the options
+    /// [`Error::Io`](crate::Error::Io) if no thread can be started, [`Error::Invalid`](crate::Error::Invalid) if the name is empty or contains braces, or for the options
     /// [`max_bytes`](QueueOptions::max_bytes), because Redis has a bound of its own (`maxmemory`), and
     /// [`dead_letters`](QueueOptions::dead_letters), which moves items to a queue in memory: use
     /// [`RedisQueue::dead_letters`].
@@ -137,52 +113,36 @@ impl Redis {
                 "the dead letters of a queue in Redis need another queue in Redis: RedisQueue::dead_letters",
             ));
         }
-        self.0.add(name, options, None)
-    }
-}
-
-impl Hub {
-    fn add(
-        self: &Arc<Self>,
-        name: &str,
-        options: QueueOptions,
-        dead_letters: Option<(u32, RedisQueue)>,
-    ) -> Result<RedisQueue> {
-        let queue = Arc::new(Shared::new(self.clone(), name, options, dead_letters)?);
-        let mut queues = lock(&self.queues);
-        queues.retain(|queue| queue.strong_count() > 0);
-        queues.push(Arc::downgrade(&queue));
-        Ok(RedisQueue(queue))
-    }
-
-    /// Repeats commands that failed, and renews items.
-    fn tick(&self) {
-        self.server.close_unused();
-        let queues = lock(&self.queues).clone();
-        for queue in queues.iter().filter_map(Weak::upgrade) {
-            // If Redis is down, it is for the other queues, too. Other errors concern one queue only.
-            if queue.tick().is_err_and(|error| is_unavailable(&error)) {
-                return;
-            }
-        }
+        RedisQueue::new(self.0.clone(), name, options, None)
     }
 }
 
 impl RedisQueue {
+    fn new(
+        server: Arc<Server>,
+        name: &str,
+        options: QueueOptions,
+        dead_letters: Option<(u32, Self)>,
+    ) -> Result<Self> {
+        let queue = Arc::new(Shared::new(server, name, options, dead_letters)?);
+        Shared::start(Arc::downgrade(&queue)).map_err(Error::io("start a thread"))?;
+        Ok(Self(queue))
+    }
+
     /// Returns this queue as an [at-least-once](QueueOptions::at_least_once) queue that moves an item to another queue after it
-    /// was delivered this many times without being acknowledged. Share the returned queue, not the original. The bound of the
-    /// other queue does not apply. If the move fails, the item stays in this queue and is moved later. If the manager dies
-    /// during the move, the other queue may get the item twice.
+    /// was delivered this many times without being acknowledged. A delivery counts if Redis did it, also if the manager did not
+    /// get Redis's reply. The bound of the other queue does not apply. If the move fails, the item stays in this queue and is
+    /// moved later. If the manager dies during the move, the other queue may get the item twice.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) if the queue is its own dead-letter queue.
-    pub fn dead_letters(&self, deliveries: u32, to: &Self) -> Result<Self> {
-        if Arc::ptr_eq(&self.0.hub, &to.0.hub) && self.0.name == to.0.name {
+    pub fn dead_letters(self, deliveries: u32, to: &Self) -> Result<Self> {
+        let Shared { server, name, options, .. } = &*self.0;
+        if *name == to.0.name && server.is(&to.0.server) {
             return Err(Error::invalid("a queue cannot be its own dead-letter queue"));
         }
-        let dead_letters = Some((deliveries.max(1), to.clone()));
-        let options = self.0.options.clone().at_least_once();
-        self.0.hub.add(&self.0.name, options, dead_letters)
+        let options = options.clone().at_least_once();
+        Self::new(server.clone(), name, options, Some((deliveries.max(1), to.clone())))
     }
 
     /// The state of the queue. `items` and `unacknowledged` are about all managers; the totals and `waiting_getters` are about

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use redis::{
-    Client, Connection, ConnectionAddr, ErrorKind, RedisError, RedisResult, ServerErrorKind,
+    Client, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, RedisResult,
+    ServerErrorKind,
 };
 
 use crate::error::Error;
@@ -24,36 +25,44 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A connection that was unused for this long is closed.
 const UNUSED: Duration = Duration::from_secs(60);
 
-/// After an outage, each manager has told Redis within this time which items its clients still have.
+/// After an outage, all managers that have connected again have renewed their items within this time.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// A Redis server, or a cluster.
 pub(super) struct Server {
     client: Client,
-    pool: Mutex<Pool>,
-}
-
-#[derive(Default)]
-struct Pool {
-    /// The connections that no call uses, and since when.
-    idle: HashMap<Node, Vec<(Connection, Instant)>>,
-    /// Since when no connection has failed.
-    steady: Option<Instant>,
+    nodes: Mutex<HashMap<Node, Connections>>,
 }
 
 /// The host and port of a node of a cluster; `None` is the server of the URL.
 pub(super) type Node = Option<(String, u16)>;
 
+/// The connections to a node, of which none has failed.
+struct Connections {
+    /// Those that no call uses, and since when.
+    idle: Vec<(Connection, Instant)>,
+    /// When the first one was opened.
+    since: Instant,
+}
+
 impl Server {
     /// Does not connect yet.
     pub(super) fn new(url: &str) -> Result<Self, Error> {
-        let client = Client::open(url);
-        let client = client.map_err(|error| Error::invalid(format!("Redis URL: {error}")))?;
-        Ok(Self { client, pool: Mutex::default() })
+        let wrong = |error: RedisError| Error::invalid(format!("Redis URL: {error}"));
+        let info = url.into_connection_info().map_err(wrong)?;
+        // Naming the library would take a round trip, and a second timeout if Redis does not answer.
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let client = Client::open(info.set_redis_settings(settings)).map_err(wrong)?;
+        Ok(Self { client, nodes: Mutex::default() })
+    }
+
+    /// Whether both are the same server, as far as their URLs tell.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.client.get_connection_info().addr() == other.client.get_connection_info().addr()
     }
 
     /// Runs commands on a connection to `node`, which becomes another one if the keys are there. A connection that
-    /// failed is dropped, because a late reply would be taken for that of the next command; so are all that are idle,
+    /// failed is dropped, because a late reply would be taken for that of the next command; so are the node's idle ones,
     /// which are probably broken too.
     pub(super) fn run<T>(
         &self,
@@ -66,15 +75,16 @@ impl Server {
             let result = self.take(&at).and_then(|mut connection| {
                 let result = commands(&mut connection);
                 if !result.as_ref().is_err_and(breaks_connection) {
-                    let mut pool = lock(&self.pool);
-                    pool.idle.entry(at).or_default().push((connection, Instant::now()));
-                    pool.steady.get_or_insert_with(Instant::now);
+                    // Not if another connection has failed meanwhile.
+                    if let Some(connections) = lock(&self.nodes).get_mut(&at) {
+                        connections.idle.push((connection, Instant::now()));
+                    }
                 }
                 result
             });
             let Err(error) = &result else { return result };
             if breaks_connection(error) {
-                *lock(&self.pool) = Pool::default();
+                lock(&self.nodes).remove(&at);
                 *lock(node) = None;
                 return result;
             }
@@ -86,20 +96,20 @@ impl Server {
         }
     }
 
+    /// Whether there was no outage of this node lately.
+    pub(super) fn is_steady(&self, node: &Node) -> bool {
+        lock(&self.nodes).get(node).is_some_and(|node| node.since.elapsed() >= STEADY)
+    }
+
     /// Closes connections that are not needed any more.
     pub(super) fn close_unused(&self) {
-        for idle in lock(&self.pool).idle.values_mut() {
-            idle.retain(|(_, since)| since.elapsed() < UNUSED);
+        for node in lock(&self.nodes).values_mut() {
+            node.idle.retain(|(_, since)| since.elapsed() < UNUSED);
         }
     }
 
-    /// Whether there was no outage lately.
-    pub(super) fn is_steady(&self) -> bool {
-        lock(&self.pool).steady.is_some_and(|since| since.elapsed() >= STEADY)
-    }
-
     fn take(&self, node: &Node) -> RedisResult<Connection> {
-        let idle = lock(&self.pool).idle.get_mut(node).and_then(Vec::pop);
+        let idle = lock(&self.nodes).get_mut(node).and_then(|node| node.idle.pop());
         let Some((mut connection, since)) = idle else { return self.open(node) };
         if since.elapsed() < FRESH {
             return Ok(connection);
@@ -108,7 +118,7 @@ impl Server {
             Ok(()) => Ok(connection),
             Err(error) if error.is_timeout() => Err(error),
             Err(_) => {
-                *lock(&self.pool) = Pool::default();
+                lock(&self.nodes).remove(node);
                 self.open(node)
             }
         }
@@ -125,6 +135,8 @@ impl Server {
         let connection = client.get_connection_with_timeout(TIMEOUT)?;
         connection.set_read_timeout(Some(TIMEOUT))?;
         connection.set_write_timeout(Some(TIMEOUT))?;
+        let connections = || Connections { idle: Vec::new(), since: Instant::now() };
+        lock(&self.nodes).entry(node.clone()).or_insert_with(connections);
         Ok(connection)
     }
 
@@ -148,7 +160,7 @@ fn breaks_connection(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || is_unavailable(error)
 }
 
-/// Whether Redis is down, starting, or failing over.
+/// Whether Redis is down, starting, failing over, or unable to write.
 pub(super) fn is_unavailable(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
     match error.kind() {
@@ -156,7 +168,10 @@ pub(super) fn is_unavailable(error: &RedisError) -> bool {
         | ErrorKind::Server(Ask | BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain) => {
             true
         }
-        _ => matches!(error.code(), Some("NOREPLICAS" | "UNBLOCKED")),
+        _ => {
+            matches!(error.code(), Some("BUSY" | "MISCONF" | "NOREPLICAS" | "UNBLOCKED"))
+                || error.detail() == Some("max number of clients reached")
+        }
     }
 }
 

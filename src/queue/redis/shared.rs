@@ -1,28 +1,36 @@
 //! A queue in Redis, as this manager serves it.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::RedisResult;
 
-use super::server::{exception, is_unavailable};
-use super::store::{CHUNK, Found, Store, Tag};
-use super::{Hub, RedisQueue};
+use super::RedisQueue;
+use super::delivery::Delivery;
+use super::server::{Server, exception, is_unavailable};
+use super::store::{CHUNK, Store, Tag};
 use crate::error::Error;
 use crate::exception::Exception;
 use crate::object::call::Owner;
 use crate::object::stored::Item;
 use crate::queue::fifo::BATCH;
-use crate::queue::owners::{Leased, Owners, Which};
+use crate::queue::owners::Owners;
 use crate::queue::{QueueOptions, QueueStats};
 use crate::wait::primitives::MutexGuard;
 use crate::wait::{Condition, Locked, Wait};
 
 /// An item that its manager has not renewed for this long is requeued.
-const IDLE: Duration = Duration::from_secs(30);
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 
-/// The longest time that a call waits in Redis before it checks that its client is still connected.
+/// The longest and the shortest time that a call waits in Redis before it checks that its client is still connected, and
+/// looks for requeued items.
 const BLOCK: Duration = Duration::from_secs(1);
+const SHORTEST_BLOCK: Duration = Duration::from_millis(100);
+
+/// The interval of the thread of a queue.
+const TICK: Duration = Duration::from_secs(1);
 
 /// How often a waiting `put` or `join` asks Redis, which does not tell what other managers did.
 pub(super) const POLL: Duration = Duration::from_millis(50);
@@ -31,14 +39,16 @@ pub(super) const POLL: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(200);
 
 pub(super) struct Shared {
-    pub(super) hub: Arc<Hub>,
+    pub(super) server: Arc<Server>,
     pub(super) name: String,
     pub(super) options: QueueOptions,
-    dead_letters: Option<(u32, RedisQueue)>,
+    pub(super) dead_letters: Option<(u32, RedisQueue)>,
     pub(super) store: Store,
     pub(super) state: Locked<State>,
-    /// Items were taken, removed or done, or the queue was shut down.
-    pub(super) changed: Condition,
+    /// A waiting put may try again.
+    pub(super) not_full: Condition,
+    /// For waits that only look again at intervals.
+    pub(super) never: Condition,
 }
 
 /// What this manager knows.
@@ -50,48 +60,53 @@ pub(super) struct State {
     pub(super) delivered: Vec<Tag>,
     /// Items that Redis is to requeue, and their numbers of deliveries.
     pub(super) requeued: Vec<(Tag, u32)>,
+    /// Items to move to the dead letters.
+    pub(super) dead: Vec<(Tag, Item)>,
     pub(super) puts_end: bool,
     pub(super) gets_end: bool,
-    /// The number of changes that waiting calls may be interested in.
-    changes: u64,
+    /// How many waiting puts may try again, and when one of them last asked Redis.
+    room: usize,
+    polled: Option<Instant>,
     /// When this manager last looked for idle items, and last renewed its own.
     looked: Option<Instant>,
     renewed: Option<Instant>,
     pub(super) totals: QueueStats,
 }
 
-/// An item that a client has not acknowledged.
-pub(super) struct Delivery {
-    pub(super) tag: Tag,
-    /// For the dead letters.
-    item: Item,
-    deadline: Option<Instant>,
-    /// `task_done` or `nack` raised an error, but may have taken effect: if it did, repeating it is no error.
-    may_be_settled: bool,
-}
-
-impl Leased for Delivery {
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-}
-
 impl Shared {
     pub(super) fn new(
-        hub: Arc<Hub>,
+        server: Arc<Server>,
         name: &str,
         options: QueueOptions,
         dead_letters: Option<(u32, RedisQueue)>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            store: Store::new(hub.server.clone(), name)?,
-            hub,
+            store: Store::new(server.clone(), name)?,
+            server,
             name: name.to_owned(),
             options,
             dead_letters,
             state: Locked::default(),
-            changed: Condition::default(),
+            not_full: Condition::default(),
+            never: Condition::default(),
         })
+    }
+
+    /// Starts the thread that repeats commands that failed, renews items and moves dead letters. It ends when the queue
+    /// was dropped.
+    pub(super) fn start(queue: Weak<Self>) -> io::Result<()> {
+        let run = move || {
+            while let Some(queue) = queue.upgrade() {
+                // What fails is tried again at the next tick, or when the item has become idle.
+                let _ = queue.renew();
+                let _ = queue.flush();
+                let _ = queue.move_dead_letters();
+                queue.server.close_unused();
+                drop(queue);
+                thread::sleep(TICK);
+            }
+        };
+        thread::Builder::new().name("redis-queue".to_owned()).spawn(run).map(drop)
     }
 
     pub(super) fn stats(&self) -> Result<QueueStats, Exception> {
@@ -102,28 +117,8 @@ impl Shared {
     }
 
     pub(super) fn refuse_puts(&self) {
-        self.change(|state| state.puts_end = true);
-    }
-
-    /// Repeats what failed, and renews the items of this manager's clients.
-    pub(super) fn tick(&self) -> RedisResult<()> {
-        self.flush()?;
-        let now = Instant::now();
-        let items: Vec<_> = {
-            let mut state = self.lock();
-            let is_due =
-                state.renewed.is_none_or(|renewed| now.duration_since(renewed) >= IDLE / 3);
-            if !is_due || !self.renews() {
-                return Ok(());
-            }
-            state.renewed = Some(now);
-            state.owners.iter().map(|delivery| (delivery.tag.clone(), delivery.idle(now))).collect()
-        };
-        items.chunks(CHUNK).try_for_each(|chunk| self.store.renew(chunk).map(drop)).inspect_err(
-            |_| {
-                self.state.lock().renewed = None;
-            },
-        )
+        self.state.lock().puts_end = true;
+        self.not_full.notify_all();
     }
 
     /// Locks the state, after items whose leases expired were removed. In Redis, they are idle then.
@@ -135,14 +130,26 @@ impl Shared {
         state
     }
 
-    /// Changes the state, and wakes the calls that may go on now.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.lock();
-        let result = change(&mut state);
-        state.changes += 1;
+    /// Renews the items of this manager's clients.
+    fn renew(&self) -> RedisResult<()> {
+        if !self.are_renewed() {
+            return Ok(());
+        }
+        // A manager that does nothing must notice an outage, too.
+        self.store.ping()?;
+        let now = Instant::now();
+        let state = self.lock();
+        let is_due = state.renewed.is_none_or(|renewed| now.duration_since(renewed) >= IDLE / 3);
+        // After an outage, at once: see `requeue_idle`.
+        if !is_due && self.store.is_steady() {
+            return Ok(());
+        }
+        let items = state.owners.iter();
+        let items: Vec<_> = items.map(|item| (item.tag.clone(), item.idle(now))).collect();
         drop(state);
-        self.changed.notify_all();
-        result
+        items.chunks(CHUNK).try_for_each(|chunk| self.store.renew(chunk).map(drop))?;
+        self.state.lock().renewed = Some(now);
+        Ok(())
     }
 
     /// The idle time after which an item is requeued.
@@ -151,13 +158,25 @@ impl Shared {
     }
 
     /// Whether a client may have an item for longer than the idle time.
-    fn renews(&self) -> bool {
+    fn are_renewed(&self) -> bool {
         self.options.lease.is_none_or(|lease| lease > IDLE)
     }
 
     /// The longest time that a call waits in Redis. Leases may be shorter than [`BLOCK`].
     fn block(&self) -> Duration {
-        self.idle().clamp(Duration::from_millis(10), BLOCK)
+        self.idle().clamp(SHORTEST_BLOCK, BLOCK)
+    }
+
+    /// Requeues idle items of all managers, unless this manager did so a moment ago.
+    pub(super) fn requeue_idle(&self) -> RedisResult<()> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if state.looked.is_some_and(|looked| now.duration_since(looked) < self.block()) {
+            return Ok(());
+        }
+        state.looked = Some(now);
+        drop(state);
+        self.store.requeue_idle(self.idle(), self.are_renewed())
     }
 
     /// Takes items that are there.
@@ -171,21 +190,6 @@ impl Shared {
                 return Ok(items);
             }
         }
-    }
-
-    /// Requeues idle items of all managers, unless this manager did so a moment ago.
-    pub(super) fn requeue_idle(&self) -> RedisResult<()> {
-        if self.renews() && !self.hub.server.is_steady() {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        if state.looked.is_some_and(|before| now.duration_since(before) < self.block()) {
-            return Ok(());
-        }
-        state.looked = Some(now);
-        drop(state);
-        self.store.requeue_idle(self.idle())
     }
 
     /// Waits until there are items to take.
@@ -253,145 +257,49 @@ impl Shared {
         Ok(counts.ready == 0 && !(may_return && counts.unacknowledged > 0))
     }
 
-    /// Gives items to their owner. Those that were delivered too often become dead letters instead.
-    fn deliver(&self, found: Vec<Found>, owner: Owner) -> Vec<Item> {
-        if found.is_empty() {
-            return Vec::new();
-        }
-        let deadline = self.options.lease.and_then(|lease| Instant::now().checked_add(lease));
-        let deliveries = found.into_iter().map(|Found { tag, item }| Delivery {
-            tag,
-            item,
-            deadline,
-            may_be_settled: false,
-        });
-        let (dead, alive): (Vec<_>, Vec<_>) =
-            deliveries.partition(|delivery| self.max_deliveries() < delivery.tag.times);
-        for delivery in &dead {
-            // If this fails, the item becomes idle, and the next delivery tries again.
-            let _ = self.move_to_dead_letters(delivery);
-        }
-        self.change(|state| {
-            state.totals.gets += alive.len() as u64;
-            let again = alive.iter().filter(|delivery| delivery.tag.times > 1);
-            state.totals.redelivered += again.count() as u64;
-            let give = |delivery: Delivery| {
-                let item = delivery.item.clone();
-                state.owners.add(owner, delivery);
-                item
-            };
-            alive.into_iter().map(give).collect()
-        })
-    }
-
-    pub(super) fn max_deliveries(&self) -> u32 {
-        self.dead_letters.as_ref().map_or(u32::MAX, |(max, _)| *max)
-    }
-
-    /// Moves an item to the dead letters; `false` if it was delivered again meanwhile.
-    pub(super) fn move_to_dead_letters(&self, delivery: &Delivery) -> RedisResult<bool> {
-        let Some((_, to)) = &self.dead_letters else { return Ok(false) };
-        let tag = delivery.tag.clone();
-        if !self.store.renew(&[(tag.clone(), Duration::ZERO)])?.contains(&true) {
-            return Ok(false);
-        }
-        to.0.store.put(&[delivery.item.data.to_bytes()], 0)?;
-        self.store.remove(&[tag], true)?;
-        self.change(|state| state.totals.dead += 1);
-        Ok(true)
-    }
-
-    /// Acknowledges or requeues an item of this owner, for `method`. If that fails, the owner still has the item.
-    pub(super) fn settle(
-        &self,
-        owner: Owner,
-        method: &str,
-        which: Which,
-        act: impl FnOnce(&Delivery) -> RedisResult<bool>,
-    ) -> Result<(), Exception> {
-        let mut delivery = self.lock().owners.remove(owner, method, which)?;
-        match act(&delivery) {
-            Ok(was_last) if was_last || delivery.may_be_settled => Ok(()),
-            Ok(_) => Err(Exception::value_error(format!(
-                "{method}() called too late: the item was delivered again, or deleted"
-            ))),
-            Err(error) => {
-                delivery.may_be_settled = true;
-                self.state.lock().owners.restore(owner, which, delivery);
-                Err(exception(&error))
-            }
-        }
-    }
-
-    /// Requeues the newest items of an owner, whose reply cannot be written: the deliveries are not counted. The caller
-    /// flushes.
-    pub(super) fn requeue_undelivered(&self, count: usize, owner: Owner) {
-        let mut state = self.state.lock();
-        for _ in 0..count {
-            // Otherwise its lease has expired.
-            if let Ok(Delivery { tag, .. }) = state.owners.remove(owner, "get", Which::Newest) {
-                state.totals.gets -= 1;
-                state.totals.redelivered -= u64::from(tag.times > 1);
-                let before = tag.times - 1;
-                state.requeued.push((tag, before));
-            }
-        }
-    }
-
-    /// Removes delivered items from Redis, and requeues others. If Redis is down, the next tick removes the former; the latter
-    /// become idle, and are requeued then.
-    pub(super) fn flush(&self) -> RedisResult<()> {
-        let (delivered, requeued) = {
-            let mut state = self.state.lock();
-            (std::mem::take(&mut state.delivered), std::mem::take(&mut state.requeued))
-        };
-        for (done, chunk) in delivered.chunks(CHUNK).enumerate() {
-            if let Err(error) = self.store.remove(chunk, false) {
-                if is_unavailable(&error) {
-                    let left = delivered.iter().skip(done * CHUNK).cloned();
-                    self.state.lock().delivered.extend(left);
-                }
-                return Err(error);
-            }
-        }
-        requeued.chunks(CHUNK).try_for_each(|chunk| self.store.requeue(chunk).map(drop))
-    }
-
-    /// Asks Redis again and again until it says yes; `false` if the deadline came first.
-    pub(super) fn wait_until(
-        &self,
-        wait: &mut Wait<'_>,
-        ask: impl Fn() -> RedisResult<bool>,
-    ) -> Result<bool, Exception> {
+    /// Waits until there may be room for an item, or the queue is shut down; `false` if the deadline came first. One of the
+    /// waiting puts asks Redis for all of them.
+    pub(super) fn wait_for_room(&self, wait: &mut Wait<'_>) -> Result<bool, Exception> {
+        let mut failure = None;
         loop {
-            let failure = match ask() {
-                Ok(true) => return Ok(true),
-                Ok(false) => None,
-                Err(error) if is_unavailable(&error) => Some(error),
-                Err(error) => return Err(exception(&error)),
+            wait.check_every(POLL);
+            let is_due = |state: &State| state.polled.is_none_or(|polled| polled.elapsed() >= POLL);
+            let ready = |state: &State| state.puts_end || state.room > 0 || is_due(state);
+            let Some(mut state) = self.state.wait(self.lock(), &self.not_full, wait, ready)? else {
+                return failure.map_or(Ok(false), Err);
             };
-            if !self.pause(wait, POLL)? {
-                return failure.map_or(Ok(false), |error| Err(exception(&error)));
+            if state.puts_end || state.room > 0 {
+                state.room = state.room.saturating_sub(1);
+                return Ok(true);
+            }
+            state.polled = Some(Instant::now());
+            drop(state);
+            match self.store.counts() {
+                Ok(counts) => {
+                    failure = None;
+                    let room = self.options.maxsize.saturating_sub(counts.ready);
+                    self.state.lock().room = room;
+                    self.not_full.notify(room);
+                }
+                Err(error) if is_unavailable(&error) => failure = Some(exception(&error)),
+                Err(error) => return Err(exception(&error)),
             }
         }
     }
 
-    /// Waits for this time, or until something changes here; `false` if the deadline came first.
-    fn pause(&self, wait: &mut Wait<'_>, time: Duration) -> Result<bool, Exception> {
+    /// Lets waiting puts try again, after this many items were taken.
+    pub(super) fn made_room(&self, items: usize) {
+        if self.not_full.waiting() > 0 {
+            self.state.lock().room += items;
+            self.not_full.notify(items);
+        }
+    }
+
+    /// Waits for this time; `false` if the deadline came first.
+    pub(super) fn pause(&self, wait: &mut Wait<'_>, time: Duration) -> Result<bool, Exception> {
         wait.check_every(time);
         let until = Instant::now() + time;
-        let state = self.state.lock();
-        let before = state.changes;
-        let ready = |state: &State| state.changes != before || Instant::now() >= until;
-        Ok(self.state.wait(state, &self.changed, wait, ready)?.is_some())
-    }
-}
-
-impl Delivery {
-    /// The idle time to record in Redis, so that the item is requeued after [`IDLE`] or at the end of its lease, whichever
-    /// is first.
-    fn idle(&self, now: Instant) -> Duration {
-        let left = self.deadline.map_or(IDLE, |deadline| deadline.saturating_duration_since(now));
-        IDLE.saturating_sub(left)
+        let is_over = |_: &State| Instant::now() >= until;
+        Ok(self.state.wait(self.state.lock(), &self.never, wait, is_over)?.is_some())
     }
 }

@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::object::stored::Item;
 use crate::pickle::Pickle;
 use crate::value::Value;
+use crate::wait::lock;
 
 /// The consumer group.
 const GROUP: &str = "managers";
@@ -39,11 +40,22 @@ pub(super) struct Found {
 }
 
 /// A delivery tag: the id of the item's entry in the stream, and the number of the delivery, from 1 on. Once the item was
-/// delivered again, commands with the old tag change nothing.
+/// delivered again, commands with the old tag change nothing. A delivery whose reply was not written does not count: the next
+/// one has the same number, and nobody has the tag of the former.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     pub(super) id: String,
     pub(super) times: u32,
+}
+
+/// What became of a command with a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    /// Nothing: the item was delivered again.
+    DeliveredAgain,
+    /// Nothing: the item was removed already.
+    Gone,
 }
 
 /// The number of items that can be taken, and of those that were delivered and not acknowledged.
@@ -66,7 +78,7 @@ macro_rules! scripts {
     };
 }
 
-// A Redis that is out of memory refuses puts only.
+// A Redis that is out of memory refuses puts only, and the first command on a new queue.
 scripts! {
     PUT: "" "counts" "put";
     TAKE: " flags=allow-oom" "take";
@@ -126,30 +138,55 @@ impl Store {
         Ok(entry.map(|(id, fields)| Found { tag: Tag { id, times: 1 }, item: item(fields) }))
     }
 
-    /// Requeues items that nobody has renewed for this time.
-    pub(super) fn requeue_idle(&self, idle: Duration) -> RedisResult<()> {
-        let mut from = "0-0".to_owned();
+    /// Requeues items that were not renewed for this time. If managers renew them, not after an outage: then other
+    /// managers may not have had time to do so.
+    pub(super) fn requeue_idle(&self, idle: Duration, are_renewed: bool) -> RedisResult<()> {
+        let mut find = redis::cmd("XPENDING");
+        find.arg(&self.items).arg(GROUP).arg("IDLE").arg(millis(idle)).arg("-").arg("+");
+        find.arg(CHUNK).arg(UNACKNOWLEDGED);
         loop {
-            let mut claim = redis::cmd("XAUTOCLAIM");
-            claim.arg(&self.items).arg(GROUP).arg(REQUEUED).arg(millis(idle)).arg(&from);
-            claim.arg("COUNT").arg(CHUNK).arg("JUSTID");
-            let (next, _, _): (String, Vec<String>, Vec<String>) =
-                self.run(|connection| claim.query(connection))?;
-            if next == "0-0" {
+            let found: Vec<(String, String, u64, u32)> = self.run(|connection| {
+                // Whether there was an outage is known once there is a connection.
+                if are_renewed && !self.is_steady() {
+                    return Ok(Vec::new());
+                }
+                find.query(connection)
+            })?;
+            if found.is_empty() {
                 return Ok(());
             }
-            from = next;
+            let mut claim = redis::cmd("XCLAIM");
+            // Not those that were renewed meanwhile.
+            claim.arg(&self.items).arg(GROUP).arg(REQUEUED).arg(millis(idle));
+            for (id, ..) in &found {
+                claim.arg(id);
+            }
+            claim.arg("JUSTID");
+            self.run(|connection| claim.exec(connection))?;
+            if found.len() < CHUNK {
+                return Ok(());
+            }
         }
     }
 
-    /// Renews items: resets the idle time of each to the given value. Tells which tags are still the last.
-    pub(super) fn renew(&self, items: &[(Tag, Duration)]) -> RedisResult<Vec<bool>> {
+    /// Whether there was no outage lately.
+    pub(super) fn is_steady(&self) -> bool {
+        self.server.is_steady(&lock(&self.node))
+    }
+
+    /// Notices an outage.
+    pub(super) fn ping(&self) -> RedisResult<()> {
+        self.run(|connection| redis::cmd("PING").exec(connection))
+    }
+
+    /// Renews items: resets the idle time of each to the given value.
+    pub(super) fn renew(&self, items: &[(Tag, Duration)]) -> RedisResult<Vec<Outcome>> {
         let marks = items.iter().map(|(tag, idle)| (tag, tag.times, *idle));
         self.mark(UNACKNOWLEDGED, marks)
     }
 
-    /// Requeues items, each with its number of deliveries. Tells which tags were still the last.
-    pub(super) fn requeue(&self, items: &[(Tag, u32)]) -> RedisResult<Vec<bool>> {
+    /// Requeues items, each with its number of deliveries.
+    pub(super) fn requeue(&self, items: &[(Tag, u32)]) -> RedisResult<Vec<Outcome>> {
         self.mark(REQUEUED, items.iter().map(|(tag, times)| (tag, *times, Duration::ZERO)))
     }
 
@@ -157,23 +194,25 @@ impl Store {
         &self,
         consumer: &str,
         items: impl Iterator<Item = (&'a Tag, u32, Duration)>,
-    ) -> RedisResult<Vec<bool>> {
-        self.script(&MARK, |script| {
+    ) -> RedisResult<Vec<Outcome>> {
+        let outcomes = self.script(&MARK, |script| {
             script.arg(consumer);
             for (tag, times, idle) in items {
                 script.arg(&tag.id).arg(tag.times).arg(times).arg(millis(idle));
             }
-        })
+        })?;
+        Ok(read(outcomes))
     }
 
-    /// Removes items. Tells which tags were still the last.
-    pub(super) fn remove(&self, items: &[Tag], are_done: bool) -> RedisResult<Vec<bool>> {
-        self.script(&REMOVE, |script| {
+    /// Removes items.
+    pub(super) fn remove(&self, items: &[Tag], are_done: bool) -> RedisResult<Vec<Outcome>> {
+        let outcomes = self.script(&REMOVE, |script| {
             script.arg(u8::from(are_done));
             for tag in items {
                 script.arg(&tag.id).arg(tag.times);
             }
-        })
+        })?;
+        Ok(read(outcomes))
     }
 
     /// Counts an item that was removed already as done; `false` if all were.
@@ -234,6 +273,15 @@ impl Store {
             _ => Err(error),
         })
     }
+}
+
+fn read(outcomes: Vec<u8>) -> Vec<Outcome> {
+    let outcome = |number| match number {
+        0 => Outcome::DeliveredAgain,
+        1 => Outcome::Done,
+        _ => Outcome::Gone,
+    };
+    outcomes.into_iter().map(outcome).collect()
 }
 
 /// The item in an entry. If it is not a valid pickle, because another program put it, it becomes `bytes`.

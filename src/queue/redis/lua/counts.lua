@@ -6,5 +6,6 @@ local function counts()
             unacknowledged = tonumber(consumer[2])
         end
     end
-    return redis.call('XLEN', KEYS[1]) - unacknowledged, unacknowledged
+    -- Another program may have deleted entries.
+    return math.max(0, redis.call('XLEN', KEYS[1]) - unacknowledged), unacknowledged
 end

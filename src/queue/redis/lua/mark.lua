@@ -1,6 +1,6 @@
 -- Renews or requeues items: their new consumer, then for each item its tag (id and number of the delivery), its new number
 -- of deliveries, and its new idle time in ms.
--- Returns 1 for each tag that is the item's last; 0 if the item was delivered again, or is gone.
+-- Returns for each tag 1; 0 if the item was delivered again; 2 if it is gone.
 local results = {}
 for i = 2, #ARGV, 4 do
     local id = ARGV[i]
@@ -11,6 +11,6 @@ for i = 2, #ARGV, 4 do
         redis.call('XCLAIM', KEYS[1], 'managers', ARGV[1], 0, id,
             'IDLE', ARGV[i + 3], 'RETRYCOUNT', ARGV[i + 2], 'JUSTID')
     end
-    results[#results + 1] = is_last and 1 or 0
+    results[#results + 1] = is_last and 1 or (pending and 0 or 2)
 end
 return results

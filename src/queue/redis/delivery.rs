@@ -1,0 +1,149 @@
+//! What becomes of the items that clients of this manager have taken.
+
+use std::time::{Duration, Instant};
+
+use redis::RedisResult;
+
+use super::server::exception;
+use super::shared::{IDLE, Shared};
+use super::store::{CHUNK, Found, Outcome, Tag};
+use crate::exception::Exception;
+use crate::object::call::Owner;
+use crate::object::stored::Item;
+use crate::queue::owners::{Leased, Which};
+
+/// An item that a client has not acknowledged.
+pub(super) struct Delivery {
+    pub(super) tag: Tag,
+    /// The item, if it can become a dead letter.
+    item: Option<Item>,
+    deadline: Option<Instant>,
+    /// `task_done` or `nack` raised an error, but may have taken effect: if it did, repeating it is no error.
+    may_be_settled: bool,
+}
+
+impl Leased for Delivery {
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+impl Delivery {
+    /// The idle time to record in Redis, so that the item is requeued after [`IDLE`] or at the end of its lease, whichever
+    /// is first.
+    pub(super) fn idle(&self, now: Instant) -> Duration {
+        let left = self.deadline.map_or(IDLE, |deadline| deadline.saturating_duration_since(now));
+        IDLE.saturating_sub(left)
+    }
+}
+
+impl Shared {
+    /// Gives items to their owner. Those that were delivered too often become dead letters instead.
+    pub(super) fn deliver(&self, found: Vec<Found>, owner: Owner) -> Vec<Item> {
+        let deadline = self.options.lease.and_then(|lease| Instant::now().checked_add(lease));
+        let mut items = Vec::new();
+        let mut state = self.lock();
+        for Found { tag, item } in found {
+            if self.dead_letters.as_ref().is_some_and(|(max, _)| tag.times > *max) {
+                state.dead.push((tag, item));
+                continue;
+            }
+            state.totals.gets += 1;
+            state.totals.redelivered += u64::from(tag.times > 1);
+            items.push(item.clone());
+            let item = self.dead_letters.is_some().then_some(item);
+            state.owners.add(owner, Delivery { tag, item, deadline, may_be_settled: false });
+        }
+        drop(state);
+        self.made_room(items.len());
+        items
+    }
+
+    /// Acknowledges or requeues an item of this owner, for `method`. If that fails, the owner still has the item.
+    pub(super) fn settle(
+        &self,
+        owner: Owner,
+        method: &str,
+        which: Which,
+        act: impl FnOnce(&Delivery) -> RedisResult<Vec<Outcome>>,
+    ) -> Result<(), Exception> {
+        let mut delivery = self.lock().owners.remove(owner, method, which)?;
+        match act(&delivery).as_deref() {
+            Ok([Outcome::Done]) => Ok(()),
+            Ok([Outcome::Gone]) if delivery.may_be_settled => Ok(()),
+            Ok(_) => Err(Exception::value_error(format!(
+                "{method}() called too late: the item was delivered again, or deleted"
+            ))),
+            Err(error) => {
+                delivery.may_be_settled = true;
+                self.state.lock().owners.restore(owner, which, delivery);
+                Err(exception(error))
+            }
+        }
+    }
+
+    /// Requeues the newest items of an owner, whose reply cannot be written: the deliveries are not counted. The caller
+    /// flushes.
+    pub(super) fn requeue_undelivered(&self, count: usize, owner: Owner) {
+        let mut state = self.state.lock();
+        for _ in 0..count {
+            // Otherwise its lease has expired.
+            if let Ok(Delivery { tag, .. }) = state.owners.remove(owner, "get", Which::Newest) {
+                state.totals.gets -= 1;
+                state.totals.redelivered -= u64::from(tag.times > 1);
+                let before = tag.times - 1;
+                state.requeued.push((tag, before));
+            }
+        }
+    }
+
+    /// Requeues all items of an owner, or moves them to the dead letters. The caller flushes.
+    pub(super) fn requeue_all(&self, owner: Owner) {
+        let mut state = self.lock();
+        for delivery in state.owners.remove_all(owner) {
+            match self.dead_letter(&delivery) {
+                Some(dead) => state.dead.push(dead),
+                None => state.requeued.push((delivery.tag.clone(), delivery.tag.times)),
+            }
+        }
+    }
+
+    /// The item, if this was its last permitted delivery.
+    pub(super) fn dead_letter(&self, delivery: &Delivery) -> Option<(Tag, Item)> {
+        let (max, _) = self.dead_letters.as_ref()?;
+        let item = delivery.item.clone().filter(|_| delivery.tag.times >= *max)?;
+        Some((delivery.tag.clone(), item))
+    }
+
+    /// Moves items to the dead letters, up to the first that fails: it and the others become idle, and are delivered to
+    /// this method again.
+    pub(super) fn move_dead_letters(&self) -> RedisResult<()> {
+        let Some((_, to)) = &self.dead_letters else { return Ok(()) };
+        let dead = std::mem::take(&mut self.state.lock().dead);
+        for (tag, item) in dead {
+            // Not if another manager has found it meanwhile.
+            if self.store.renew(&[(tag.clone(), Duration::ZERO)])? == [Outcome::Done] {
+                to.0.store.put(&[item.data.to_bytes()], 0)?;
+                self.store.remove(&[tag], true)?;
+                self.state.lock().totals.dead += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes delivered items from Redis, and requeues others. If that fails, the next tick removes the former; the latter
+    /// become idle, and are requeued then.
+    pub(super) fn flush(&self) -> RedisResult<()> {
+        let (delivered, requeued) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.delivered), std::mem::take(&mut state.requeued))
+        };
+        for (done, chunk) in delivered.chunks(CHUNK).enumerate() {
+            self.store.remove(chunk, false).inspect_err(|_| {
+                let left = delivered.iter().skip(done * CHUNK).cloned();
+                self.state.lock().delivered.extend(left);
+            })?;
+        }
+        requeued.chunks(CHUNK).try_for_each(|chunk| self.store.requeue(chunk).map(drop))
+    }
+}

@@ -20,6 +20,7 @@ mod put;
 mod serve;
 mod signals;
 mod snapshot;
+mod spec;
 mod stat;
 mod tap;
 mod units;

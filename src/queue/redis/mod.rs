@@ -3,13 +3,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `methods.rs` | the methods that clients call |
-//! | `shared.rs` | a queue as this manager serves it, and its thread |
-//! | `delivery.rs` | what becomes of the items that were taken |
-//! | `store.rs`, `lua/` | the commands |
-//! | `server.rs` | the connections |
+//! | `shared.rs` | the state of a queue in this manager, waiting, and the thread that renews items |
+//! | `delivery.rs` | acknowledging and requeueing delivered items, and dead letters |
+//! | `store.rs`, `lua/` | commands and scripts |
+//! | `server.rs` | connections and their errors |
 //!
-//! A queue `jobs` is two keys: the stream `basemanager:{jobs}:items`, and `basemanager:{jobs}:unfinished`, the number of items
-//! that were put and are not done. An item is an entry of the stream until it is acknowledged. The stream has the consumer
+//! A queue `jobs` is stored in two keys: the stream `basemanager:{jobs}:items`, and the counter `basemanager:{jobs}:unfinished`,
+//! the number of items for which `task_done` was not called. An item is an entry of the stream until it is acknowledged. The stream has the consumer
 //! group `managers`, which remembers when and how often each item was delivered. The group has two consumers:
 //! `unacknowledged` for items that were delivered, and `requeued` for those that can be delivered again, before all others.
 //!
@@ -22,22 +22,22 @@
 //!   idle                    requeued
 //! ```
 //!
-//! A *delivery tag* is the id of an item and the number of the delivery, which Redis counts. Commands that acknowledge, requeue
-//! or renew an item have its tag, and change nothing if the item was delivered again meanwhile. So a manager that was
-//! paused cannot acknowledge an item that another one has delivered since, and managers need not coordinate.
+//! A *delivery tag* is the id of an item and its delivery count, which Redis keeps. Commands that acknowledge, requeue or
+//! renew an item carry the tag, and change nothing if the item has been redelivered since. So a manager that was paused
+//! cannot acknowledge an item that another manager has redelivered, and managers need no coordination.
 //!
-//! While a client has an item, its manager *renews* the item every 10 s. An item that was not renewed for 30 s, or for its lease if
-//! that is shorter, is *idle*: any manager requeues it.
+//! While a client has an item, its manager *renews* the item every 10 s, unless the lease is 30 s or less. An item whose lease has
+//! expired, or that was not renewed for 30 s, is *idle*: the next `get` or `qsize` on any manager requeues it.
 //!
 //! | operation | commands | if the manager crashes, or loses its connection, in between |
 //! |---|---|---|
-//! | `put`, `put_many` | `put.lua`: compare with `maxsize`, `XADD`, `INCRBY` | nothing is in between. If the reply is lost, the call raises `ConnectionError`, and the items may have been put |
+//! | `put`, `put_many` | `put.lua`: compare with `maxsize`, `XADD`, `INCRBY` | atomic. If the reply is lost, the call raises `ConnectionError`, and the items may have been put |
 //! | `get` | 1. `take.lua`: `XPENDING` and `XCLAIM` of requeued items, then `XREADGROUP`; 2. the reply is written | the item becomes idle, and is requeued |
 //! | `get` that waits | `XREADGROUP … BLOCK 1000`, then `take.lua`, repeatedly | the same. If the client is gone, the item is requeued at once |
 //! | the same, plain queue | 3. `remove.lua`: `XACK`, `XDEL` | after 2: the item becomes idle, and is delivered again |
-//! | `task_done`, at-least-once | `remove.lua`: compare the tag, `XACK`, `XDEL`, `DECRBY` | nothing is in between. If the reply is lost, the call raises `ConnectionError`, and can be repeated: it succeeds if the item is gone |
+//! | `task_done`, at-least-once | `remove.lua`: compare the tag, `XACK`, `XDEL`, `DECRBY` | atomic. If the reply is lost, the call raises `ConnectionError`, and can be repeated: it succeeds if the item is gone |
 //! | `nack`; the consumer is gone | `mark.lua`: compare the tag, `XCLAIM` for `requeued` | the item becomes idle, and is requeued |
-//! | the lease has expired; the manager is gone | `XPENDING … IDLE`, then `XCLAIM` for `requeued`, once a second while the queue is in use | nothing changes |
+//! | the lease has expired; the manager is gone | `XPENDING … IDLE`, then `XCLAIM` for `requeued`, at most once a second, by `get` and `qsize`; more often if the lease is shorter | nothing changes |
 //! | renewal | `mark.lua`: compare the tag, `XCLAIM … IDLE` | the item becomes idle, and is requeued |
 //! | dead letter, moved by the thread of the queue | 1. `put.lua` on the other queue; 2. `remove.lua` here | after 1: the move is repeated, and the dead-letter queue has the item twice |
 //! | `join` | `GET`, repeatedly | nothing changes |
@@ -84,8 +84,8 @@ pub struct Redis(Arc<Server>);
 pub struct RedisQueue(Arc<Shared>);
 
 impl Redis {
-    /// The server of a URL: `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path` for a Unix
-    /// socket. Does not connect yet: Redis may start later.
+    /// Creates a handle for the server at a URL: `redis://[user:password@]host[:port][/database]`, or
+    /// `redis+unix:///path` for a Unix socket. Does not connect yet: Redis may start later.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a wrong URL.
@@ -93,15 +93,14 @@ impl Redis {
         Ok(Self(Arc::new(Server::new(url)?)))
     }
 
-    /// The queue `name` in this server. All managers that share it must use the same options: a manager with a shorter
+    /// Returns the queue `name` on this server. All managers that share it must use the same options: a manager with a shorter
     /// lease requeues items on which consumers of other managers still work. [`maxsize`](QueueOptions::maxsize) is compared
-    /// with the items of all managers. Starts a thread, which ends when the queue was dropped.
+    /// with the items of all managers. Starts a thread, which runs until the last clone is dropped.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) if no thread can be started, [`Error::Invalid`](crate::Error::Invalid) if the name is empty or contains braces, or for the options
-    /// [`max_bytes`](QueueOptions::max_bytes), because Redis has a bound of its own (`maxmemory`), and
-    /// [`dead_letters`](QueueOptions::dead_letters), which moves items to a queue in memory: use
-    /// [`RedisQueue::dead_letters`].
+    /// [`Error::Invalid`](crate::Error::Invalid) if the name is empty or contains braces, or if an option is not supported:
+    /// [`max_bytes`](QueueOptions::max_bytes) (use Redis's `maxmemory`) or [`dead_letters`](QueueOptions::dead_letters)
+    /// (use [`RedisQueue::dead_letters`]). [`Error::Io`](crate::Error::Io) if the thread cannot be started.
     pub fn queue(&self, name: &str, options: QueueOptions) -> Result<RedisQueue> {
         if options.max_bytes > 0 {
             return Err(Error::invalid(
@@ -129,10 +128,10 @@ impl RedisQueue {
         Ok(Self(queue))
     }
 
-    /// Returns this queue as an [at-least-once](QueueOptions::at_least_once) queue that moves an item to another queue after it
-    /// was delivered this many times without being acknowledged. A delivery counts if Redis did it, also if the manager did not
-    /// get Redis's reply. The bound of the other queue does not apply. If the move fails, the item stays in this queue and is
-    /// moved later. If the manager dies during the move, the other queue may get the item twice.
+    /// Returns a handle of this queue that is [at-least-once](QueueOptions::at_least_once), and moves an item to another
+    /// queue after this many deliveries (at least 1) without acknowledgement. A delivery counts even if Redis's reply to the manager
+    /// was lost. The `maxsize` of the other queue is ignored. A failed move is repeated. If the manager dies during a move, the
+    /// other queue may get the item twice.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) if the queue is its own dead-letter queue.
@@ -145,17 +144,17 @@ impl RedisQueue {
         Self::new(server.clone(), name, options, Some((deliveries.max(1), to.clone())))
     }
 
-    /// The state of the queue. `items` and `unacknowledged` are about all managers; the totals and `waiting_getters` are about
-    /// this manager. `bytes` is 0 and `oldest` is `None`, because they are not known.
+    /// Returns statistics of the queue. `items` and `unacknowledged` count the items of all managers; the totals and
+    /// `waiting_getters` are those of this manager. `bytes` is always 0, and `oldest` always `None`.
     ///
     /// # Errors
-    /// `ConnectionError` if Redis is unavailable.
+    /// [`Error::Exception`](crate::Error::Exception) with a `ConnectionError` if Redis is unavailable, or a `RuntimeError` if
+    /// it refuses the command.
     pub fn stats(&self) -> Result<QueueStats> {
         Ok(self.0.stats()?)
     }
 
-    /// Shuts the queue down in this manager, as [`Queue::shutdown`](crate::Queue::shutdown) without `immediate`. Other managers
-    /// go on.
+    /// Shuts the queue down in this manager only, like `Queue::shutdown(false)`.
     pub fn shutdown(&self) {
         self.0.refuse_puts();
     }

@@ -72,7 +72,7 @@ impl<D: Leased> Owners<D> {
     /// Gives an item back to the owner from whom it was removed.
     pub(super) fn restore(&mut self, owner: Owner, which: Which, item: D) {
         self.len += 1;
-        self.next_expiry = self.next_expiry.or(item.deadline());
+        self.next_expiry = self.next_expiry.into_iter().chain(item.deadline()).min();
         let items = &mut self.taken.entry(owner).or_default().items;
         match which {
             Which::Oldest => items.push_front(item),

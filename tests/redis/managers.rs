@@ -52,6 +52,34 @@ fn join_and_bounds_span_managers() {
 }
 
 #[test]
+fn put_that_finds_no_room_asks_few_times() {
+    let redis = Redis::start();
+    let [one] = managers(&redis, &Queue::options().maxsize(2000));
+    let queue = one.queue();
+    let fill = || {
+        let left = 2000 - queue.len().unwrap();
+        assert_eq!(queue.put_many(vec![0; left]).unwrap(), left);
+    };
+    fill();
+    let putting = one.queue();
+    let waiter = blocked(move || putting.put(1).unwrap());
+    // The waiting put learns of much room, and needs little of it.
+    while queue.get_many(1000, Some(Duration::ZERO)).unwrap().len() == 1000 {}
+    waiter.join().unwrap();
+    fill();
+    let scripts = || -> u64 {
+        let script =
+            "return tonumber(redis.call('INFO','commandstats'):match('evalsha:calls=(%d+)'))";
+        let reply = redis.command(&format!("EVAL \"{script}\" 0")).unwrap();
+        reply.trim_start_matches(':').parse().unwrap()
+    };
+    let before = scripts();
+    assert!(queue.try_put(1).unwrap_err().is_full());
+    let count = scripts() - before;
+    assert!(count < 50, "{count}");
+}
+
+#[test]
 fn shutdown_ends_one_manager_and_others_go_on() {
     let redis = Redis::start();
     let [one, other] = managers(&redis, &Queue::options());

@@ -8,6 +8,9 @@ use basemanager::Queue;
 /// After an outage, managers wait for this long before they requeue items of others.
 const STEADY: Duration = Duration::from_secs(10);
 
+/// Managers notice an outage of this time.
+const OUTAGE: Duration = Duration::from_secs(11);
+
 use crate::server::Redis;
 use crate::support::{PATIENCE, blocked, until};
 use crate::{Shared, raised};
@@ -188,6 +191,8 @@ fn consumer_keeps_its_item_over_a_long_outage() {
     // This manager has connected, and does nothing during the outage.
     assert_eq!(idle.try_get().unwrap(), None);
     thread::sleep(STEADY);
+    redis.kill();
+    thread::sleep(OUTAGE);
     redis.restart();
     // As if Redis had been down for longer than the idle time.
     redis.age("jobs", Duration::from_secs(100));

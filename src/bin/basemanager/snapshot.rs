@@ -30,6 +30,9 @@ pub(crate) struct Queues {
 /// The longest name of a queue, in bytes.
 pub(crate) const MAX_NAME: usize = 255;
 
+/// How long statistics may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) queue: Served,
@@ -81,11 +84,11 @@ impl State {
     /// The dict that the typeid `stats` returns.
     pub(crate) fn to_value(&self) -> Value {
         let seconds = |time: Option<Duration>| Value::from(time.map(|time| time.as_secs_f64()));
-        let mut is_available = true;
+        let started = Instant::now();
         let queues = self.all().into_iter().map(|(name, Entry { queue, lease })| {
-            // Unknown while Redis is unavailable: then the next queue is not asked, which could take long.
-            let stats = is_available.then(|| queue.stats().ok()).flatten();
-            is_available = stats.is_some();
+            // Unknown while Redis is unavailable. If it does not even answer, not every queue asks.
+            let may_ask = started.elapsed() < PATIENCE;
+            let stats = may_ask.then(|| queue.stats().ok()).flatten();
             let known = stats.as_ref();
             let bytes = known.filter(|_| queue.is_in_memory()).map(|stats| stats.bytes);
             let stats = dict([

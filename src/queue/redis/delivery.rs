@@ -15,8 +15,6 @@ use crate::queue::owners::{Leased, Which};
 /// An item that a client has not acknowledged.
 pub(super) struct Delivery {
     pub(super) tag: Tag,
-    /// The item, if it can become a dead letter.
-    item: Option<Item>,
     deadline: Option<Instant>,
     /// `task_done` or `nack` raised an error, but may have taken effect: if it did, repeating it is no error.
     may_be_settled: bool,
@@ -45,14 +43,13 @@ impl Shared {
         let mut state = self.lock();
         for Found { tag, item } in found {
             if self.dead_letters.as_ref().is_some_and(|(max, _)| tag.times > *max) {
-                state.dead.push((tag, item));
+                state.dead.push(tag);
                 continue;
             }
             state.totals.gets += 1;
             state.totals.redelivered += u64::from(tag.times > 1);
-            items.push(item.clone());
-            let item = self.dead_letters.is_some().then_some(item);
-            state.owners.add(owner, Delivery { tag, item, deadline, may_be_settled: false });
+            items.push(item);
+            state.owners.add(owner, Delivery { tag, deadline, may_be_settled: false });
         }
         drop(state);
         self.made_room(items.len());
@@ -71,6 +68,10 @@ impl Shared {
         match act(&delivery).as_deref() {
             Ok([Outcome::Done]) => Ok(()),
             Ok([Outcome::Gone]) if delivery.may_be_settled => Ok(()),
+            // The consequence of an earlier `nack`.
+            Ok([Outcome::DeliveredAgain]) if delivery.may_be_settled && which == Which::Newest => {
+                Ok(())
+            }
             Ok(_) => Err(Exception::value_error(format!(
                 "{method}() called too late: the item was delivered again, or deleted"
             ))),
@@ -100,34 +101,41 @@ impl Shared {
     /// Requeues all items of an owner, or moves them to the dead letters. The caller flushes.
     pub(super) fn requeue_all(&self, owner: Owner) {
         let mut state = self.lock();
-        for delivery in state.owners.remove_all(owner) {
-            match self.dead_letter(&delivery) {
-                Some(dead) => state.dead.push(dead),
-                None => state.requeued.push((delivery.tag.clone(), delivery.tag.times)),
+        for Delivery { tag, .. } in state.owners.remove_all(owner) {
+            if self.is_last_delivery(&tag) {
+                state.dead.push(tag);
+            } else {
+                let times = tag.times;
+                state.requeued.push((tag, times));
             }
         }
     }
 
-    /// The item, if this was its last permitted delivery.
-    pub(super) fn dead_letter(&self, delivery: &Delivery) -> Option<(Tag, Item)> {
-        let (max, _) = self.dead_letters.as_ref()?;
-        let item = delivery.item.clone().filter(|_| delivery.tag.times >= *max)?;
-        Some((delivery.tag.clone(), item))
+    /// Whether an item may not be delivered again.
+    pub(super) fn is_last_delivery(&self, tag: &Tag) -> bool {
+        self.dead_letters.as_ref().is_some_and(|(max, _)| tag.times >= *max)
     }
 
-    /// Moves items to the dead letters, up to the first that fails: it and the others become idle, and are delivered to
-    /// this method again.
-    pub(super) fn move_dead_letters(&self) -> RedisResult<()> {
+    /// Moves items to the dead letters, for up to this time. If that fails, all become idle, and are found again when they are
+    /// taken.
+    pub(super) fn move_dead_letters(&self, time: Duration) -> RedisResult<()> {
         let Some((_, to)) = &self.dead_letters else { return Ok(()) };
-        let dead = std::mem::take(&mut self.state.lock().dead);
-        for (tag, item) in dead {
+        let until = Instant::now() + time;
+        let mut dead = std::mem::take(&mut self.state.lock().dead).into_iter();
+        for tag in dead.by_ref() {
             // Not if another manager has found it meanwhile.
-            if self.store.renew(&[(tag.clone(), Duration::ZERO)])? == [Outcome::Done] {
+            if self.store.renew(&[(tag.clone(), Duration::ZERO)])? == [Outcome::Done]
+                && let Some(item) = self.store.item(&tag)?
+            {
                 to.0.store.put(&[item.data.to_bytes()], 0)?;
                 self.store.remove(&[tag], true)?;
                 self.state.lock().totals.dead += 1;
             }
+            if Instant::now() >= until {
+                break;
+            }
         }
+        self.state.lock().dead.extend(dead);
         Ok(())
     }
 

@@ -53,6 +53,8 @@ impl Backend for Shared {
                 return Ok(count);
             }
             if put < chunk.len() {
+                // Whatever waiting puts were told about room is out of date.
+                self.state.lock().room = 0;
                 match self.wait_for_room(wait) {
                     Ok(true) => {}
                     Ok(false) => break Exception::full(),
@@ -108,9 +110,9 @@ impl Backend for Shared {
         }
         self.settle(owner, "nack", Which::Newest, |delivery| {
             let tag = delivery.tag.clone();
-            if let Some(dead) = self.dead_letter(delivery) {
-                let outcome = self.store.renew(&[(tag, Duration::ZERO)])?;
-                self.state.lock().dead.push(dead);
+            if self.is_last_delivery(&tag) {
+                let outcome = self.store.renew(&[(tag.clone(), Duration::ZERO)])?;
+                self.state.lock().dead.push(tag);
                 return Ok(outcome);
             }
             let times = tag.times;

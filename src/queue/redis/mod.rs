@@ -22,8 +22,8 @@
 //!   idle                    requeued
 //! ```
 //!
-//! A *delivery tag* is the id of an item and its delivery count, which Redis keeps. Commands that acknowledge, requeue or
-//! renew an item carry the tag, and change nothing if the item has been redelivered since. So a manager that was paused
+//! A *delivery tag* is the id of an item and its delivery count, which Redis keeps. Commands with which a manager acknowledges,
+//! returns or renews an item of its clients carry the tag, and change nothing if the item has been redelivered since. So a manager that was paused
 //! cannot acknowledge an item that another manager has redelivered, and managers need no coordination.
 //!
 //! While a client has an item, its manager *renews* the item every 10 s, unless the lease is 30 s or less. An item whose lease has
@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | `put`, `put_many` | `put.lua`: compare with `maxsize`, `XADD`, `INCRBY` | atomic. If the reply is lost, the call raises `ConnectionError`, and the items may have been put |
 //! | `get` | 1. `take.lua`: `XPENDING` and `XCLAIM` of requeued items, then `XREADGROUP`; 2. the reply is written | the item becomes idle, and is requeued |
-//! | `get` that waits | `XREADGROUP … BLOCK 1000`, then `take.lua`, repeatedly | the same. If the client is gone, the item is requeued at once |
+//! | `get` that waits | `XREADGROUP … BLOCK` of 1 s, then `take.lua`, repeatedly | the same. If the client is gone, the item is requeued at once |
 //! | the same, plain queue | 3. `remove.lua`: `XACK`, `XDEL` | after 2: the item becomes idle, and is delivered again |
 //! | `task_done`, at-least-once | `remove.lua`: compare the tag, `XACK`, `XDEL`, `DECRBY` | atomic. If the reply is lost, the call raises `ConnectionError`, and can be repeated: it succeeds if the item is gone |
 //! | `nack`; the consumer is gone | `mark.lua`: compare the tag, `XCLAIM` for `requeued` | the item becomes idle, and is requeued |
@@ -130,11 +130,12 @@ impl RedisQueue {
 
     /// Returns a handle of this queue that is [at-least-once](QueueOptions::at_least_once), and moves an item to another
     /// queue after this many deliveries (at least 1) without acknowledgement. A delivery counts even if Redis's reply to the manager
-    /// was lost. The `maxsize` of the other queue is ignored. A failed move is repeated. If the manager dies during a move, the
-    /// other queue may get the item twice.
+    /// was lost. The `maxsize` of the other queue is ignored. A failed move is repeated: then the other queue may get the item
+    /// twice.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) if the queue is its own dead-letter queue.
+    /// [`Error::Invalid`](crate::Error::Invalid) if the queue is its own dead-letter queue, and
+    /// [`Error::Io`](crate::Error::Io) if the thread of the queue cannot be started.
     pub fn dead_letters(self, deliveries: u32, to: &Self) -> Result<Self> {
         let Shared { server, name, options, .. } = &*self.0;
         if *name == to.0.name && server.is(&to.0.server) {

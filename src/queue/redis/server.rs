@@ -1,6 +1,7 @@
 //! Connections to Redis, and what its errors become.
 
 use std::collections::HashMap;
+use std::net::ToSocketAddrs;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A connection that was unused for this long is closed.
 const UNUSED: Duration = Duration::from_secs(60);
 
+/// If no command succeeded for this long, there may have been an outage. Shorter ones are harmless: all items are renewed in
+/// time.
+const OUTAGE: Duration = Duration::from_secs(10);
+
 /// After an outage, all managers that have connected again have renewed their items within this time.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -37,12 +42,22 @@ pub(super) struct Server {
 /// The host and port of a node of a cluster; `None` is the server of the URL.
 pub(super) type Node = Option<(String, u16)>;
 
-/// The connections to a node, of which none has failed.
 struct Connections {
     /// Those that no call uses, and since when.
     idle: Vec<(Connection, Instant)>,
-    /// When the first one was opened.
-    since: Instant,
+    /// When the last command succeeded, and the first one after the last outage.
+    last: Instant,
+    first: Instant,
+}
+
+impl Connections {
+    fn succeeded(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.last) >= OUTAGE {
+            self.first = now;
+        }
+        self.last = now;
+    }
 }
 
 impl Server {
@@ -58,7 +73,8 @@ impl Server {
 
     /// Whether both are the same server, as far as their URLs tell.
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.client.get_connection_info().addr() == other.client.get_connection_info().addr()
+        let [this, other] = [self, other].map(|server| server.client.get_connection_info());
+        this.addr() == other.addr() && this.redis_settings().db() == other.redis_settings().db()
     }
 
     /// Runs commands on a connection to `node`, which becomes another one if the keys are there. A connection that
@@ -74,9 +90,15 @@ impl Server {
             let at = lock(node).clone();
             let result = self.take(&at).and_then(|mut connection| {
                 let result = commands(&mut connection);
-                if !result.as_ref().is_err_and(breaks_connection) {
-                    // Not if another connection has failed meanwhile.
-                    if let Some(connections) = lock(&self.nodes).get_mut(&at) {
+                if let Some(connections) = lock(&self.nodes).get_mut(&at) {
+                    if result.as_ref().is_err_and(breaks_connection) {
+                        connections.idle.clear();
+                        if result.as_ref().is_err_and(|error| error.kind() != ErrorKind::Io) {
+                            // Redis answers, but serves nobody.
+                            connections.first = Instant::now();
+                        }
+                    } else {
+                        connections.succeeded();
                         connections.idle.push((connection, Instant::now()));
                     }
                 }
@@ -84,7 +106,6 @@ impl Server {
             });
             let Err(error) = &result else { return result };
             if breaks_connection(error) {
-                lock(&self.nodes).remove(&at);
                 *lock(node) = None;
                 return result;
             }
@@ -98,7 +119,14 @@ impl Server {
 
     /// Whether there was no outage of this node lately.
     pub(super) fn is_steady(&self, node: &Node) -> bool {
-        lock(&self.nodes).get(node).is_some_and(|node| node.since.elapsed() >= STEADY)
+        let is_steady =
+            |node: &Connections| node.last.elapsed() < OUTAGE && node.first.elapsed() >= STEADY;
+        lock(&self.nodes).get(node).is_some_and(is_steady)
+    }
+
+    /// Whether no command succeeded lately, so that an outage would not be noticed.
+    pub(super) fn is_quiet(&self, node: &Node) -> bool {
+        lock(&self.nodes).get(node).is_none_or(|node| node.last.elapsed() >= OUTAGE / 4)
     }
 
     /// Closes connections that are not needed any more.
@@ -118,26 +146,46 @@ impl Server {
             Ok(()) => Ok(connection),
             Err(error) if error.is_timeout() => Err(error),
             Err(_) => {
-                lock(&self.nodes).remove(node);
+                if let Some(node) = lock(&self.nodes).get_mut(node) {
+                    node.idle.clear();
+                }
                 self.open(node)
             }
         }
     }
 
+    /// Opens a connection. Whatever keeps Redis from accepting it, Redis is unavailable.
     fn open(&self, node: &Node) -> RedisResult<Connection> {
-        let client = match node {
-            None => self.client.clone(),
-            Some((host, port)) => {
-                let info = self.client.get_connection_info().clone();
-                Client::open(info.set_addr(ConnectionAddr::Tcp(host.clone(), *port)))?
-            }
+        let unavailable = |error: RedisError| match error.kind() {
+            ErrorKind::Io => error,
+            _ => (ErrorKind::Io, "cannot connect", error.to_string()).into(),
         };
-        let connection = client.get_connection_with_timeout(TIMEOUT)?;
-        connection.set_read_timeout(Some(TIMEOUT))?;
-        connection.set_write_timeout(Some(TIMEOUT))?;
-        let connections = || Connections { idle: Vec::new(), since: Instant::now() };
+        let connection = self.connect(node).map_err(unavailable)?;
+        let now = Instant::now();
+        let connections = || Connections { idle: Vec::new(), last: now, first: now };
         lock(&self.nodes).entry(node.clone()).or_insert_with(connections);
         Ok(connection)
+    }
+
+    fn connect(&self, node: &Node) -> RedisResult<Connection> {
+        let info = self.client.get_connection_info();
+        let (host, port) = match (node, info.addr()) {
+            (Some((host, port)), _) | (None, ConnectionAddr::Tcp(host, port)) => (host, *port),
+            _ => return configured(self.client.get_connection_with_timeout(TIMEOUT)?),
+        };
+        // A name may lead to several hosts, of which some do not answer.
+        let addresses: Vec<_> = (host.as_str(), port).to_socket_addrs()?.collect();
+        let timeout = TIMEOUT / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let mut failure = (ErrorKind::Io, "the name has no address").into();
+        for address in addresses {
+            let address = ConnectionAddr::Tcp(address.ip().to_string(), port);
+            match Client::open(info.clone().set_addr(address))?.get_connection_with_timeout(timeout)
+            {
+                Ok(connection) => return configured(connection),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
     }
 
     /// The node of a cluster that has the keys, if the error says so.
@@ -155,6 +203,12 @@ impl Server {
     }
 }
 
+fn configured(connection: Connection) -> RedisResult<Connection> {
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    Ok(connection)
+}
+
 /// Whether the connection must not be used again: it broke or timed out, or its server cannot serve now.
 fn breaks_connection(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || is_unavailable(error)
@@ -170,6 +224,7 @@ pub(super) fn is_unavailable(error: &RedisError) -> bool {
         }
         _ => {
             matches!(error.code(), Some("BUSY" | "MISCONF" | "NOREPLICAS" | "UNBLOCKED"))
+                // The reply to the first command on a new connection.
                 || error.detail() == Some("max number of clients reached")
         }
     }

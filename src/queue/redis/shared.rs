@@ -61,12 +61,14 @@ pub(super) struct State {
     /// Items that Redis is to requeue, and their numbers of deliveries.
     pub(super) requeued: Vec<(Tag, u32)>,
     /// Items to move to the dead letters.
-    pub(super) dead: Vec<(Tag, Item)>,
+    pub(super) dead: Vec<Tag>,
     pub(super) puts_end: bool,
     pub(super) gets_end: bool,
-    /// How many waiting puts may try again, and when one of them last asked Redis.
-    room: usize,
+    /// How many waiting puts may try again.
+    pub(super) room: usize,
+    /// When one of the waiting puts last asked Redis, and the error, if Redis was unavailable.
     polled: Option<Instant>,
+    failure: Option<Exception>,
     /// When this manager last looked for idle items, and last renewed its own.
     looked: Option<Instant>,
     renewed: Option<Instant>,
@@ -100,7 +102,7 @@ impl Shared {
                 // What fails is tried again at the next tick, or when the item has become idle.
                 let _ = queue.renew();
                 let _ = queue.flush();
-                let _ = queue.move_dead_letters();
+                let _ = queue.move_dead_letters(TICK);
                 queue.server.close_unused();
                 drop(queue);
                 thread::sleep(TICK);
@@ -135,7 +137,7 @@ impl Shared {
         if !self.are_renewed() {
             return Ok(());
         }
-        // A manager that does nothing must notice an outage, too.
+        // A manager that does nothing else must notice an outage, too.
         self.store.ping()?;
         let now = Instant::now();
         let state = self.lock();
@@ -144,8 +146,9 @@ impl Shared {
         if !is_due && self.store.is_steady() {
             return Ok(());
         }
-        let items = state.owners.iter();
-        let items: Vec<_> = items.map(|item| (item.tag.clone(), item.idle(now))).collect();
+        let held = state.owners.iter().map(|item| (item.tag.clone(), item.idle(now)));
+        let dead = state.dead.iter().map(|tag| (tag.clone(), Duration::ZERO));
+        let items: Vec<_> = held.chain(dead).collect();
         drop(state);
         items.chunks(CHUNK).try_for_each(|chunk| self.store.renew(chunk).map(drop))?;
         self.state.lock().renewed = Some(now);
@@ -215,10 +218,11 @@ impl Shared {
             let items = found.and_then(|found| match found {
                 None => self.take(max, owner),
                 Some(found) => {
+                    let left = BATCH.saturating_sub(found.item.len());
                     let mut found = vec![found];
                     if max > 1 {
                         // If this fails, there is one item all the same.
-                        let more = self.store.take(max.min(CHUNK) - 1, BATCH).unwrap_or_default();
+                        let more = self.store.take(max.min(CHUNK) - 1, left).unwrap_or_default();
                         found.extend(more);
                     }
                     Ok(self.deliver(found, owner))
@@ -260,13 +264,12 @@ impl Shared {
     /// Waits until there may be room for an item, or the queue is shut down; `false` if the deadline came first. One of the
     /// waiting puts asks Redis for all of them.
     pub(super) fn wait_for_room(&self, wait: &mut Wait<'_>) -> Result<bool, Exception> {
-        let mut failure = None;
         loop {
             wait.check_every(POLL);
             let is_due = |state: &State| state.polled.is_none_or(|polled| polled.elapsed() >= POLL);
             let ready = |state: &State| state.puts_end || state.room > 0 || is_due(state);
             let Some(mut state) = self.state.wait(self.lock(), &self.not_full, wait, ready)? else {
-                return failure.map_or(Ok(false), Err);
+                return self.state.lock().failure.clone().map_or(Ok(false), Err);
             };
             if state.puts_end || state.room > 0 {
                 state.room = state.room.saturating_sub(1);
@@ -274,16 +277,15 @@ impl Shared {
             }
             state.polled = Some(Instant::now());
             drop(state);
-            match self.store.counts() {
-                Ok(counts) => {
-                    failure = None;
-                    let room = self.options.maxsize.saturating_sub(counts.ready);
-                    self.state.lock().room = room;
-                    self.not_full.notify(room);
-                }
-                Err(error) if is_unavailable(&error) => failure = Some(exception(&error)),
+            let counts = self.store.counts();
+            let mut state = self.state.lock();
+            state.failure = counts.as_ref().err().map(exception);
+            match counts {
+                Ok(counts) => state.room = self.options.maxsize.saturating_sub(counts.ready),
+                Err(error) if is_unavailable(&error) => {}
                 Err(error) => return Err(exception(&error)),
             }
+            self.not_full.notify(state.room);
         }
     }
 

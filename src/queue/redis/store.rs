@@ -174,9 +174,10 @@ impl Store {
         self.server.is_steady(&lock(&self.node))
     }
 
-    /// Notices an outage.
+    /// Lets an outage be noticed, if no command would notice it.
     pub(super) fn ping(&self) -> RedisResult<()> {
-        self.run(|connection| redis::cmd("PING").exec(connection))
+        let is_quiet = self.server.is_quiet(&lock(&self.node));
+        if is_quiet { self.run(|connection| redis::cmd("PING").exec(connection)) } else { Ok(()) }
     }
 
     /// Renews items: resets the idle time of each to the given value.
@@ -202,6 +203,14 @@ impl Store {
             }
         })?;
         Ok(read(outcomes))
+    }
+
+    /// The item that was delivered with this tag; `None` if it is gone.
+    pub(super) fn item(&self, tag: &Tag) -> RedisResult<Option<Item>> {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(&self.items).arg(&tag.id).arg(&tag.id);
+        let entries: Vec<(String, Fields)> = self.run(|connection| range.query(connection))?;
+        Ok(entries.into_iter().next().map(|(_, fields)| item(fields)))
     }
 
     /// Removes items.

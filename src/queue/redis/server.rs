@@ -48,6 +48,8 @@ struct Connections {
     /// When the last command succeeded, and the first one after the last outage.
     last: Instant,
     first: Instant,
+    /// When a queue last asked whether the node is there.
+    pinged: Instant,
 }
 
 impl Connections {
@@ -124,9 +126,11 @@ impl Server {
         lock(&self.nodes).get(node).is_some_and(is_steady)
     }
 
-    /// Whether no command succeeded lately, so that an outage would not be noticed.
-    pub(super) fn is_quiet(&self, node: &Node) -> bool {
-        lock(&self.nodes).get(node).is_none_or(|node| node.last.elapsed() >= OUTAGE / 4)
+    /// Whether to ask the node for a sign of life: nobody did lately, and no command succeeded.
+    pub(super) fn must_ping(&self, node: &Node) -> bool {
+        let mut nodes = lock(&self.nodes);
+        let is_quiet = |node: &&mut Connections| node.last.max(node.pinged).elapsed() >= OUTAGE / 4;
+        nodes.get_mut(node).filter(is_quiet).map(|node| node.pinged = Instant::now()).is_some()
     }
 
     /// Closes connections that are not needed any more.
@@ -162,7 +166,7 @@ impl Server {
         };
         let connection = self.connect(node).map_err(unavailable)?;
         let now = Instant::now();
-        let connections = || Connections { idle: Vec::new(), last: now, first: now };
+        let connections = || Connections { idle: Vec::new(), last: now, first: now, pinged: now };
         lock(&self.nodes).entry(node.clone()).or_insert_with(connections);
         Ok(connection)
     }

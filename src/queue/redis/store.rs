@@ -176,8 +176,8 @@ impl Store {
 
     /// Lets an outage be noticed, if no command would notice it.
     pub(super) fn ping(&self) -> RedisResult<()> {
-        let is_quiet = self.server.is_quiet(&lock(&self.node));
-        if is_quiet { self.run(|connection| redis::cmd("PING").exec(connection)) } else { Ok(()) }
+        let must_ping = self.server.must_ping(&lock(&self.node));
+        if must_ping { self.run(|connection| redis::cmd("PING").exec(connection)) } else { Ok(()) }
     }
 
     /// Renews items: resets the idle time of each to the given value.

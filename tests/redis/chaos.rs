@@ -186,6 +186,6 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 1).unwrap() % limit
+        usize::try_from(self.0 % limit as u64).unwrap()
     }
 }

@@ -29,6 +29,17 @@ const SHORT: usize = 4096;
 /// `get_many` takes, and `peek` copies, no more items when they have this many bytes.
 pub(super) const BATCH: usize = 1 << 20;
 
+/// The number of the first items of these sizes that make one batch.
+pub(super) fn batch(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    let fits = |size: &usize| {
+        let has_room = bytes < BATCH;
+        bytes += size;
+        has_room
+    };
+    sizes.take_while(fits).count()
+}
+
 #[derive(Default)]
 pub(super) struct QueueInner {
     pub(super) options: QueueOptions,
@@ -155,12 +166,9 @@ impl Backend for QueueInner {
     }
 
     fn peek(&self, max: usize) -> Result<Vec<Item>, Exception> {
-        let mut bytes = 0;
-        let fits = |item: &&Item| {
-            bytes += item.len();
-            bytes - item.len() < BATCH
-        };
-        Ok(self.lock().iter().take(max).take_while(fits).cloned().collect())
+        let state = self.lock();
+        let count = batch(state.iter().take(max).map(|item| item.len()));
+        Ok(state.iter().take(count).cloned().collect())
     }
 
     fn len(&self) -> Result<usize, Exception> {

@@ -16,7 +16,7 @@ use crate::object::{Exposed, Return, SharedObject};
 use crate::pickle::Pickle;
 use crate::pickle::proxy::Token;
 use crate::queue::calls::{Backend, METHODS, also_exposed, dispatch};
-use crate::queue::fifo::BATCH;
+use crate::queue::fifo::{BATCH, batch};
 use crate::queue::owners::{Which, not_at_least_once};
 use crate::wait::Wait;
 
@@ -40,7 +40,9 @@ impl Backend for Shared {
             if self.state.lock().puts_end {
                 break Exception::shut_down();
             }
-            let chunk = chunk(items.get(count..).unwrap_or_default());
+            let left = items.get(count..).unwrap_or_default();
+            let chunk = batch(left.iter().take(CHUNK).map(Vec::len));
+            let chunk = left.get(..chunk).unwrap_or_default();
             let put = match self.store.put(chunk, self.options.maxsize) {
                 Ok(put) => put,
                 // These items may have been put. To try again could put them twice.
@@ -221,17 +223,6 @@ impl SharedObject for Shared {
         // Leases may expire meanwhile.
         while self.lock().owners.len() > 0 && self.pause(wait, POLL).is_ok_and(|before| before) {}
     }
-}
-
-/// The first items that one command puts.
-fn chunk(items: &[Vec<u8>]) -> &[Vec<u8>] {
-    let mut bytes = 0;
-    let fits = |item: &&Vec<u8>| {
-        bytes += item.len();
-        bytes - item.len() < BATCH
-    };
-    let count = items.iter().take(CHUNK).take_while(fits).count();
-    items.get(..count).unwrap_or_default()
 }
 
 /// Refuses items that Redis cannot store.

@@ -137,12 +137,12 @@ impl RedisQueue {
     /// [`Error::Invalid`](crate::Error::Invalid) if the queue is its own dead-letter queue, and
     /// [`Error::Io`](crate::Error::Io) if the thread of the queue cannot be started.
     pub fn dead_letters(self, deliveries: u32, to: &Self) -> Result<Self> {
-        let Shared { server, name, options, .. } = &*self.0;
-        if *name == to.0.name && server.is(&to.0.server) {
+        let Shared { store, name, options, .. } = &*self.0;
+        if *name == to.0.name && store.server.is(&to.0.store.server) {
             return Err(Error::invalid("a queue cannot be its own dead-letter queue"));
         }
         let options = options.clone().at_least_once();
-        Self::new(server.clone(), name, options, Some((deliveries.max(1), to.clone())))
+        Self::new(store.server.clone(), name, options, Some((deliveries.max(1), to.clone())))
     }
 
     /// Returns statistics of the queue. `items` and `unacknowledged` count the items of all managers; the totals and

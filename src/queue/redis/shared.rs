@@ -39,7 +39,6 @@ pub(super) const POLL: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(200);
 
 pub(super) struct Shared {
-    pub(super) server: Arc<Server>,
     pub(super) name: String,
     pub(super) options: QueueOptions,
     pub(super) dead_letters: Option<(u32, RedisQueue)>,
@@ -83,8 +82,7 @@ impl Shared {
         dead_letters: Option<(u32, RedisQueue)>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            store: Store::new(server.clone(), name)?,
-            server,
+            store: Store::new(server, name)?,
             name: name.to_owned(),
             options,
             dead_letters,
@@ -103,7 +101,7 @@ impl Shared {
                 let _ = queue.renew();
                 let _ = queue.flush();
                 let _ = queue.move_dead_letters(TICK);
-                queue.server.close_unused();
+                queue.store.server.close_unused();
                 drop(queue);
                 thread::sleep(TICK);
             }

@@ -27,7 +27,7 @@ pub(super) const CHUNK: usize = 1000;
 
 /// The keys of one queue, on their node of the cluster.
 pub(super) struct Store {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     node: Mutex<Node>,
     items: String,
     unfinished: String,

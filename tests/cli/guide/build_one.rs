@@ -10,7 +10,7 @@ use super::{Page, shell};
 use crate::support::Peer::{self, Rust};
 use crate::support::programs::{self, Rng};
 use crate::support::wire::Wire;
-use crate::support::{PATIENCE, Process, Python, pythons_from, snippet};
+use crate::support::{PATIENCE, Process, Python, pythons_from, snippet, until};
 
 const KEY: &str = "producer";
 
@@ -242,6 +242,8 @@ fn lessons_survive_unauthenticated_bytes() {
             let _ = wire.stream().shutdown(Shutdown::Write);
             while wire.read().is_some() {}
         }
+        // A connection is closed before its error is printed.
+        until("the connections' threads have ended", PATIENCE, || manager.threads() == 1);
         manager.kill();
         let stderr = manager.end(PATIENCE).stderr;
         let limit = "error: frame of 1195725856 bytes exceeds the limit of 256\n";
